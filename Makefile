@@ -1,0 +1,20 @@
+# Each target only calls a script in ci/, so that they run the same by hand.
+.PHONY: build test lint fuzz bench soak
+
+build:
+	@ci/build
+
+test:
+	@ci/test
+
+lint:
+	@ci/lint
+
+fuzz:
+	@ci/fuzz
+
+bench:
+	@ci/bench
+
+soak:
+	@ci/soak
