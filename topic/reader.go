@@ -1,0 +1,250 @@
+package topic
+
+import (
+	"context"
+	"sync"
+	"time"
+
+	"github.com/fairlead-edge/fairlead"
+)
+
+// pullBatch bounds what one log gives a reader before the next log's turn.
+const pullBatch = 64
+
+// Reader reads a set of logs, from a cursor in each. Add, Remove, Status and
+// Close may be called at any time; Next and Poll from one goroutine.
+type Reader struct {
+	// Unpaced exempts the reader from Policy.Rate: for pages, where the client
+	// sets the pace by asking. To be set before Add.
+	Unpaced bool
+
+	wake chan struct{} // holds a token when ready may have changed
+
+	mu    sync.Mutex
+	subs  map[*Log]*sub
+	ready []*sub // ready[front:] have something to pull, in turn; one entry a log
+	front int
+	timed []*sub // are held back by a rate; one entry a log
+
+	unacked []*sub // handed out by the last call; owned by Next's goroutine
+}
+
+// NewReader returns a reader of no logs. Close it to leave them.
+func NewReader() *Reader {
+	return &Reader{wake: make(chan struct{}, 1), subs: make(map[*Log]*sub)}
+}
+
+// Add reads l after the cursor, or from where one of the words [fairlead.Earliest],
+// [fairlead.Latest] and [fairlead.Snapshot] says. A cursor from another life
+// of the log, or from another log, is told as a gap.
+//
+// Its errors: [ErrPastEnd]; or an *[fairlead.Error]: InvalidArgument for what
+// is no cursor, Conflict when the policy allows one reader and there is one or
+// when l is read already, NotFound when l was removed from its store.
+func (r *Reader) Add(l *Log, after fairlead.Cursor) error {
+	s := &sub{log: l, reader: r}
+	r.mu.Lock()
+	if _, ok := r.subs[l]; ok {
+		r.mu.Unlock()
+		return fairlead.Errorf(fairlead.Conflict, "the topic %q is subscribed already", l.name)
+	}
+	r.subs[l] = s
+	r.mu.Unlock()
+	if err := l.attach(s, after); err != nil {
+		r.mu.Lock()
+		delete(r.subs, l)
+		r.mu.Unlock()
+		return err
+	}
+	r.push(s)
+	return nil
+}
+
+// Remove stops reading l and reports whether it was read. Items of l that
+// Next has returned stay valid.
+func (r *Reader) Remove(l *Log) bool {
+	r.mu.Lock()
+	s, ok := r.subs[l]
+	delete(r.subs, l)
+	r.mu.Unlock()
+	if ok {
+		l.detach(s)
+	}
+	return ok
+}
+
+// Close stops reading all logs. What was returned by the last Next counts as
+// not consumed.
+func (r *Reader) Close() {
+	r.mu.Lock()
+	subs := r.subs
+	r.subs = make(map[*Log]*sub)
+	r.ready, r.front, r.timed = nil, 0, nil
+	r.mu.Unlock()
+	for l, s := range subs {
+		l.detach(s)
+	}
+}
+
+// Next fills buf with what comes next, waiting for at least one item, and
+// returns how many it holds. Calling it says that all it returned before was
+// consumed. The error is ctx's cause.
+func (r *Reader) Next(ctx context.Context, buf []Item) (int, error) {
+	var timer *time.Timer
+	for {
+		n, at := r.poll(buf)
+		if n > 0 {
+			return n, nil
+		}
+		var due <-chan time.Time
+		if at > 0 {
+			wait := time.Until(time.Unix(0, at))
+			if timer == nil {
+				timer = time.NewTimer(wait)
+				defer timer.Stop()
+			} else {
+				timer.Reset(wait)
+			}
+			due = timer.C
+		}
+		select {
+		case <-r.wake:
+		case <-due:
+		case <-ctx.Done():
+			return 0, context.Cause(ctx)
+		}
+	}
+}
+
+// Poll is Next without waiting: 0 when there is nothing to read now.
+func (r *Reader) Poll(buf []Item) int {
+	n, _ := r.poll(buf)
+	return n
+}
+
+// poll also returns when a log that is held back by its rate is due, if
+// nothing was ready.
+func (r *Reader) poll(buf []Item) (n int, at int64) {
+	for _, s := range r.unacked {
+		s.ack()
+	}
+	clear(r.unacked)
+	r.unacked = r.unacked[:0]
+	now := time.Now().UnixNano()
+	for n < len(buf) {
+		s := r.pop(now)
+		if s == nil {
+			break
+		}
+		room := min(len(buf)-n, pullBatch)
+		got, more, due := s.pull(buf[n:n+room], now)
+		if got > 0 {
+			n += got
+			r.unacked = append(r.unacked, s)
+		}
+		switch {
+		case more:
+			r.push(s)
+		case due > 0:
+			r.hold(s, due)
+		}
+	}
+	if n == 0 {
+		at = r.nextDue()
+	}
+	return n, at
+}
+
+// push puts s on the ready list and wakes Next.
+func (r *Reader) push(s *sub) {
+	r.mu.Lock()
+	if s.queued || r.subs[s.log] != s {
+		r.mu.Unlock()
+		return
+	}
+	s.queued = true
+	r.ready = append(r.ready, s)
+	r.mu.Unlock()
+	select {
+	case r.wake <- struct{}{}:
+	default:
+	}
+}
+
+// pop takes the next log that has something, held-back ones whose time has
+// come included.
+func (r *Reader) pop(now int64) *sub {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for i := 0; i < len(r.timed); {
+		s := r.timed[i]
+		if s.heldUntil > now {
+			i++
+			continue
+		}
+		last := len(r.timed) - 1
+		r.timed[i] = r.timed[last]
+		r.timed = r.timed[:last]
+		s.heldUntil = 0
+		if !s.queued {
+			s.queued = true
+			r.ready = append(r.ready, s)
+		}
+	}
+	for r.front < len(r.ready) {
+		s := r.ready[r.front]
+		r.ready[r.front] = nil
+		r.front++
+		s.queued = false
+		if r.subs[s.log] == s {
+			return s
+		}
+	}
+	r.ready, r.front = r.ready[:0], 0
+	return nil
+}
+
+// hold puts s aside until due.
+func (r *Reader) hold(s *sub, due int64) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if s.heldUntil == 0 {
+		r.timed = append(r.timed, s)
+	}
+	s.heldUntil = due
+}
+
+// nextDue returns when the first of the logs held back is due; 0 for none.
+func (r *Reader) nextDue() (due int64) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for _, s := range r.timed {
+		if due == 0 || s.heldUntil < due {
+			due = s.heldUntil
+		}
+	}
+	return due
+}
+
+// Status says where a reader stands in one log.
+type Status struct {
+	Topic   string          // name of the log
+	Cursor  fairlead.Cursor // last event handed out or passed over
+	Lag     uint64          // events after it
+	Skipped uint64          // passed over by policy since the reader came
+}
+
+// Status returns the reader's place in each of its logs, in no order.
+func (r *Reader) Status() []Status {
+	r.mu.Lock()
+	subs := make([]*sub, 0, len(r.subs))
+	for _, s := range r.subs {
+		subs = append(subs, s)
+	}
+	r.mu.Unlock()
+	status := make([]Status, len(subs))
+	for i, s := range subs {
+		status[i] = s.status()
+	}
+	return status
+}
