@@ -1,0 +1,44 @@
+// Package proxy forwards HTTP requests through any [http.RoundTripper].
+//
+// A [Handler] stands where net/http/httputil.ReverseProxy would, and is built
+// on it: one request in, one request out, both bodies streamed. What differs
+// is what a proxy in front of long-lived streams needs:
+//
+//   - A response that breaks off upstream breaks off downstream too: no final
+//     chunk, or RST_STREAM, under every server. It never looks like an end.
+//   - Trailers pass both ways, announced or not, and so do 1xx responses.
+//   - Both bodies flow at once, on HTTP/1.1 too, where net/http would read
+//     up to 256 KiB of the request before it lets the response out.
+//   - Forwarded and X-Forwarded-* are believed from trusted peers only; from
+//     others they are removed in every spelling and written anew.
+//   - It cannot be an open proxy: CONNECT is refused with 405, and a request
+//     for another host in absolute form with 421. Upgrades to other versions
+//     of HTTP, by which requests are smuggled past a proxy, do not pass.
+//   - WebSockets and other upgrades are relayed by a function of the caller's
+//     choice, counted, and ended and joined by [Handler.Close].
+//   - Errors are problem details (RFC 9457) that name the cause to the client
+//     and no address; the whole error goes to [Config.Observe].
+//
+// # Flushing
+//
+// A response of unknown length, and any text/event-stream, is a stream: each
+// read from the upstream is flushed at once. A response of known length may
+// wait in the server's 4 KiB buffer, for at most 10 ms, so that a small answer
+// costs one write and a slow one is still not held back.
+//
+// # Both directions at once
+//
+// On HTTP/1.1 a request with a body switches its connection to full duplex
+// ([http.ResponseController.EnableFullDuplex]). The risk is a client that
+// reads nothing until it has written everything: it deadlocks if the upstream
+// answers early at length and stops reading. It would without a proxy as
+// well, and the alternative hangs every conversation that takes turns.
+//
+// # Limits
+//
+// A half-close by the client of an upgraded connection ends it unless the
+// upgraded body has a CloseWrite method; that of [http.Transport] has none.
+// Extended CONNECT (RFC 8441, 9220) is refused with 405. Trailers of a request
+// that were not announced do not reach an upstream on HTTP/2, and trailers of
+// a response need a client on HTTP/2 or a response of unknown length.
+package proxy

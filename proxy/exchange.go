@@ -1,0 +1,227 @@
+package proxy
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/http/httputil"
+	"sync"
+	"time"
+
+	"github.com/fairlead-edge/fairlead"
+)
+
+// exchange is one request and its response. It is the ResponseWriter and the
+// RoundTripper that ReverseProxy sees, and so knows what passed and what
+// failed.
+type exchange struct {
+	h       *Handler
+	w       http.ResponseWriter
+	in      *http.Request
+	outer   http.Header // set by handlers around ours before we began
+	upgrade string      // the protocols asked for; "" for none
+	upload  *upload     // nil when the request has no body
+
+	started  time.Time
+	wait     time.Duration
+	status   int
+	err      error
+	broken   bool           // err came after the header: nothing may look like an end
+	switched *http.Response // the 101, while it is on its way to handleError
+}
+
+// errSwitched carries a 101 past ReverseProxy, which would relay it itself.
+var errSwitched = errors.New("proxy: switching protocols")
+
+// Header is the client's.
+func (x *exchange) Header() http.Header { return x.w.Header() }
+
+// Unwrap lets an http.ResponseController reach the server's writer.
+func (x *exchange) Unwrap() http.ResponseWriter { return x.w }
+
+// Write notes a failure as the client's.
+func (x *exchange) Write(p []byte) (int, error) {
+	n, err := x.w.Write(p)
+	if err != nil && x.err == nil {
+		x.cut(fairlead.Cancelled, "write to the client", err)
+	}
+	return n, err
+}
+
+// WriteHeader passes a status on: an interim one to those who know them
+// (RFC 9110 §15.2) and without hop-by-hop fields, a final one with the fields
+// that ReverseProxy's clearing after an interim one took from outer handlers.
+func (x *exchange) WriteHeader(status int) {
+	h := x.w.Header()
+	if status < 200 {
+		if x.in.ProtoAtLeast(1, 1) {
+			removeHopByHop(h)
+			x.w.WriteHeader(status)
+		}
+		return
+	}
+	for k, v := range x.outer {
+		if _, ok := h[k]; !ok {
+			h[k] = v
+		}
+	}
+	if _, ok := h["Content-Type"]; !ok {
+		h["Content-Type"] = nil // net/http would guess one
+	}
+	x.status = status
+	x.w.WriteHeader(status)
+}
+
+// rewrite turns the copy of the client's request into the upstream's.
+func (x *exchange) rewrite(pr *httputil.ProxyRequest) {
+	cfg, out := &x.h.cfg, pr.Out
+	out.URL.RawQuery = pr.In.URL.RawQuery // as it is: nothing here reads it
+	pr.SetURL(cfg.Target)
+	if cfg.PreserveHost {
+		out.Host = pr.In.Host
+	}
+	setForwarded(out.Header, pr.In, cfg.TrustedProxies)
+	out.Header.Del("Upgrade")
+	out.Header.Del("Connection")
+	if x.upgrade != "" {
+		out.Header.Set("Connection", "Upgrade")
+		out.Header.Set("Upgrade", x.upgrade)
+	}
+	if out.Body == nil {
+		return
+	}
+	if out.ContentLength < 0 {
+		// Announced names now; the values, and names that were not announced,
+		// when the body has been read.
+		trailer := make(http.Header, len(pr.In.Trailer))
+		for name := range pr.In.Trailer {
+			if !barredFromTrailer(name) {
+				trailer[name] = nil
+			}
+		}
+		out.Trailer = trailer
+	}
+	x.upload = &upload{ReadCloser: out.Body, in: pr.In, trailer: out.Trailer}
+	out.Body = x.upload
+}
+
+// RoundTrip sends the request and watches the response's body.
+func (x *exchange) RoundTrip(out *http.Request) (*http.Response, error) {
+	res, err := x.h.cfg.Transport.RoundTrip(out)
+	if x.h.cfg.Observe != nil {
+		x.wait = time.Since(x.started)
+	}
+	if err != nil {
+		return nil, err
+	}
+	if res.StatusCode == http.StatusSwitchingProtocols {
+		x.switched = res
+		return nil, errSwitched
+	}
+	res.Body = &download{ReadCloser: res.Body, x: x}
+	return res, nil
+}
+
+// handleError is called by ReverseProxy when there is no response to copy.
+func (x *exchange) handleError(_ http.ResponseWriter, out *http.Request, err error) {
+	if errors.Is(err, errSwitched) {
+		err = x.switchProtocols(out)
+	}
+	if err != nil {
+		x.fail(err)
+	}
+}
+
+// fail answers a request that will get no response from the upstream.
+func (x *exchange) fail(err error) {
+	if !x.started.IsZero() && x.wait == 0 {
+		x.wait = time.Since(x.started)
+	}
+	if x.err == nil {
+		x.err = x.explain(err)
+	}
+	if errors.Is(err, http.ErrAbortHandler) || fairlead.AsError(x.err).Code == fairlead.Cancelled {
+		// Returning would send an empty 200 to whoever may still listen.
+		panic(http.ErrAbortHandler)
+	}
+	answer := x.h.cfg.OnError
+	if answer == nil {
+		answer = Problem
+	}
+	answer(x, x.in, x.err)
+}
+
+// cut notes why the response ends before its end.
+func (x *exchange) cut(code fairlead.Code, what string, err error) {
+	x.broken = true
+	x.err = fmt.Errorf("proxy: %s: %w: %w", what, fairlead.Errorf(code, "%s", code.Title()), err)
+}
+
+func (x *exchange) observe() {
+	x.h.cfg.Observe(Outcome{
+		Request: x.in, Status: x.status, Wait: x.wait, Total: time.Since(x.started), Err: x.err,
+	})
+}
+
+// download is the upstream's body. It remembers how it broke.
+type download struct {
+	io.ReadCloser
+	x *exchange
+}
+
+func (d *download) Read(p []byte) (int, error) {
+	n, err := d.ReadCloser.Read(p)
+	if err != nil && !errors.Is(err, io.EOF) && d.x.err == nil {
+		if errors.Is(d.x.in.Context().Err(), context.Canceled) {
+			d.x.cut(fairlead.Cancelled, "the client went away", err)
+		} else {
+			d.x.cut(fairlead.Fault, "read the upstream's body", err)
+		}
+	}
+	return n, err
+}
+
+// upload is the client's body. The transport reads it on a goroutine of its
+// own, which may outlive RoundTrip.
+type upload struct {
+	io.ReadCloser
+	in      *http.Request
+	trailer http.Header // of the request that goes out; nil: it can have none
+
+	mu  sync.Mutex
+	err error // io.EOF when it is complete
+}
+
+func (u *upload) Read(p []byte) (int, error) {
+	n, err := u.ReadCloser.Read(p)
+	if err == nil {
+		return n, nil
+	}
+	if errors.Is(err, io.EOF) && u.trailer != nil {
+		for name, values := range u.in.Trailer {
+			if !barredFromTrailer(name) {
+				u.trailer[name] = values
+			}
+		}
+	}
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	if u.err == nil {
+		u.err = err
+	}
+	return n, err
+}
+
+// outcome returns nil while the body is being read, io.EOF when it is
+// complete, or why it could not be read. It may be called on a nil upload,
+// which is complete.
+func (u *upload) outcome() error {
+	if u == nil {
+		return io.EOF
+	}
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	return u.err
+}

@@ -1,0 +1,153 @@
+package proxy
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"strings"
+	"time"
+
+	"github.com/fairlead-edge/fairlead"
+)
+
+// requestedUpgrade returns the protocols that r asks to switch to (RFC 9110
+// §7.8), without those that would let later requests pass unseen: other
+// versions of HTTP, and TLS.
+func requestedUpgrade(r *http.Request) string {
+	if r.ProtoMajor != 1 || !r.ProtoAtLeast(1, 1) || !hasToken(r.Header["Connection"], "upgrade") {
+		return ""
+	}
+	var protocols []string
+	for _, line := range r.Header["Upgrade"] {
+		for p := range strings.SplitSeq(line, ",") {
+			p = strings.TrimSpace(p)
+			name, _, _ := strings.Cut(strings.ToLower(p), "/")
+			if name != "" && name != "h2c" && name != "h2" && name != "http" && name != "tls" {
+				protocols = append(protocols, p)
+			}
+		}
+	}
+	return strings.Join(protocols, ", ")
+}
+
+// hasToken reports whether the comma-separated lines hold token, in any case.
+func hasToken(lines []string, token string) bool {
+	for _, line := range lines {
+		for t := range strings.SplitSeq(line, ",") {
+			if strings.EqualFold(strings.TrimSpace(t), token) {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// switchProtocols passes the upstream's 101 to the client and relays until
+// one side ends. An error returned is for the client, who has not been
+// answered yet.
+func (x *exchange) switchProtocols(out *http.Request) error {
+	res := x.switched
+	upstream, ok := res.Body.(io.ReadWriteCloser)
+	if !ok {
+		_ = res.Body.Close()
+		return errors.New("switch protocols: the transport's body cannot be written to")
+	}
+	defer upstream.Close()
+	protocol := res.Header.Get("Upgrade")
+	if protocol == "" || !hasToken([]string{x.upgrade}, protocol) {
+		return errors.New("switch protocols: the upstream switched to what was not asked for")
+	}
+	if !errors.Is(x.upload.outcome(), io.EOF) {
+		return errors.New("switch protocols: the upstream switched before the request's end")
+	}
+	ctx, cancel := context.WithCancel(out.Context())
+	defer cancel()
+	link := &link{cancel: cancel, upstream: upstream}
+	if !x.h.relays.add(link) {
+		return fairlead.Errorf(fairlead.Draining, "%s", fairlead.Draining.Title())
+	}
+	defer x.h.relays.remove(link)
+
+	conn, err := x.hijack(protocol, res.Header)
+	if conn == nil {
+		return err
+	}
+	defer conn.Close()
+	x.status = http.StatusSwitchingProtocols
+	if err == nil {
+		link.setClient(conn)
+		err = x.relay(ctx, protocol, conn, upstream)
+	}
+	if err != nil {
+		x.err = fmt.Errorf("proxy: relay %q: %w: %w",
+			protocol, fairlead.Errorf(fairlead.Fault, "the connection broke"), err)
+	}
+	return nil
+}
+
+// handshakeWrite is how long the client may take to accept the 101, a few
+// hundred bytes that fit any socket's buffer: one that cannot is gone.
+const handshakeWrite = 10 * time.Second
+
+// hijack takes the client's connection over and writes the 101. A nil
+// connection means that the client can still be answered.
+func (x *exchange) hijack(protocol string, header http.Header) (net.Conn, error) {
+	for k, v := range x.outer {
+		if _, ok := header[k]; !ok {
+			header[k] = v
+		}
+	}
+	removeHopByHop(header)
+	header.Del("Content-Length") // RFC 9110 §8.6: not in a 1xx
+	header.Set("Connection", "Upgrade")
+	header.Set("Upgrade", protocol)
+
+	conn, buffered, err := http.NewResponseController(x.w).Hijack()
+	if err != nil {
+		return nil, fmt.Errorf("switch protocols: take over the connection: %w", err)
+	}
+	if err := conn.SetDeadline(time.Time{}); err != nil {
+		return conn, fmt.Errorf("clear deadlines: %w", err)
+	}
+	if err := conn.SetWriteDeadline(time.Now().Add(handshakeWrite)); err != nil {
+		return conn, fmt.Errorf("set the handshake's deadline: %w", err)
+	}
+	w := bufio.NewWriterSize(conn, 1024)
+	_, _ = w.WriteString("HTTP/1.1 101 Switching Protocols\r\n")
+	_ = header.Write(w)
+	_, _ = w.WriteString("\r\n")
+	if err := w.Flush(); err != nil {
+		return conn, fmt.Errorf("write the handshake: %w", err)
+	}
+	if err := conn.SetWriteDeadline(time.Time{}); err != nil {
+		return conn, fmt.Errorf("clear deadlines: %w", err)
+	}
+	if n := buffered.Reader.Buffered(); n > 0 {
+		early, _ := buffered.Reader.Peek(n) // cannot fail: they are there
+		return &earlyConn{Conn: conn, early: early}, nil
+	}
+	return conn, nil
+}
+
+// earlyConn first reads what the client sent before its handshake was
+// answered.
+type earlyConn struct {
+	net.Conn
+	early []byte
+}
+
+func (c *earlyConn) Read(p []byte) (int, error) {
+	if len(c.early) == 0 {
+		return c.Conn.Read(p)
+	}
+	n := copy(p, c.early)
+	c.early = c.early[n:]
+	return n, nil
+}
+
+// CloseWrite ends one direction, where the connection can.
+func (c *earlyConn) CloseWrite() error { return closeWrite(c.Conn) }
