@@ -3,7 +3,6 @@ package websocket
 import (
 	"errors"
 	"fmt"
-	"io"
 	"net"
 	"time"
 
@@ -26,7 +25,7 @@ func (c *Conn) Close(code int, reason string) error {
 	if err == nil || errors.Is(err, errClosed) {
 		c.reading <- struct{}{}
 		if c.readErr == nil {
-			c.awaitClose()
+			skipToClose(c.br, c.unread, c.scratch[:])
 			c.readErr = fmt.Errorf("websocket: read: %w", net.ErrClosed)
 		}
 		<-c.reading
@@ -74,25 +73,7 @@ func (c *Conn) fail(broken *ProtocolError) {
 	stop := c.closeLater()
 	defer stop()
 	if err := c.write(ws.OpClose, 0, closePayload(broken.Code, broken.Reason)); err == nil {
-		c.awaitClose()
+		skipToClose(c.br, c.unread, c.scratch[:])
 	}
 	c.closeStream()
-}
-
-// awaitClose throws away what arrives up to the peer's close frame or the end
-// of the stream. The caller holds reading and bounds the wait.
-func (c *Conn) awaitClose() {
-	for {
-		if _, err := io.CopyN(io.Discard, c.br, c.unread); err != nil {
-			return
-		}
-		h, err := readHeader(c.br, c.scratch[:])
-		if err != nil {
-			return
-		}
-		c.unread = h.Length
-		if h.OpCode == ws.OpClose {
-			return
-		}
-	}
 }

@@ -137,3 +137,26 @@ func (r *rules) control(h ws.Header) *ProtocolError {
 func (r *rules) rsvAllowed(h ws.Header, first bool) bool {
 	return r.anyRSV || h.Rsv == 0 || (first && h.Rsv == ws.Rsv(true, false, false))
 }
+
+// cutShort makes an end of the stream inside a frame an error of its own.
+func cutShort(err error) error {
+	if errors.Is(err, io.EOF) {
+		return io.ErrUnexpectedEOF
+	}
+	return err
+}
+
+// skipToClose throws away what arrives, first unread bytes of payload, up to
+// the peer's close frame or the end of the stream. The caller bounds the wait.
+func skipToClose(br *bufio.Reader, unread int64, scratch []byte) {
+	for {
+		if _, err := io.CopyN(io.Discard, br, unread); err != nil {
+			return
+		}
+		h, err := readHeader(br, scratch)
+		if err != nil || h.OpCode == ws.OpClose {
+			return
+		}
+		unread = h.Length
+	}
+}

@@ -104,10 +104,7 @@ func (c *Conn) payload(h ws.Header, m *message) error {
 		}
 		c.unread -= int64(n)
 		if err != nil {
-			if errors.Is(err, io.EOF) {
-				err = io.ErrUnexpectedEOF
-			}
-			return err
+			return cutShort(err)
 		}
 		if err := m.checkText(); err != nil {
 			return err
@@ -172,10 +169,7 @@ func textPrefix(p []byte) (int, bool) {
 func (c *Conn) control(h ws.Header) error {
 	p := c.scratch[:h.Length]
 	if _, err := io.ReadFull(c.br, p); err != nil {
-		if errors.Is(err, io.EOF) {
-			err = io.ErrUnexpectedEOF
-		}
-		return err
+		return cutShort(err)
 	}
 	c.unread = 0
 	if h.Masked {
