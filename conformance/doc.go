@@ -1,0 +1,9 @@
+// Package conformance tests the program fairlead with clients that the project
+// did not write: curl, Chromium's native EventSource and WebSocket, and npm's
+// eventsource, ws and openai. It is a module of its own, so that none of them
+// reaches users of the library.
+//
+// The tests build cmd/fairlead with the race detector, start it on a free port
+// and talk to it as those clients do. A missing tool is a failure that says
+// what to install; ci/test installs all of them.
+package conformance

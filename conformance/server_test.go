@@ -1,0 +1,152 @@
+package conformance_test
+
+import (
+	"io"
+	"net"
+	"net/http"
+	"strings"
+	"sync"
+	"testing"
+)
+
+// server is a running fairlead.
+type server struct {
+	*process
+
+	http, admin string // base URLs
+}
+
+// serve starts fairlead on free ports with further arguments, and expects it
+// to drain cleanly when the test ends.
+func serve(t *testing.T, args ...string) *server {
+	t.Helper()
+	p := start(t, nil, binary, append([]string{"serve", "--http", "127.0.0.1:0", "--admin", "127.0.0.1:0"}, args...)...)
+	s := &server{process: p}
+	t.Cleanup(func() { // runs before the process's own
+		s.stop()
+		if s.err != nil {
+			t.Errorf("fairlead did not exit with 0 after a drain: %v", s.err)
+		}
+		if strings.Contains(s.errors(), "DATA RACE") || strings.Contains(s.errors(), "panic") {
+			t.Errorf("fairlead raced or panicked:\n%s", s.errors())
+		}
+	})
+	for {
+		name, address, _ := strings.Cut(s.line(), " ")
+		switch name {
+		case "http":
+			s.http = address
+		case "admin":
+			s.admin = address
+		case "ready":
+			if s.http == "" || s.admin == "" {
+				t.Fatal("fairlead was ready before it printed its addresses")
+			}
+			return s
+		}
+	}
+}
+
+// publish appends one event and returns its cursor.
+func (s *server) publish(topic, data string) (cursor string) {
+	s.t.Helper()
+	p := curl(s.t, "--fail-with-body", "-d", data, "-H", "Content-Type: text/plain", s.http+"/topics/"+topic)
+	body := strings.Join(p.rest(), "")
+	if p.err != nil {
+		s.t.Fatalf("publishing failed: %s", body)
+	}
+	return decode[struct{ Cursor string }](s.t, body).Cursor
+}
+
+// cutter forwards TCP connections to a server and can break them all at once,
+// as a network that changes does.
+type cutter struct {
+	url    string
+	target string
+
+	mu    sync.Mutex
+	conns map[net.Conn]bool
+	total int // connections accepted so far
+	group sync.WaitGroup
+}
+
+// cut returns a cutter in front of the server at a base URL.
+func cut(t *testing.T, base string) *cutter {
+	t.Helper()
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := &cutter{
+		url:    "http://" + listener.Addr().String(),
+		target: strings.TrimPrefix(base, "http://"),
+		conns:  map[net.Conn]bool{},
+	}
+	c.group.Go(func() {
+		for {
+			conn, err := listener.Accept()
+			if err != nil {
+				return
+			}
+			c.group.Go(func() { c.forward(conn) })
+		}
+	})
+	t.Cleanup(func() {
+		listener.Close()
+		c.cut()
+		c.group.Wait()
+	})
+	return c
+}
+
+func (c *cutter) forward(client net.Conn) {
+	defer client.Close()
+	upstream, err := net.Dial("tcp", c.target)
+	if err != nil {
+		return
+	}
+	defer upstream.Close()
+	c.mu.Lock()
+	c.conns[client], c.conns[upstream] = true, true
+	c.total++
+	c.mu.Unlock()
+	var pair sync.WaitGroup
+	for _, way := range [2][2]net.Conn{{client, upstream}, {upstream, client}} {
+		pair.Go(func() {
+			_, _ = io.Copy(way[0], way[1])
+			way[0].Close()
+			way[1].Close()
+		})
+	}
+	pair.Wait()
+	c.mu.Lock()
+	delete(c.conns, client)
+	delete(c.conns, upstream)
+	c.mu.Unlock()
+}
+
+// cut breaks every connection that is open now; new ones are forwarded.
+func (c *cutter) cut() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for conn := range c.conns {
+		conn.Close()
+	}
+}
+
+// upstream is somebody else's API: a handler on a free port.
+func upstream(t *testing.T, handler http.Handler) string {
+	t.Helper()
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := &http.Server{Handler: handler, ReadHeaderTimeout: patience}
+	var group sync.WaitGroup
+	group.Go(func() { _ = s.Serve(listener) })
+	t.Cleanup(func() {
+		s.Close()
+		group.Wait()
+	})
+	return "http://" + listener.Addr().String()
+}
