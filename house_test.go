@@ -32,10 +32,10 @@ type room struct {
 // rooms is the import table. Imports go down only; "." is the root.
 var rooms = map[string]room{
 	".":             {nil, "the nouns both ends share stand on the standard library alone"},
-	"listen":        {[]string{"."}, "takes an http.Handler and net.Listeners: usable in front of any server"},
+	"listen":        {nil, "takes an http.Handler and net.Listeners: usable in front of any server"},
 	"compress":      {nil, "wraps any http.Handler"},
 	"proxy":         {[]string{"."}, "forwards through any http.RoundTripper, and answers failures by the table of codes"},
-	"upstream":      {[]string{"."}, "is an http.RoundTripper for any program"},
+	"upstream":      {nil, "is an http.RoundTripper for any program"},
 	"websocket":     {nil, "speaks RFC 6455 over any stream"},
 	"sse":           {nil, "speaks text/event-stream over any reader and writer"},
 	"fanout":        {nil, "owns sockets and is given frames"},
@@ -55,6 +55,7 @@ var rooms = map[string]room{
 // replaced there. The room "test" stands for any test file.
 var fences = map[string]room{
 	"github.com/gobwas/ws":               {[]string{"websocket"}, "frames"},
+	"github.com/gobwas/httphead":         {[]string{"websocket"}, "the extension header of a handshake"},
 	"github.com/goccy/go-yaml":           {[]string{"daemon"}, "the config file, with positions in its errors"},
 	"github.com/alecthomas/kong":         {[]string{"cmd/fairlead"}, "flags"},
 	"github.com/prometheus":              {[]string{"observe"}, "metrics"},
