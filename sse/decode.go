@@ -71,6 +71,10 @@ func (d *Decoder) Next() (Event, error) {
 // reconnect sends it as Last-Event-ID, unless it is empty.
 func (d *Decoder) LastEventID() string { return d.lastID }
 
+// Resume sets the id that the stream was asked to continue after: LastEventID
+// returns it until the stream carries another. Call it before the first Next.
+func (d *Decoder) Resume(lastEventID string) { d.lastID = lastEventID }
+
 // Retry returns the reconnection time that the stream last asked for; false:
 // it did not.
 func (d *Decoder) Retry() (time.Duration, bool) { return d.retry, d.hasRetry }
@@ -139,14 +143,20 @@ func (d *Decoder) take(line []byte) {
 		}
 		d.data = append(d.data, v...)
 		d.some = true
-	} else if v, ok := value(line, "id"); ok && bytes.IndexByte(v, 0) < 0 {
+		return
+	}
+	if v, ok := value(line, "id"); ok && bytes.IndexByte(v, 0) < 0 {
 		d.event.ID, d.event.HasID = string(v), true
-	} else if v, ok := value(line, "event"); ok {
-		if string(v) != d.lastType {
+		return
+	}
+	if v, ok := value(line, "event"); ok {
+		if string(v) != d.lastType { // most streams repeat one type: one string serves
 			d.lastType = string(v)
 		}
 		d.event.Type = d.lastType
-	} else if v, ok := value(line, "retry"); ok {
+		return
+	}
+	if v, ok := value(line, "retry"); ok {
 		if retry, ok := parseRetry(v); ok {
 			d.retry, d.hasRetry = retry, true
 			d.event.Retry = retry

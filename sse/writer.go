@@ -3,6 +3,7 @@ package sse
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"net/http"
 	"time"
 )
@@ -54,9 +55,7 @@ func NewWriter(w http.ResponseWriter) (*Writer, error) {
 	s.disarm()
 	if errors.Is(err, http.ErrNotSupported) {
 		clear(h)
-		for name, values := range before {
-			h[name] = values
-		}
+		maps.Copy(h, before)
 		return nil, fmt.Errorf("sse: start stream: %T cannot be flushed; give it FlushError, Flush or Unwrap: %w", w, err)
 	}
 	if err != nil {
