@@ -2,7 +2,10 @@ package sse_test
 
 import (
 	"bytes"
+	"fmt"
 	"io"
+	"net/http"
+	"net/http/httptest"
 	"testing"
 
 	"github.com/fairlead-edge/fairlead/sse"
@@ -10,6 +13,8 @@ import (
 
 // answer is a stream like those of language models: many small events.
 var answer = bytes.Repeat([]byte("data: {\"id\":\"chatcmpl-0001\",\"object\":\"chat.completion.chunk\",\"choices\":[{\"index\":0,\"delta\":{\"content\":\" token\"}}]}\n\n"), 256)
+
+const tick = `{"symbol":"AAPL","price":178.50,"time":"2026-01-01T00:00:00Z"}`
 
 // Each piece is about what one read of a proxy returns.
 const pieceSize = 4 << 10
@@ -75,9 +80,8 @@ func BenchmarkDecode(b *testing.B) {
 }
 
 func BenchmarkAppend(b *testing.B) {
-	tick := []byte(`{"symbol":"AAPL","price":178.50,"time":"2026-01-01T00:00:00Z"}`)
 	for name, data := range map[string][]byte{
-		"tick":          tick,
+		"tick":          []byte(tick),
 		"4096 LF lines": bytes.Repeat([]byte("x\n"), 4096),
 		"4096 CR lines": bytes.Repeat([]byte("x\r"), 4096),
 	} {
@@ -90,5 +94,52 @@ func BenchmarkAppend(b *testing.B) {
 				buf, _ = sse.Append(buf[:0], e)
 			}
 		})
+	}
+}
+
+// BenchmarkSend and its twin stream events to a reader on loopback.
+func BenchmarkSend(b *testing.B) {
+	benchmarkStream(b, func(w http.ResponseWriter) {
+		stream, err := sse.NewWriter(w)
+		if err != nil {
+			b.Error(err)
+			return
+		}
+		defer stream.Close()
+		e := sse.Event{ID: "0000000000000001", Type: "tick", Data: []byte(tick)}
+		for range b.N {
+			if stream.Send(e) != nil {
+				return
+			}
+		}
+	})
+}
+
+// BenchmarkSendTwin is what a handler does with net/http alone.
+func BenchmarkSendTwin(b *testing.B) {
+	benchmarkStream(b, func(w http.ResponseWriter) {
+		w.Header().Set("Content-Type", "text/event-stream")
+		flusher := w.(http.Flusher)
+		for range b.N {
+			if _, err := fmt.Fprintf(w, "id: %s\nevent: %s\ndata: %s\n\n", "0000000000000001", "tick", tick); err != nil {
+				return
+			}
+			flusher.Flush()
+		}
+	})
+}
+
+func benchmarkStream(b *testing.B, send func(http.ResponseWriter)) {
+	b.Helper()
+	b.ReportAllocs()
+	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { send(w) }))
+	defer srv.Close()
+	resp, err := srv.Client().Get(srv.URL)
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer resp.Body.Close()
+	if _, err := io.Copy(io.Discard, resp.Body); err != nil {
+		b.Error(err)
 	}
 }

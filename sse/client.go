@@ -26,7 +26,8 @@ type ClientConfig struct {
 	// one. Zero: 1 second.
 	Retry time.Duration
 	// MaxRetry is the longest wait that back-off grows to. A longer one that
-	// the server asks for is kept, up to an hour. Zero: 30 seconds.
+	// the server asks for is kept, up to an hour, plus up to half of it as
+	// spread. Zero: 30 seconds.
 	MaxRetry time.Duration
 	// StableAfter is how long a connection must have lived for the back-off
 	// to begin anew; being accepted is not enough. Zero: 5 seconds.

@@ -16,6 +16,8 @@ import (
 func TestMain(m *testing.M) { leak.Main(m) }
 
 // grammar holds streams and what WHATWG HTML §9.2.6 makes of them.
+//
+//nolint:dupword // field names repeat
 var grammar = []struct {
 	name   string
 	in     string

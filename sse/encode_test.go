@@ -8,6 +8,7 @@ import (
 	"github.com/fairlead-edge/fairlead/sse"
 )
 
+//nolint:dupword // field names repeat
 func TestAnEventIsEncodedLineByLine(t *testing.T) {
 	t.Parallel()
 	for _, c := range []struct {
@@ -107,7 +108,7 @@ func TestACommentIsNoEventWhateverItsText(t *testing.T) {
 }
 
 func TestTheEncoderDoesNotAllocate(t *testing.T) {
-	e := sse.Event{ID: "0001", Type: "tick", Data: []byte("line\nline"), Retry: time.Second}
+	e := sse.Event{ID: "0001", Type: "tick", Data: []byte("one\ntwo"), Retry: time.Second}
 	buf := make([]byte, 0, 1024)
 	for name, f := range map[string]func(){
 		"event":    func() { buf, _ = sse.Append(buf[:0], e) },

@@ -21,9 +21,16 @@ type server struct {
 // serve starts h, and ends it with the test.
 func serve(t *testing.T, h http.HandlerFunc) *server {
 	t.Helper()
+	protocols := new(http.Protocols)
+	protocols.SetHTTP1(true)
+	return serveProtocols(t, h, protocols)
+}
+
+func serveProtocols(t *testing.T, h http.HandlerFunc, protocols *http.Protocols) *server {
+	t.Helper()
 	s := &server{conns: make(chan net.Conn), done: make(chan struct{})}
-	s.http = http.Server{Handler: h, WriteTimeout: time.Second, ReadHeaderTimeout: time.Second}
-	transport := &http.Transport{DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+	s.http = http.Server{Handler: h, WriteTimeout: time.Second, ReadHeaderTimeout: time.Second, Protocols: protocols}
+	transport := &http.Transport{Protocols: protocols, DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
 		ours, theirs := net.Pipe()
 		select {
 		case s.conns <- theirs:

@@ -45,7 +45,8 @@ type Block struct {
 // The zero value is ready. A Splitter is not safe for concurrent use.
 type Splitter struct {
 	// Max is the largest block, in bytes, blank line included (an LF that
-	// completes a CR LF at its end is not counted). Zero: DefaultMax.
+	// completes a CR LF at its end is not counted). At most that and one
+	// piece are held. Zero: DefaultMax.
 	Max int
 
 	window []byte // what was fed and not yet returned, or the caller's piece

@@ -160,34 +160,36 @@ func TestAnHTTP10ReaderGetsTheStream(t *testing.T) {
 
 func TestAnHTTP2StreamOutlivesItsWritesDeadline(t *testing.T) {
 	t.Parallel()
-	srv := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if r.ProtoMajor != 2 {
-			t.Errorf("protocol %s", r.Proto)
-		}
-		sw, err := sse.NewWriter(w)
-		if err != nil {
-			t.Error(err)
-			return
-		}
-		sw.WriteTimeout = 20 * time.Millisecond
-		for range 2 {
-			if err := sw.Send(sse.Event{Data: []byte("a")}); err != nil {
-				t.Error(err)
+	synctest.Test(t, func(t *testing.T) {
+		protocols := new(http.Protocols)
+		protocols.SetUnencryptedHTTP2(true)
+		srv := serveProtocols(t, func(w http.ResponseWriter, r *http.Request) {
+			if r.ProtoMajor != 2 {
+				t.Errorf("protocol %s", r.Proto)
 			}
-			wait(r.Context(), 5*sw.WriteTimeout) // HTTP/2 runs outside a bubble; only the order counts
+			sw, err := sse.NewWriter(w)
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			defer sw.Close()
+			for range 2 {
+				wait(r.Context(), time.Minute)
+				if err := sw.Send(sse.Event{Data: []byte("a")}); err != nil {
+					t.Error(err)
+				}
+			}
+			wait(r.Context(), time.Minute)
+		}, protocols)
+		resp, err := srv.client.Get("http://test/")
+		if err != nil {
+			t.Fatal(err)
 		}
-	}))
-	srv.EnableHTTP2 = true
-	srv.StartTLS()
-	defer srv.Close()
-	resp, err := srv.Client().Get(srv.URL)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer resp.Body.Close()
-	if events, err := drain(sse.NewDecoder(resp.Body)); len(events) != 2 || !errors.Is(err, io.EOF) {
-		t.Errorf("events %v, %v; want two and a clean end", events, err)
-	}
+		defer resp.Body.Close()
+		if events, err := drain(sse.NewDecoder(resp.Body)); len(events) != 2 || !errors.Is(err, io.EOF) {
+			t.Errorf("events %v, %v; want two and a clean end", events, err)
+		}
+	})
 }
 
 // recorder notes each call.
