@@ -13,7 +13,8 @@ import (
 	"time"
 )
 
-// ClientConfig tunes a Client. The zero value of each field is its default.
+// ClientConfig tunes a Client. The zero value of each field is its default; a
+// negative duration is too.
 type ClientConfig struct {
 	// HTTP sends the requests. Its Timeout must be zero: it would cut every
 	// stream. Nil: http.DefaultClient.
@@ -76,7 +77,9 @@ type Client struct {
 // NewClient returns a Client of url. Nothing is sent before Events is ranged
 // over.
 func NewClient(url string, cfg ClientConfig) *Client {
-	setDefault(&cfg.HTTP, http.DefaultClient)
+	if cfg.HTTP == nil {
+		cfg.HTTP = http.DefaultClient
+	}
 	setDefault(&cfg.Retry, time.Second)
 	setDefault(&cfg.MaxRetry, 30*time.Second)
 	setDefault(&cfg.StableAfter, 5*time.Second)
@@ -84,9 +87,8 @@ func NewClient(url string, cfg ClientConfig) *Client {
 	return &Client{url: url, cfg: cfg, lastID: cfg.LastEventID, retry: cfg.Retry}
 }
 
-func setDefault[T comparable](field *T, value T) {
-	var zero T
-	if *field == zero {
+func setDefault(field *time.Duration, value time.Duration) {
+	if *field <= 0 {
 		*field = value
 	}
 }
