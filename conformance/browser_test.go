@@ -3,11 +3,15 @@ package conformance_test
 import (
 	_ "embed"
 	"fmt"
+	"strings"
 	"testing"
 )
 
 //go:embed testdata/topic.html
 var topicPage string
+
+//go:embed testdata/foreign.html
+var foreignPage string
 
 //go:embed testdata/answer.html
 var answerPage string
@@ -31,5 +35,23 @@ func TestChromiumReadsATopicByEventSourceAndWebSocketThroughACutNetwork(t *testi
 			network.cut()
 		}
 		s.publish("news", fmt.Sprint(i+1))
+	}
+}
+
+func TestAPageOfAnotherOriginNeitherReadsNorPublishesInChromium(t *testing.T) {
+	t.Parallel()
+	s := serve(t)
+	s.publish("news", "secret")
+	html := strings.ReplaceAll(foreignPage, "TARGET", strings.TrimPrefix(s.http, "http://"))
+	chromium := browse(t, upstream(t, &site{html: html})+"/")
+	for refused := map[string]bool{}; len(refused) < 3; {
+		got := decode[delivered](t, chromium.line())
+		if got.Type != "refused" {
+			t.Fatalf("the foreign page got %+v", got)
+		}
+		refused[got.Via] = true
+	}
+	if pg := getPage(t, s.http+"/topics/news"); pg.data() != "secret" {
+		t.Errorf("after the foreign page the topic holds %q", pg.data())
 	}
 }

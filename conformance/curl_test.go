@@ -2,6 +2,8 @@ package conformance_test
 
 import (
 	"fmt"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -226,4 +228,33 @@ func TestARetriedPublishWithAKeyIsStoredOnce(t *testing.T) {
 	if code, _ := status(t, "-d", "200 EUR", "-H", "Content-Type: text/plain", "-H", "Idempotency-Key: k-1", url); code != "422" {
 		t.Errorf("the key with another body is %s, want 422", code)
 	}
+}
+
+func TestCurlIsToldOfAGap(t *testing.T) {
+	t.Parallel()
+	s := serve(t, "--config", file(t, "small.yaml", "topics:\n  - {match: small, retain: {events: 3}}\n"))
+	var cursors []string
+	for i := range 6 {
+		cursors = append(cursors, s.publish("small", fmt.Sprint(i)))
+	}
+	reader := curl(t, "-H", "Last-Event-ID: "+cursors[0], s.http+"/topics/small")
+	gap, _ := reader.event()
+	told := decode[struct {
+		After, Earliest string
+		Skipped         int
+	}](t, gap.data)
+	if gap.kind != "fairlead.gap" || gap.id == "" || told.After != cursors[0] || told.Skipped != 2 {
+		t.Errorf("the first event is %+v, want a gap after %s with 2 skipped", gap, cursors[0])
+	}
+	reader.expect("3", "4", "5")
+}
+
+// file writes a file for the program under test and returns its path.
+func file(t *testing.T, name, text string) string {
+	t.Helper()
+	name = filepath.Join(t.TempDir(), name)
+	if err := os.WriteFile(name, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return name
 }

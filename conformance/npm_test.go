@@ -117,3 +117,30 @@ func TestNpmWsIsToldToComeBackWhenTheServerDrains(t *testing.T) {
 		t.Errorf("the close code is %d, want 1012", code)
 	}
 }
+
+func TestNpmEventsourceResumesSeveralTopicsOnOneStream(t *testing.T) {
+	t.Parallel()
+	s := serve(t)
+	network := cut(t, s.http)
+	for _, topic := range []string{"a", "b"} {
+		s.publish(topic, topic+"0")
+	}
+	source := node(t, "eventsource.mjs", network.url+"/topics?topic=a&topic=b&after=earliest")
+	next := map[string]int{"a": 0, "b": 0}
+	for i := range 4 {
+		for next["a"] <= i || next["b"] <= i {
+			got := decode[delivered](t, source.line())
+			topic := got.Data[:1]
+			if got.Data != topic+fmt.Sprint(next[topic]) || got.ID == "" {
+				t.Fatalf("after %v came %+v", next, got)
+			}
+			next[topic]++
+		}
+		if i == 1 {
+			network.cut()
+		}
+		for _, topic := range []string{"a", "b"} {
+			s.publish(topic, topic+fmt.Sprint(i+1))
+		}
+	}
+}
