@@ -98,7 +98,7 @@ func New(cfg Config) *Handler {
 	}
 	if t := cfg.Target; t == nil || t.Host == "" || t.Scheme != "http" && t.Scheme != "https" {
 		h.invalid = fairlead.Errorf(fairlead.Internal,
-			"proxy: target: not an http or https URL with a host: set Config.Target to one, such as http://127.0.0.1:9000")
+			"proxy: target: not an http or https URL with a host: set Config.Target to one, such as http://localhost:9000")
 	}
 	return h
 }

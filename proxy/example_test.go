@@ -1,0 +1,47 @@
+package proxy_test
+
+import (
+	"fmt"
+	"io"
+	"log"
+	"net/http"
+	"net/http/httptest"
+	"net/url"
+
+	"github.com/fairlead-edge/fairlead/proxy"
+)
+
+// A proxy alone with net/http: a stream passes event by event.
+func Example() {
+	upstream := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Content-Type", "text/event-stream")
+		_, _ = fmt.Fprintf(w, "data: %s, asked by way of %s\n\n", r.URL.Path, r.Header.Get("X-Forwarded-Host"))
+	}))
+	defer upstream.Close()
+
+	target, err := url.Parse(upstream.URL)
+	if err != nil {
+		log.Fatal(err)
+	}
+	transport := proxy.NewTransport()
+	defer transport.CloseIdleConnections()
+	front := httptest.NewServer(proxy.New(proxy.Config{Target: target, Transport: transport}))
+	defer front.Close()
+
+	req, err := http.NewRequest(http.MethodGet, front.URL+"/prices", nil)
+	if err != nil {
+		log.Fatal(err)
+	}
+	req.Host = "api.example.com"
+	res, err := front.Client().Do(req)
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer res.Body.Close()
+	body, err := io.ReadAll(res.Body)
+	if err != nil {
+		log.Fatal(err)
+	}
+	fmt.Print(string(body))
+	// Output: data: /prices, asked by way of api.example.com
+}

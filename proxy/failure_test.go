@@ -1,0 +1,169 @@
+package proxy_test
+
+import (
+	"bufio"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/fairlead-edge/fairlead"
+	"github.com/fairlead-edge/fairlead/proxy"
+)
+
+type roundTrip func(*http.Request) (*http.Response, error)
+
+func (f roundTrip) RoundTrip(r *http.Request) (*http.Response, error) { return f(r) }
+
+func TestAFailureIsAProblemThatNamesItsCause(t *testing.T) {
+	t.Parallel()
+	fails := func(err error) http.RoundTripper {
+		return roundTrip(func(*http.Request) (*http.Response, error) { return nil, err })
+	}
+	answers := func(s string) string {
+		return listen(t, func(c net.Conn) {
+			_, _ = http.ReadRequest(bufio.NewReader(c))
+			_, _ = io.WriteString(c, s)
+		})
+	}
+	impatient := proxy.NewTransport()
+	impatient.ResponseHeaderTimeout = time.Millisecond
+	t.Cleanup(impatient.CloseIdleConnections)
+	tuned := proxy.NewTransport()
+	t.Cleanup(tuned.CloseIdleConnections)
+	for name, c := range map[string]struct {
+		target    string
+		transport http.RoundTripper
+		status    int
+		code      fairlead.Code
+		detail    string
+	}{
+		"refused":    {"http://127.0.0.1:1", tuned, 502, fairlead.Unavailable, "refused"},
+		"closed":     {answers(""), tuned, 502, fairlead.Unavailable, "closed"},
+		"no HTTP":    {answers("SSH-2.0-x\r\n"), tuned, 502, fairlead.Unavailable, "could not be used"},
+		"huge":       {answers("HTTP/1.1 200 OK\r\nX: " + strings.Repeat("a", 2<<20) + "\r\n\r\n"), tuned, 502, fairlead.Unavailable, "could not be used"},
+		"silent":     {listen(t, func(c net.Conn) { _, _ = io.Copy(io.Discard, c) }), impatient, 504, fairlead.DeadlineExceeded, "in time"},
+		"uninvited":  {answers("HTTP/1.1 101 Switching Protocols\r\n\r\n"), tuned, 502, fairlead.Unavailable, "could not be used"},
+		"coded":      {"http://x", fails(fmt.Errorf("pool: %w", &fairlead.Error{Code: fairlead.Overloaded, Message: "the queue is full", RetryAfter: 1500 * time.Millisecond})), 503, fairlead.Overloaded, "the queue is full"},
+		"deadline":   {"http://x", fails(context.DeadlineExceeded), 504, fairlead.DeadlineExceeded, "in time"},
+		"unresolved": {"http://x", fails(&net.OpError{Op: "dial", Err: errors.New("lookup secret.internal")}), 502, fairlead.Unavailable, "reached"},
+		"no target":  {"/only/a/path", tuned, 500, fairlead.Internal, "Config.Target"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s := serve(t, proxy.New(proxy.Config{Target: target(t, c.target), Transport: c.transport}))
+			res, body := exchange(t, s, "GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+			var p struct {
+				Title, Detail string
+				Status        int
+				Code          fairlead.Code
+			}
+			if err := json.Unmarshal([]byte(body), &p); err != nil {
+				t.Fatalf("%q: %v", body, err)
+			}
+			if res.StatusCode != c.status || p.Status != c.status || p.Code != c.code || !strings.Contains(p.Detail, c.detail) || p.Title == "" {
+				t.Errorf("%d %+v", res.StatusCode, p)
+			}
+			if res.Header.Get("Content-Type") != "application/problem+json" || res.Header.Get("Cache-Control") != "no-store" {
+				t.Errorf("header %v", res.Header)
+			}
+			if strings.Contains(body, "127.0.0.1") || strings.Contains(body, "secret") {
+				t.Errorf("the answer names an address: %s", body)
+			}
+			if c.code == fairlead.Overloaded && res.Header.Get("Retry-After") != "2" {
+				t.Errorf("Retry-After %q", res.Header.Get("Retry-After"))
+			}
+		})
+	}
+}
+
+func TestABodyOverTheServersLimitIsTooLarge(t *testing.T) {
+	t.Parallel()
+	inner := handler(t, serve(t, http.HandlerFunc(mirror)), proxy.Config{})
+	s := serve(t, http.MaxBytesHandler(inner, 10))
+	res, body := exchange(t, s, "POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 20\r\n\r\n01234567890123456789")
+	if res.StatusCode != http.StatusRequestEntityTooLarge || !strings.Contains(body, "10 bytes") {
+		t.Errorf("%d %s", res.StatusCode, body)
+	}
+	res, body = exchange(t, s, "POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\nnonsense\r\n")
+	if res.StatusCode != http.StatusBadRequest {
+		t.Errorf("%d %s", res.StatusCode, body)
+	}
+}
+
+func TestATransportMayAbortTheClient(t *testing.T) {
+	t.Parallel()
+	s := serve(t, proxy.New(proxy.Config{
+		Target:    target(t, "http://x"),
+		Transport: roundTrip(func(*http.Request) (*http.Response, error) { return nil, http.ErrAbortHandler }),
+	}))
+	c := dial(t, s).send("GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+	if _, err := http.ReadResponse(c.Reader, nil); err == nil {
+		t.Error("there was an answer")
+	}
+}
+
+func TestOnErrorAnswersInstead(t *testing.T) {
+	t.Parallel()
+	s := serve(t, proxy.New(proxy.Config{
+		Target: target(t, "http://x"),
+		Transport: roundTrip(func(*http.Request) (*http.Response, error) {
+			return nil, errors.New("some cause")
+		}),
+		OnError: func(w http.ResponseWriter, r *http.Request, err error) {
+			w.WriteHeader(fairlead.AsError(err).Code.HTTPStatus())
+			_, _ = fmt.Fprintf(w, "%s: %v", r.URL.Path, err)
+		},
+	}))
+	res, body := exchange(t, s, "GET /p HTTP/1.1\r\nHost: x\r\n\r\n")
+	if res.StatusCode != http.StatusBadGateway || !strings.HasPrefix(body, "/p: proxy: ") || !strings.HasSuffix(body, ": some cause") {
+		t.Errorf("%d %s", res.StatusCode, body)
+	}
+}
+
+func TestEndpointsOfEachKindAreDialled(t *testing.T) {
+	t.Parallel()
+	h2c := serve(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		_, _ = io.WriteString(w, r.Proto)
+	}), func(s *httptest.Server) {
+		s.Config.Protocols = new(http.Protocols)
+		s.Config.Protocols.SetUnencryptedHTTP2(true)
+	})
+	path := t.TempDir() + "/s"
+	l, err := net.Listen("unix", path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	serve(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		_, _ = io.WriteString(w, r.Host+" "+r.Proto)
+	}), func(s *httptest.Server) {
+		_ = s.Listener.Close()
+		s.Listener = l
+	})
+	for address, want := range map[string]string{
+		strings.Replace(h2c.URL, "http", "h2c", 1): "HTTP/2.0",
+		"unix:" + path: "localhost HTTP/1.1",
+	} {
+		u, tr, err := proxy.Endpoint(address)
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(tr.CloseIdleConnections)
+		s := serve(t, proxy.New(proxy.Config{Target: u, Transport: tr}))
+		if _, body := exchange(t, s, "GET / HTTP/1.1\r\nHost: x\r\n\r\n"); body != want {
+			t.Errorf("%s: %q, want %q", address, body, want)
+		}
+	}
+	for _, address := range []string{"", "localhost:80", "ftp://x", "http://", "unix:relative", "unix://host/path", "http://u:p@x", "http://[::1", "h2c:x"} {
+		if _, _, err := proxy.Endpoint(address); err == nil || !strings.HasPrefix(err.Error(), "proxy: endpoint: ") {
+			t.Errorf("%q: %v", address, err)
+		}
+	}
+}
