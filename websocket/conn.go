@@ -98,6 +98,8 @@ type Conn struct {
 	// Guarded by writing.
 	writeErr error // why there will be no more frames
 
+	pong atomic.Pointer[[]byte] // queued, as a frame
+
 	closeOnce sync.Once
 	closeErr  error
 }

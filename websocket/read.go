@@ -177,9 +177,7 @@ func (c *Conn) control(h ws.Header) error {
 	}
 	switch h.OpCode {
 	case ws.OpPing:
-		if err := c.write(ws.OpPong, 0, p); err != nil && !errors.Is(err, errClosed) {
-			return err
-		}
+		c.answer(p)
 		return nil
 	case ws.OpClose:
 		closed, broken := parseClose(p)

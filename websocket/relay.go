@@ -103,18 +103,14 @@ func Relay(ctx context.Context, client, upstream io.ReadWriteCloser, cfg RelayCo
 		client:   newLeg("client", client, Server, &cfg.Stats.FromClient, cfg),
 		upstream: newLeg("upstream", upstream, Client, &cfg.Stats.FromUpstream, cfg),
 		closing:  make(chan struct{}),
+		ended:    make(chan struct{}),
 	}
+	r.running.Store(2)
 	var pumps sync.WaitGroup
-	ended := make(chan struct{})
 	pumps.Go(func() { r.run(r.client, r.upstream) })
 	pumps.Go(func() { r.run(r.upstream, r.client) })
-	var watch sync.WaitGroup
-	watch.Go(func() {
-		pumps.Wait()
-		close(ended)
-	})
-	r.supervise(ctx, ended)
-	watch.Wait()
+	r.supervise(ctx)
+	pumps.Wait()
 	r.hard.Stop()
 	r.client.close()
 	r.upstream.close()
@@ -126,6 +122,9 @@ func Relay(ctx context.Context, client, upstream io.ReadWriteCloser, cfg RelayCo
 type relay struct {
 	cfg              RelayConfig
 	client, upstream *leg
+
+	running atomic.Int32  // directions that have not ended
+	ended   chan struct{} // closed when none is running
 
 	once    sync.Once
 	closing chan struct{} // closed when the first reason to end appears
@@ -146,14 +145,14 @@ func (r *relay) end(cause error) {
 }
 
 // supervise pings, drains when ctx ends, and gives up on a close handshake that
-// takes too long, until ended.
-func (r *relay) supervise(ctx context.Context, ended <-chan struct{}) {
+// takes too long, until both directions have ended.
+func (r *relay) supervise(ctx context.Context) {
 	tick := time.NewTimer(r.cfg.PingInterval)
 	defer tick.Stop()
 	done, closing := ctx.Done(), r.closing
 	for {
 		select {
-		case <-ended:
+		case <-r.ended:
 			return
 		case <-done:
 			done = nil
@@ -166,7 +165,7 @@ func (r *relay) supervise(ctx context.Context, ended <-chan struct{}) {
 		case now := <-tick.C:
 			if closing == nil {
 				r.giveUp()
-				<-ended
+				<-r.ended
 				return
 			}
 			tick.Reset(min(r.client.tend(now), r.upstream.tend(now)))
@@ -189,6 +188,11 @@ func (r *relay) giveUp() {
 
 // run passes on what one leg sends until it ends, and tells both.
 func (r *relay) run(from, to *leg) {
+	defer func() {
+		if r.running.Add(-1) == 0 {
+			close(r.ended)
+		}
+	}()
 	err := r.pump(from, to)
 	r.end(fmt.Errorf("%s: %w", from.name, err))
 	if closed, ok := errors.AsType[*CloseError](err); ok {

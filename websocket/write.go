@@ -68,7 +68,16 @@ func (c *Conn) write(op ws.OpCode, rsv byte, p []byte) error {
 // send writes a whole frame; none is sent after the last.
 func (c *Conn) send(frame []byte, last bool) error {
 	c.writing <- struct{}{}
-	defer func() { <-c.writing }()
+	defer c.unlock()
+	err := c.put(frame)
+	if err == nil && last {
+		c.writeErr = errClosed
+	}
+	return err
+}
+
+// put writes a frame; the caller holds writing.
+func (c *Conn) put(frame []byte) error {
 	if c.writeErr != nil {
 		return c.writeErr
 	}
@@ -80,10 +89,36 @@ func (c *Conn) send(frame []byte, last bool) error {
 		// Part of the frame may be out, so nothing can follow.
 		c.writeErr = fmt.Errorf("websocket: write: %w", err)
 		c.closeStream()
-		return c.writeErr
 	}
-	if last {
-		c.writeErr = errClosed
+	return c.writeErr
+}
+
+// answer queues a pong. Reading never waits for a writer: two ends that both
+// write more than the network holds would wait for each other. A newer pong
+// takes the place of one that has not been sent (RFC 6455 §5.5.3).
+func (c *Conn) answer(ping []byte) {
+	var f frame
+	f.frame(c.side, ws.OpPong, 0, ping)
+	c.pong.Store(&f.b)
+	c.flush()
+}
+
+// flush sends the queued pong unless a writer is busy, who will.
+func (c *Conn) flush() {
+	for c.pong.Load() != nil {
+		select {
+		case c.writing <- struct{}{}:
+			if f := c.pong.Swap(nil); f != nil {
+				_ = c.put(*f) // whoever reads or writes next meets the error
+			}
+			<-c.writing
+		default:
+			return
+		}
 	}
-	return nil
+}
+
+func (c *Conn) unlock() {
+	<-c.writing
+	c.flush()
 }
