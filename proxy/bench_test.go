@@ -1,6 +1,7 @@
 package proxy_test
 
 import (
+	"fmt"
 	"io"
 	"net/http"
 	"net/http/httptest"
@@ -13,18 +14,13 @@ import (
 	"github.com/fairlead-edge/fairlead/proxy"
 )
 
-// BenchmarkProxy and its plain twin, httputil.ReverseProxy on an equal
-// transport, run in turns, so that both meet the same machine; client,
-// proxy and upstream share the process. An op is one GET of 13 bytes, or one
-// event of a stream.
-func BenchmarkProxy(b *testing.B) { turns(b, false) }
-
-// BenchmarkReverseProxy is the twin of BenchmarkProxy.
-func BenchmarkReverseProxy(b *testing.B) { turns(b, true) }
-
-func turns(b *testing.B, twin bool) {
+// BenchmarkProxy takes turns with its plain twin, httputil.ReverseProxy on an
+// equal transport, so that both meet the same machine; client, proxy and
+// upstream share the process. An op is one GET of 13 bytes, or one event of a
+// stream, sent when the client has read the one before.
+func BenchmarkProxy(b *testing.B) {
 	event := []byte("data: " + strings.Repeat("x", 120) + "\n\n")
-	more := make(chan int)
+	next := make(chan struct{})
 	up := serve(b, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if r.URL.Path != "/stream" {
 			_, _ = io.WriteString(w, "hello, world\n")
@@ -33,49 +29,66 @@ func turns(b *testing.B, twin bool) {
 		w.Header().Set("Content-Type", "text/event-stream")
 		rc := http.NewResponseController(w)
 		_ = rc.Flush()
-		for range <-more {
-			_, _ = w.Write(event)
-			_ = rc.Flush()
+		for {
+			select {
+			case <-r.Context().Done():
+				return
+			case <-next:
+				_, _ = w.Write(event)
+				_ = rc.Flush()
+			}
 		}
 	}))
-	var s *httptest.Server
-	if twin {
-		tr := proxy.NewTransport()
-		b.Cleanup(tr.CloseIdleConnections)
-		u := target(b, up.URL)
-		s = serve(b, &httputil.ReverseProxy{Transport: tr, Rewrite: func(r *httputil.ProxyRequest) {
+	tr := proxy.NewTransport()
+	b.Cleanup(tr.CloseIdleConnections)
+	u := target(b, up.URL)
+	contenders := []struct {
+		name string
+		s    *httptest.Server
+	}{
+		{"proxy", front(b, up, proxy.Config{Observe: func(proxy.Outcome) {}})},
+		{"twin", serve(b, &httputil.ReverseProxy{Transport: tr, Rewrite: func(r *httputil.ProxyRequest) {
 			r.SetURL(u)
 			r.SetXForwarded()
-		}})
-	} else {
-		s = front(b, up, proxy.Config{Observe: func(proxy.Outcome) {}})
+		}})},
 	}
-	fetch := func(b *testing.B, path string) io.ReadCloser {
-		res, err := s.Client().Get(s.URL + path)
-		if err != nil {
-			b.Fatal(err)
+	for turn := range 3 {
+		for _, c := range contenders {
+			b.Run(fmt.Sprintf("small GET/%d/%s", turn, c.name), func(b *testing.B) {
+				report := cpu(b)
+				for b.Loop() {
+					body := fetch(b, c.s, "/")
+					_, _ = io.Copy(io.Discard, body)
+					_ = body.Close()
+				}
+				report()
+			})
 		}
-		return res.Body
+		for _, c := range contenders {
+			b.Run(fmt.Sprintf("SSE event/%d/%s", turn, c.name), func(b *testing.B) {
+				body := fetch(b, c.s, "/stream")
+				defer body.Close()
+				buf := make([]byte, len(event))
+				report := cpu(b)
+				for b.Loop() {
+					next <- struct{}{}
+					if _, err := io.ReadFull(body, buf); err != nil {
+						b.Fatal(err)
+					}
+				}
+				report()
+			})
+		}
 	}
-	b.Run("small GET", func(b *testing.B) {
-		defer cpu(b)()
-		for b.Loop() {
-			body := fetch(b, "/")
-			_, _ = io.Copy(io.Discard, body)
-			_ = body.Close()
-		}
-	})
-	b.Run("SSE event", func(b *testing.B) {
-		b.SetBytes(int64(len(event)))
-		body := fetch(b, "/stream")
-		defer body.Close()
-		b.ResetTimer()
-		defer cpu(b)()
-		more <- b.N
-		if n, err := io.Copy(io.Discard, body); err != nil || n != int64(b.N*len(event)) {
-			b.Fatalf("%d bytes: %v", n, err)
-		}
-	})
+}
+
+func fetch(b *testing.B, s *httptest.Server, path string) io.ReadCloser {
+	b.Helper()
+	res, err := s.Client().Get(s.URL + path)
+	if err != nil {
+		b.Fatal(err)
+	}
+	return res.Body
 }
 
 // cpu starts to count the process's CPU time; what it returns reports it.

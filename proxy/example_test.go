@@ -3,7 +3,6 @@ package proxy_test
 import (
 	"fmt"
 	"io"
-	"log"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
@@ -21,7 +20,7 @@ func Example() {
 
 	target, err := url.Parse(upstream.URL)
 	if err != nil {
-		log.Fatal(err)
+		panic(err)
 	}
 	transport := proxy.NewTransport()
 	defer transport.CloseIdleConnections()
@@ -30,17 +29,17 @@ func Example() {
 
 	req, err := http.NewRequest(http.MethodGet, front.URL+"/prices", nil)
 	if err != nil {
-		log.Fatal(err)
+		panic(err)
 	}
 	req.Host = "api.example.com"
 	res, err := front.Client().Do(req)
 	if err != nil {
-		log.Fatal(err)
+		panic(err)
 	}
 	defer res.Body.Close()
 	body, err := io.ReadAll(res.Body)
 	if err != nil {
-		log.Fatal(err)
+		panic(err)
 	}
 	fmt.Print(string(body))
 	// Output: data: /prices, asked by way of api.example.com

@@ -64,8 +64,7 @@ func NewTransport() *http.Transport {
 func Endpoint(address string) (*url.URL, *http.Transport, error) {
 	u, err := url.Parse(address)
 	if err != nil {
-		var ue *url.Error
-		if errors.As(err, &ue) {
+		if ue, ok := errors.AsType[*url.Error](err); ok {
 			err = ue.Err // without the address, which may hold a password
 		}
 		return nil, nil, fmt.Errorf("proxy: endpoint: %w", err)
