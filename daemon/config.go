@@ -1,0 +1,183 @@
+package daemon
+
+import (
+	"time"
+
+	"github.com/fairlead-edge/fairlead/capture"
+	"github.com/fairlead-edge/fairlead/topic"
+)
+
+// Config is the configuration file. fairlead.yaml at the top of the
+// repository explains each key and holds its default.
+type Config struct {
+	HTTP           string              `yaml:"http"`  // address of the public listener; "" turns it off
+	Admin          string              `yaml:"admin"` // address of the admin listener; "" turns it off
+	AdminToken     string              `yaml:"admin_token"`
+	PublishToken   string              `yaml:"publish_token"`
+	TopicsPrefix   string              `yaml:"topics_prefix"` // "" turns the topics off
+	Hosts          []string            `yaml:"hosts"`
+	CORS           []string            `yaml:"cors"`
+	TrustedProxies []Prefix            `yaml:"trusted_proxies"`
+	Log            Log                 `yaml:"log"`
+	Upstreams      map[string]Upstream `yaml:"upstreams"`
+	Routes         []Route             `yaml:"routes"`
+	Topics         []Topic             `yaml:"topics"`
+	Limits         Limits              `yaml:"limits"`
+	Heartbeat      Duration            `yaml:"heartbeat"`
+	Drain          Drain               `yaml:"drain"`
+}
+
+// Log says what is logged, and how.
+type Log struct {
+	Level  string `yaml:"level"`  // debug, info, warn or error
+	Format string `yaml:"format"` // auto, text or json
+}
+
+// Upstream is a set of endpoints that are copies of each other.
+type Upstream struct {
+	Endpoints    []Endpoint `yaml:"endpoints"`
+	PreserveHost bool       `yaml:"preserve_host"`
+}
+
+// Route sends the requests under a path to an upstream.
+type Route struct {
+	Path     Pattern `yaml:"path"`
+	Upstream string  `yaml:"upstream"`
+	Capture  Capture `yaml:"capture"`
+}
+
+// Capture says which responses of a route are recorded, and how. It may be
+// written as what to record alone.
+type Capture struct {
+	Record       Record       `yaml:"record"`
+	OnDisconnect OnDisconnect `yaml:"on_disconnect"`
+	Owner        []Owner      `yaml:"owner"`
+	CommitAfter  Duration     `yaml:"commit_after"` // 0: off
+	End          End          `yaml:"end"`
+	MaxEvent     Size         `yaml:"max_event"`
+}
+
+// End says whether a client gets 204 that comes back with the cursor of a
+// captured stream that has ended ("final"), or its request is sent to the
+// upstream ("resume").
+type End bool
+
+// What comes after the end.
+const (
+	EndResume End = false
+	EndFinal  End = true
+)
+
+func (c *Capture) word(text string) error { return c.Record.parse(text) }
+
+func (r *Route) defaults() {
+	r.Capture = Capture{MaxEvent: 1 << 20}
+}
+
+// Topic is the policy of the topics that match.
+type Topic struct {
+	Match       Pattern  `yaml:"match"`
+	Deliver     Delivery `yaml:"deliver"`
+	OnLag       OnLag    `yaml:"on_lag"`
+	Retain      Retain   `yaml:"retain"`
+	WaitTimeout Duration `yaml:"wait_timeout"`
+}
+
+// Retain bounds what a topic keeps.
+type Retain struct {
+	Events int      `yaml:"events"`
+	Bytes  Size     `yaml:"bytes"`
+	Age    Duration `yaml:"age"`
+}
+
+func (t *Topic) defaults() {
+	t.Retain = Retain{topic.DefaultEvents, topic.DefaultBytes, Duration(topic.DefaultAge)}
+	t.WaitTimeout = Duration(topic.DefaultWaitTimeout)
+}
+
+func (t *Topic) policy() topic.Policy {
+	p := t.Deliver.Policy
+	p.OnLag = topic.OnLag(t.OnLag)
+	p.Events, p.Bytes, p.Age = t.Retain.Events, int64(t.Retain.Bytes), time.Duration(t.Retain.Age)
+	p.WaitTimeout = time.Duration(t.WaitTimeout)
+	return p
+}
+
+// Limits bound what clients can make the server hold.
+type Limits struct {
+	Body                Size     `yaml:"body"`   // of a publish
+	Topics              int      `yaml:"topics"` // at one time
+	TopicsPerConnection int      `yaml:"topics_per_connection"`
+	Message             Size     `yaml:"message"`         // of a WebSocket
+	CapturedStream      Size     `yaml:"captured_stream"` // one recording
+	CapturedTotal       Size     `yaml:"captured_total"`  // all recordings
+	CapturedKeep        Duration `yaml:"captured_keep"`   // after the end
+}
+
+// Drain says how the server goes away.
+type Drain struct {
+	Window   Duration `yaml:"window"`   // the advice to come back is spread over it
+	Deadline Duration `yaml:"deadline"` // what is open then is reset
+}
+
+// Default returns the configuration of an empty file.
+func Default() Config {
+	return Config{
+		HTTP: "127.0.0.1:8080", Admin: "127.0.0.1:9090",
+		TopicsPrefix: "/topics",
+		Hosts:        []string{}, CORS: []string{}, TrustedProxies: []Prefix{},
+		Log:       Log{Level: "info", Format: "auto"},
+		Upstreams: map[string]Upstream{}, Routes: []Route{}, Topics: []Topic{},
+		Limits: Limits{
+			Body: 1 << 20, Topics: topic.DefaultMaxTopics, TopicsPerConnection: 1000, Message: 1 << 20,
+			CapturedStream: 16 << 20, CapturedTotal: 1 << 30, CapturedKeep: Duration(10 * time.Minute),
+		},
+		Heartbeat: Duration(15 * time.Second),
+		Drain:     Drain{Window: Duration(5 * time.Second), Deadline: Duration(25 * time.Second)},
+	}
+}
+
+// policies returns the function from a topic's name to its policy.
+func (c *Config) policies() func(name string) topic.Policy {
+	all := make([]ruled[topic.Policy], len(c.Topics))
+	for i := range c.Topics {
+		all[i] = ruled[topic.Policy]{c.Topics[i].Match, c.Topics[i].policy()}
+	}
+	ordered := newRules(all)
+	return func(name string) topic.Policy {
+		p, _ := ordered.find(name) // no rule: the zero policy is the default
+		return p
+	}
+}
+
+// topicPattern returns the pattern that decides about a topic, as a label
+// that, unlike its name, has few values.
+func (c *Config) topicPattern() func(name string) string {
+	all := make([]ruled[string], len(c.Topics))
+	for i := range c.Topics {
+		all[i] = ruled[string]{c.Topics[i].Match, c.Topics[i].Match.String()}
+	}
+	ordered := newRules(all)
+	return func(name string) string {
+		if pattern, ok := ordered.find(name); ok {
+			return pattern
+		}
+		return anyMany
+	}
+}
+
+// config returns the capture of a route, for the room that does it.
+func (c *Capture) config(heartbeat Duration) capture.Config {
+	owner := make([]capture.Identity, len(c.Owner))
+	for i, o := range c.Owner {
+		owner[i] = capture.Identity(o)
+	}
+	return capture.Config{
+		Record: capture.Record(c.Record), OnDisconnect: capture.OnDisconnect(c.OnDisconnect), Owner: owner,
+		CommitAfter: time.Duration(c.CommitAfter), EndFinal: c.End == EndFinal,
+		MaxEvent: int64(c.MaxEvent), Heartbeat: time.Duration(heartbeat),
+	}
+}
+
+// ownPaths is where the server's own resources live, besides the topics.
+const ownPaths = "/.well-known/fairlead"

@@ -1,0 +1,155 @@
+package daemon
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"slices"
+	"strings"
+)
+
+// Options are what the command line and its variables say. They beat the file.
+type Options struct {
+	// Config is the configuration file; "": none.
+	Config string
+	// Upstreams are the endpoints of one upstream behind the route /**. They
+	// stand in the place of a file, and turn the topics off.
+	Upstreams []string
+	// Topics turns the topics on, under /topics unless the file says where.
+	Topics bool
+	// HTTP and Admin are addresses of listeners; nil: as the file says.
+	HTTP, Admin *string
+	// AdminToken and PublishToken; "": as the file says.
+	AdminToken, PublishToken string
+}
+
+// ErrUsage marks a wrong command line, for which a program exits with 2.
+var ErrUsage = errors.New("wrong usage")
+
+// demo reports whether the built-in demo is asked for: nothing else is.
+func (o *Options) demo() bool { return o.Config == "" && len(o.Upstreams) == 0 }
+
+// Load returns the configuration that the options ask for. When it is wrong,
+// the error is of type [Problems].
+func Load(o Options) (Config, error) {
+	cfg := Default()
+	if o.Config != "" && len(o.Upstreams) > 0 {
+		return cfg, fmt.Errorf("%w: --upstream and --config together; put the upstream into the file", ErrUsage)
+	}
+	d := &decoder{file: o.Config}
+	if o.Config != "" {
+		text, err := os.ReadFile(o.Config)
+		if err != nil {
+			return cfg, fmt.Errorf("daemon: config: %w", err)
+		}
+		d.decode(text, &cfg)
+	}
+	flags, problems := o.apply(&cfg)
+	v := &validator{&cfg, func(path, format string, args ...any) {
+		if flag := flags[path]; flag != "" {
+			problems = append(problems, Problem{flag, fmt.Sprintf(format, args...)})
+			return
+		}
+		at, ok := place(d.at, path)
+		if !ok {
+			at = position{1, 1} // a default that does not fit the rest
+		}
+		d.report(at, format, args...)
+	}}
+	if len(d.problems) == 0 { // else what follows from them would be told too
+		v.all()
+	}
+	slices.SortStableFunc(d.problems, byPosition)
+	for _, p := range d.problems {
+		problems = append(problems, Problem{fmt.Sprintf("%s:%d:%d", d.name(), p.line, p.column), p.what})
+	}
+	if len(problems) > 0 {
+		return cfg, Problems(problems)
+	}
+	return cfg, nil
+}
+
+func (d *decoder) name() string {
+	if d.file == "" {
+		return "defaults"
+	}
+	return d.file
+}
+
+// apply puts the flags over the file, and returns which decided about what.
+func (o *Options) apply(cfg *Config) (flags map[string]string, problems Problems) {
+	flags = make(map[string]string)
+	for path, f := range map[string]struct{ value, to *string }{
+		"http": {o.HTTP, &cfg.HTTP}, "admin": {o.Admin, &cfg.Admin},
+	} {
+		if f.value != nil {
+			*f.to = *f.value
+			flags[path] = "--" + path
+		}
+	}
+	if o.AdminToken != "" {
+		cfg.AdminToken = o.AdminToken
+	}
+	if o.PublishToken != "" {
+		cfg.PublishToken = o.PublishToken
+	}
+	if len(o.Upstreams) > 0 {
+		var up Upstream
+		for _, text := range o.Upstreams {
+			var e Endpoint
+			if err := e.parse(text); err != nil {
+				problems = append(problems, Problem{"--upstream", err.Error()})
+			}
+			up.Endpoints = append(up.Endpoints, e)
+		}
+		route := Route{Path: Pattern{[]string{anyMany}}, Upstream: "upstream"}
+		route.defaults()
+		cfg.Upstreams = map[string]Upstream{"upstream": up}
+		cfg.Routes = []Route{route}
+		flags["upstreams.upstream"], flags["upstreams.upstream.endpoints"] = "--upstream", "--upstream"
+		for i := range o.Upstreams {
+			flags[index("upstreams.upstream.endpoints", i)] = "--upstream"
+		}
+		cfg.TopicsPrefix = ""
+	}
+	if o.Topics && cfg.TopicsPrefix == "" {
+		cfg.TopicsPrefix = Default().TopicsPrefix
+	}
+	return flags, problems
+}
+
+// Check reads the configuration file and returns what it configures, in one
+// line. When the file is wrong, the error has a line for each problem, which
+// begins with file:line:column. adminToken is what FAIRLEAD_ADMIN_TOKEN would
+// add to it; "": nothing.
+func Check(file, adminToken string) (summary string, err error) {
+	cfg, err := Load(Options{Config: file, AdminToken: adminToken})
+	if err != nil {
+		return "", err
+	}
+	parts := []string{listenerSummary("http", cfg.HTTP), listenerSummary("admin", cfg.Admin)}
+	if cfg.TopicsPrefix == "" {
+		parts = append(parts, "topics off")
+	} else {
+		parts = append(parts, "topics at "+cfg.TopicsPrefix)
+	}
+	parts = append(parts, count(len(cfg.Upstreams), "upstream"), count(len(cfg.Routes), "route"), count(len(cfg.Topics), "topic policy"))
+	return strings.Join(parts, ", "), nil
+}
+
+func listenerSummary(name, address string) string {
+	if address == "" {
+		return name + " off"
+	}
+	return name + " " + address
+}
+
+func count(n int, what string) string {
+	switch {
+	case n == 1:
+		return "1 " + what
+	case strings.HasSuffix(what, "y"):
+		return fmt.Sprintf("%d %sies", n, strings.TrimSuffix(what, "y"))
+	}
+	return fmt.Sprintf("%d %ss", n, what)
+}

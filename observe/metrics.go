@@ -1,0 +1,150 @@
+package observe
+
+import (
+	"net/http"
+	"strconv"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+
+	"github.com/fairlead-edge/fairlead"
+)
+
+// Metrics are the metric families of one server. They are safe for concurrent
+// use.
+type Metrics struct {
+	registry  *prometheus.Registry
+	requests  *prometheus.CounterVec
+	durations *prometheus.HistogramVec
+	firstByte *prometheus.HistogramVec
+	sent      *prometheus.CounterVec
+	opened    *prometheus.CounterVec
+	closed    *prometheus.CounterVec
+	events    *prometheus.CounterVec
+	publishes *prometheus.CounterVec
+	skipped   *prometheus.CounterVec
+	gaps      *prometheus.CounterVec
+	reloads   *prometheus.CounterVec
+}
+
+// buckets are upper bounds in seconds: from what a cached answer takes to what
+// people wait for a model.
+var buckets = []float64{.001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10, 30, 60}
+
+// New returns the families of a server of the version given, whose state the
+// sources tell. Fields of sources may be nil.
+func New(version string, sources Sources) *Metrics {
+	m := &Metrics{
+		registry: prometheus.NewRegistry(),
+		requests: counter("fairlead_http_requests_total", "Requests and streams that are over, by the pattern of their route.", "route", "method", "code"),
+		durations: histogram("fairlead_http_request_duration_seconds",
+			"From a request's header to the end of its response, streams and long polls left out.", "route", "method"),
+		firstByte: histogram("fairlead_http_first_byte_seconds", "From a request's header to that of its response, streams included.", "route", "method"),
+		sent:      counter("fairlead_http_response_body_bytes_total", "Bytes of bodies sent to clients.", "route"),
+		opened:    counter("fairlead_sessions_opened_total", "Sessions of readers that began.", "transport"),
+		closed:    counter("fairlead_sessions_closed_total", "Sessions of readers that ended, by why.", "transport", "reason"),
+		events:    counter("fairlead_events_delivered_total", "Events sent to readers.", "transport"),
+		publishes: counter("fairlead_publishes_total", "Publishes to topics, by the pattern of the topic and the code of the result.", "topics", "code"),
+		skipped:   counter("fairlead_events_skipped_total", "Events that delivery policies passed over, all readers.", "transport"),
+		gaps:      counter("fairlead_gaps_total", "Gaps told to readers.", "transport"),
+		reloads:   counter("fairlead_config_reloads_total", "Times the configuration was read again.", "result"),
+	}
+	build := prometheus.NewGauge(prometheus.GaugeOpts{
+		Name: "fairlead_build_info", Help: "1, for the version that runs.", ConstLabels: prometheus.Labels{"version": version},
+	})
+	build.Set(1)
+	m.registry.MustRegister(
+		m.requests, m.durations, m.firstByte, m.sent, m.opened, m.closed, m.events, m.publishes, m.skipped, m.gaps, m.reloads, build,
+		&state{sources}, collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
+	)
+	return m
+}
+
+func counter(name, help string, labels ...string) *prometheus.CounterVec {
+	return prometheus.NewCounterVec(prometheus.CounterOpts{Name: name, Help: help}, labels)
+}
+
+func histogram(name, help string, labels ...string) *prometheus.HistogramVec {
+	return prometheus.NewHistogramVec(prometheus.HistogramOpts{Name: name, Help: help, Buckets: buckets}, labels)
+}
+
+// ServeHTTP answers a scrape.
+func (m *Metrics) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	promhttp.HandlerFor(m.registry, promhttp.HandlerOpts{Registry: m.registry}).ServeHTTP(w, r)
+}
+
+// Request is one request that is over.
+type Request struct {
+	Route     string        // pattern
+	Method    string        // of the request; an unknown one counts as "other"
+	Status    int           // of the response; 0 when there was none
+	Stream    bool          // whether its duration says more about the reader than about the server
+	Duration  time.Duration // to the end of the response
+	FirstByte time.Duration // to its header; 0 when there was none
+	Sent      int64         // bytes of the body
+}
+
+// Request counts a request.
+func (m *Metrics) Request(r Request) {
+	method := knownMethod(r.Method)
+	m.requests.WithLabelValues(r.Route, method, strconv.Itoa(r.Status)).Inc()
+	m.sent.WithLabelValues(r.Route).Add(float64(r.Sent))
+	if r.FirstByte > 0 {
+		m.firstByte.WithLabelValues(r.Route, method).Observe(r.FirstByte.Seconds())
+	}
+	if !r.Stream {
+		m.durations.WithLabelValues(r.Route, method).Observe(r.Duration.Seconds())
+	}
+}
+
+// knownMethod keeps clients from making series with methods of their own.
+func knownMethod(method string) string {
+	switch method {
+	case http.MethodGet, http.MethodHead, http.MethodPost, http.MethodPut, http.MethodPatch, http.MethodDelete, http.MethodOptions, http.MethodConnect:
+		return method
+	}
+	return "other"
+}
+
+// Opened counts a reader's session that began.
+func (m *Metrics) Opened(transport string) { m.opened.WithLabelValues(transport).Inc() }
+
+// Session is a reader's session that is over.
+type Session struct {
+	Transport string        // sse, websocket, poll
+	Reason    fairlead.Code // why it ended; "": as it should
+	Events    uint64        // sent
+	Skipped   uint64        // passed over by delivery policies
+	Gaps      uint64        // told
+}
+
+// Closed counts a session that ended.
+func (m *Metrics) Closed(s Session) {
+	m.closed.WithLabelValues(s.Transport, orOK(s.Reason)).Inc()
+	m.events.WithLabelValues(s.Transport).Add(float64(s.Events))
+	m.skipped.WithLabelValues(s.Transport).Add(float64(s.Skipped))
+	m.gaps.WithLabelValues(s.Transport).Add(float64(s.Gaps))
+}
+
+// Published counts a publish; topics is the pattern of the topic.
+func (m *Metrics) Published(topics string, result fairlead.Code) {
+	m.publishes.WithLabelValues(topics, orOK(result)).Inc()
+}
+
+// Reloaded counts a reload.
+func (m *Metrics) Reloaded(ok bool) {
+	result := "refused"
+	if ok {
+		result = "ok"
+	}
+	m.reloads.WithLabelValues(result).Inc()
+}
+
+func orOK(code fairlead.Code) string {
+	if code == "" {
+		return "ok"
+	}
+	return string(code)
+}

@@ -1,0 +1,109 @@
+package observe_test
+
+import (
+	"fmt"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/fairlead-edge/fairlead"
+	"github.com/fairlead-edge/fairlead/internal/leak"
+	"github.com/fairlead-edge/fairlead/observe"
+)
+
+func TestMain(m *testing.M) { leak.Main(m) }
+
+func scrape(m *observe.Metrics) string {
+	w := httptest.NewRecorder()
+	m.ServeHTTP(w, httptest.NewRequest(http.MethodGet, "/metrics", nil))
+	return w.Body.String()
+}
+
+func TestAScrapeShowsWhatWasToldAndWhatTheSourcesSay(t *testing.T) {
+	t.Parallel()
+	m := observe.New("v1", observe.Sources{
+		Sessions: func() map[string]int { return map[string]int{"sse": 2} },
+		Topics:   func() int { return 3 },
+		Captured: func() observe.Captured { return observe.Captured{Live: 1, Ended: 4, Bytes: 5} },
+		InFlight: func() map[string]int { return map[string]int{"/v1/**": 6} },
+		Draining: func() bool { return true },
+	})
+	m.Request(observe.Request{Route: "/v1/**", Method: "GET", Status: 200, Duration: time.Second, FirstByte: time.Millisecond, Sent: 7})
+	m.Opened("sse")
+	m.Closed(observe.Session{Transport: "sse", Reason: fairlead.Draining, Events: 8, Skipped: 9, Gaps: 1})
+	m.Published("prices/*", "")
+	m.Published("prices/*", fairlead.TooLarge)
+	m.Reloaded(true)
+	m.Reloaded(false)
+	text := scrape(m)
+	for _, want := range []string{
+		`fairlead_build_info{version="v1"} 1`,
+		`fairlead_http_requests_total{code="200",method="GET",route="/v1/**"} 1`,
+		`fairlead_http_request_duration_seconds_count{method="GET",route="/v1/**"} 1`,
+		`fairlead_http_first_byte_seconds_count{method="GET",route="/v1/**"} 1`,
+		`fairlead_http_response_body_bytes_total{route="/v1/**"} 7`,
+		`fairlead_sessions{transport="sse"} 2`,
+		`fairlead_sessions_opened_total{transport="sse"} 1`,
+		`fairlead_sessions_closed_total{reason="draining",transport="sse"} 1`,
+		`fairlead_events_delivered_total{transport="sse"} 8`,
+		`fairlead_events_skipped_total{transport="sse"} 9`,
+		`fairlead_gaps_total{transport="sse"} 1`,
+		`fairlead_publishes_total{code="ok",topics="prices/*"} 1`,
+		`fairlead_publishes_total{code="too_large",topics="prices/*"} 1`,
+		`fairlead_topics 3`,
+		`fairlead_captured_streams{state="live"} 1`,
+		`fairlead_captured_streams{state="ended"} 4`,
+		`fairlead_captured_bytes 5`,
+		`fairlead_http_requests_in_flight{route="/v1/**"} 6`,
+		`fairlead_draining 1`,
+		`fairlead_config_reloads_total{result="ok"} 1`,
+		`fairlead_config_reloads_total{result="refused"} 1`,
+		`go_goroutines`,
+	} {
+		if !strings.Contains(text, want) {
+			t.Errorf("no %s", want)
+		}
+	}
+}
+
+func TestAStreamIsKeptOutOfTheDurationsButItsStartIsSeen(t *testing.T) {
+	t.Parallel()
+	m := observe.New("v1", observe.Sources{})
+	m.Request(observe.Request{Route: "/s", Method: "GET", Status: 200, Stream: true, Duration: time.Hour, FirstByte: time.Second})
+	text := scrape(m)
+	if strings.Contains(text, `fairlead_http_request_duration_seconds_count{method="GET",route="/s"}`) {
+		t.Error("the stream's duration was counted")
+	}
+	if !strings.Contains(text, `fairlead_http_first_byte_seconds_count{method="GET",route="/s"} 1`) {
+		t.Error("the stream's start was not counted")
+	}
+}
+
+func TestAClientCannotMakeSeriesWithMethodsOfItsOwn(t *testing.T) {
+	t.Parallel()
+	m := observe.New("v1", observe.Sources{})
+	m.Request(observe.Request{Route: "/", Method: "BREW", Status: 405})
+	m.Request(observe.Request{Route: "/", Method: "BREW2", Status: 405})
+	if text := scrape(m); strings.Contains(text, "BREW") || !strings.Contains(text, `fairlead_http_requests_total{code="405",method="other",route="/"} 2`) {
+		t.Error("a made-up method became a label")
+	}
+}
+
+// The metrics are an http.Handler for any server, and count what they are told.
+func Example() {
+	metrics := observe.New("v1.0.0", observe.Sources{Topics: func() int { return 2 }})
+	metrics.Published("prices/*", "")
+
+	w := httptest.NewRecorder()
+	metrics.ServeHTTP(w, httptest.NewRequest(http.MethodGet, "/metrics", nil))
+	for line := range strings.Lines(w.Body.String()) {
+		if strings.HasPrefix(line, "fairlead_topics") || strings.HasPrefix(line, "fairlead_publishes") {
+			fmt.Print(line)
+		}
+	}
+	// Output:
+	// fairlead_publishes_total{code="ok",topics="prices/*"} 1
+	// fairlead_topics 2
+}

@@ -1,0 +1,78 @@
+package observe
+
+import "github.com/prometheus/client_golang/prometheus"
+
+// Sources tell what there is at the time of a scrape. Each is called on the
+// goroutine of the scrape; nil ones are left out.
+type Sources struct {
+	// Sessions returns the number of open sessions by transport.
+	Sessions func() map[string]int
+	// Topics returns the number of topics.
+	Topics func() int
+	// Captured returns what is recorded.
+	Captured func() Captured
+	// InFlight returns the number of requests and streams being served, by the
+	// pattern of their route.
+	InFlight func() map[string]int
+	// Draining reports whether the server is going away.
+	Draining func() bool
+}
+
+// Captured says what is recorded.
+type Captured struct {
+	Live  int   // streams whose upstream has not ended
+	Ended int   // streams kept after their end
+	Bytes int64 // of all
+}
+
+// state asks the sources when it is scraped.
+type state struct{ Sources }
+
+var (
+	sessions = prometheus.NewDesc("fairlead_sessions", "Open sessions of readers.", []string{"transport"}, nil)
+	topics   = prometheus.NewDesc("fairlead_topics", "Topics.", nil, nil)
+	streams  = prometheus.NewDesc("fairlead_captured_streams", "Captured streams that can be resumed.", []string{"state"}, nil)
+	captured = prometheus.NewDesc("fairlead_captured_bytes", "Bytes that captured streams hold.", nil, nil)
+	inFlight = prometheus.NewDesc("fairlead_http_requests_in_flight", "Requests and streams being served.", []string{"route"}, nil)
+	draining = prometheus.NewDesc("fairlead_draining", "1 while the server is going away.", nil, nil)
+)
+
+// Describe implements [prometheus.Collector].
+func (s *state) Describe(ch chan<- *prometheus.Desc) {
+	for _, d := range []*prometheus.Desc{sessions, topics, streams, captured, inFlight, draining} {
+		ch <- d
+	}
+}
+
+// Collect implements [prometheus.Collector].
+func (s *state) Collect(ch chan<- prometheus.Metric) {
+	gauge := func(d *prometheus.Desc, v float64, labels ...string) {
+		ch <- prometheus.MustNewConstMetric(d, prometheus.GaugeValue, v, labels...)
+	}
+	if s.Sessions != nil {
+		for transport, n := range s.Sessions() {
+			gauge(sessions, float64(n), transport)
+		}
+	}
+	if s.Topics != nil {
+		gauge(topics, float64(s.Topics()))
+	}
+	if s.Captured != nil {
+		c := s.Captured()
+		gauge(streams, float64(c.Live), "live")
+		gauge(streams, float64(c.Ended), "ended")
+		gauge(captured, float64(c.Bytes))
+	}
+	if s.InFlight != nil {
+		for route, n := range s.InFlight() {
+			gauge(inFlight, float64(n), route)
+		}
+	}
+	if s.Draining != nil {
+		v := 0.0
+		if s.Draining() {
+			v = 1
+		}
+		gauge(draining, v)
+	}
+}
