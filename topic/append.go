@@ -24,7 +24,7 @@ type Batch struct {
 
 // Result says what an append stored.
 type Result struct {
-	First, Last fairlead.Cursor // cursors of the first and the last event
+	First, Last fairlead.Cursor // cursors of the first and the last event; of no events, the log's latest
 	Count       int             // events
 	Repeated    bool            // the append had been made before under its key
 }
@@ -66,13 +66,15 @@ func (l *Log) append(ctx context.Context, b Batch) (Result, error) {
 	if l.state != open {
 		return Result{}, l.closedError()
 	}
-	res := Result{First: l.cursor(l.next), Count: len(records)}
 	now := time.Now()
 	for _, r := range records {
 		l.push(r, now)
 	}
-	res.Last = l.cursor(l.next - 1)
-	if len(records) == 0 {
+	res := Result{Count: len(records)}
+	if n := len(records); n > 0 {
+		res.First, res.Last = records[0].Event.Cursor, records[n-1].Event.Cursor
+	} else {
+		res.Last = l.cursor(l.next - 1)
 		res.First = res.Last
 	}
 	if b.IdempotencyKey != "" {
@@ -160,7 +162,8 @@ func (l *Log) makeRoom(ctx context.Context, count int, size int64) error {
 	return nil
 }
 
-// fits reports whether the events would fit after evicting what nobody is owed.
+// fits reports whether the events would fit after evicting what nobody is owed,
+// or no wait would help them to.
 func (l *Log) fits(count int, size int64) bool {
 	count += len(l.records) - l.head
 	size += l.size
@@ -175,7 +178,7 @@ func (l *Log) fits(count int, size int64) bool {
 			return true
 		}
 	}
-	return false
+	return held >= l.next // larger than the retention: only what it holds can be waited for
 }
 
 func (l *Log) push(r *Record, now time.Time) {

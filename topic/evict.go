@@ -25,7 +25,7 @@ func (l *Log) expire(now int64) {
 // event that was not consumed has no age.
 func (l *Log) expired(now int64) bool {
 	old := l.records[l.head]
-	return old.at+int64(l.policy.Age) <= now && (l.policy.Deliver != Wait || old.seq < l.held())
+	return now-old.at >= int64(l.policy.Age) && (l.policy.Deliver != Wait || old.seq < l.held())
 }
 
 func (l *Log) evictOldest() {
@@ -41,6 +41,7 @@ func (l *Log) evictOldest() {
 	case LatestPerKey:
 		needed = needed || !r.superseded
 	case Newest:
+		needed = needed || l.next-r.seq <= uint64(l.policy.Newest)
 	}
 	if needed {
 		l.lost = r.seq
@@ -59,9 +60,16 @@ func (l *Log) evictOldest() {
 	}
 }
 
-// shrink gives the array back when nothing is retained.
+// shrink gives memory back when nothing is retained.
 func (l *Log) shrink() {
-	if l.head == len(l.records) {
-		l.records, l.head = nil, 0
+	if l.head < len(l.records) {
+		return
+	}
+	l.records, l.head = nil, 0
+	if x := l.extra; x != nil {
+		x.keys = nil
+		if len(x.keyed) == 0 {
+			x.keyed, x.byKey = nil, nil
+		}
 	}
 }

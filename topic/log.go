@@ -240,7 +240,9 @@ func (l *Log) held() uint64 {
 	low := uint64(math.MaxUint64)
 	l.subsMu.Lock()
 	for _, s := range l.subs {
-		low = min(low, s.acked+1)
+		if !s.done {
+			low = min(low, s.acked+1)
+		}
 	}
 	l.subsMu.Unlock()
 	if l.policy.Deliver == Wait && low == math.MaxUint64 {

@@ -53,7 +53,7 @@ type Policy struct {
 	// Rate is how many events a second each reader gets at most, under Newest
 	// and LatestPerKey; what a reader must not see yet stays subject to the
 	// policy. A critical event is not held back, nor is what stands before it.
-	// 0: no limit.
+	// 0: no limit; the least is one an hour.
 	Rate float64
 	// OnLag is for readers that fall behind the retention; default LagGap.
 	OnLag OnLag
@@ -63,7 +63,7 @@ type Policy struct {
 	// overhead per event, but not the shared wire formats; default 16 MiB.
 	Bytes int64
 	// Age is how long an event is retained, and how long a topic without
-	// readers and events is kept; default 10 minutes.
+	// readers and events is kept; default 10 minutes, at most 100 years.
 	Age time.Duration
 	// WaitTimeout is how long a publisher waits under Wait; default 5 s.
 	WaitTimeout time.Duration
@@ -86,11 +86,23 @@ func (p Policy) withDefaults() *Policy {
 	if p.Age <= 0 {
 		p.Age = DefaultAge
 	}
+	p.Age = min(p.Age, maxAge)
+	if p.Rate > 0 {
+		p.Rate = max(p.Rate, minRate)
+	} else {
+		p.Rate = 0 // also what is not a number
+	}
 	if p.WaitTimeout <= 0 {
 		p.WaitTimeout = DefaultWaitTimeout
 	}
 	return &p
 }
+
+// Limits that keep sums of times within 64 bits.
+const (
+	maxAge  = 100 * 365 * 24 * time.Hour
+	minRate = 1.0 / 3600
+)
 
 // holds reports whether appends may have to wait for readers.
 func (p *Policy) holds() bool { return p.Deliver == Wait || p.Patience > 0 }
@@ -143,7 +155,7 @@ func ParseDeliver(s string) (Policy, error) {
 	rate, ok := strings.CutSuffix(rest[2], "/s")
 	r, err := strconv.ParseFloat(rate, 64)
 	// A rate under one an hour is a mistake; one over a million limits nothing.
-	if !ok || err != nil || !(r >= 1.0/3600 && r <= 1e6) {
+	if !ok || err != nil || !(r >= minRate && r <= 1e6) {
 		return bad()
 	}
 	p.Rate = r

@@ -2,6 +2,7 @@ package topic
 
 import (
 	"context"
+	"slices"
 	"sync"
 	"time"
 
@@ -21,8 +22,8 @@ type Reader struct {
 	wake chan struct{} // holds a token when ready may have changed
 
 	mu    sync.Mutex
-	subs  map[*Log]*sub
-	ready []*sub // ready[front:] have something to pull, in turn; one entry a log
+	subs  map[*Log]*sub // nil when closed
+	ready []*sub        // ready[front:] have something to pull, in turn; one entry a log
 	front int
 	timed []*sub // are held back by a rate; one entry a log
 
@@ -40,10 +41,15 @@ func NewReader() *Reader {
 //
 // Its errors: [ErrPastEnd]; or an *[fairlead.Error]: InvalidArgument for what
 // is no cursor, Conflict when the policy allows one reader and there is one or
-// when l is read already, NotFound when l was removed from its store.
+// when l is read already, NotFound when l was removed from its store, Cancelled
+// after Close.
 func (r *Reader) Add(l *Log, after fairlead.Cursor) error {
-	s := &sub{log: l, reader: r}
+	s := &sub{log: l, reader: r, index: -1}
 	r.mu.Lock()
+	if r.subs == nil {
+		r.mu.Unlock()
+		return fairlead.Errorf(fairlead.Cancelled, "the reader is closed")
+	}
 	if _, ok := r.subs[l]; ok {
 		r.mu.Unlock()
 		return fairlead.Errorf(fairlead.Conflict, "the topic %q is subscribed already", l.name)
@@ -52,7 +58,9 @@ func (r *Reader) Add(l *Log, after fairlead.Cursor) error {
 	r.mu.Unlock()
 	if err := l.attach(s, after); err != nil {
 		r.mu.Lock()
-		delete(r.subs, l)
+		if r.subs[l] == s { // else somebody removed it meanwhile
+			delete(r.subs, l)
+		}
 		r.mu.Unlock()
 		return err
 	}
@@ -65,7 +73,14 @@ func (r *Reader) Add(l *Log, after fairlead.Cursor) error {
 func (r *Reader) Remove(l *Log) bool {
 	r.mu.Lock()
 	s, ok := r.subs[l]
-	delete(r.subs, l)
+	if ok {
+		delete(r.subs, l)
+		r.ready = slices.Delete(r.ready, 0, r.front)
+		r.front = 0
+		is := func(other *sub) bool { return other == s }
+		r.ready = slices.DeleteFunc(r.ready, is)
+		r.timed = slices.DeleteFunc(r.timed, is)
+	}
 	r.mu.Unlock()
 	if ok {
 		l.detach(s)
@@ -78,7 +93,7 @@ func (r *Reader) Remove(l *Log) bool {
 func (r *Reader) Close() {
 	r.mu.Lock()
 	subs := r.subs
-	r.subs = make(map[*Log]*sub)
+	r.subs = nil
 	r.ready, r.front, r.timed = nil, 0, nil
 	r.mu.Unlock()
 	for l, s := range subs {
@@ -93,7 +108,7 @@ func (r *Reader) Next(ctx context.Context, buf []Item) (int, error) {
 	var timer *time.Timer
 	for {
 		n, at := r.poll(buf)
-		if n > 0 {
+		if n > 0 || len(buf) == 0 {
 			return n, nil
 		}
 		var due <-chan time.Time
@@ -131,8 +146,9 @@ func (r *Reader) poll(buf []Item) (n int, at int64) {
 	clear(r.unacked)
 	r.unacked = r.unacked[:0]
 	now := time.Now().UnixNano()
+	r.release(now)
 	for n < len(buf) {
-		s := r.pop(now)
+		s := r.pop()
 		if s == nil {
 			break
 		}
@@ -162,8 +178,7 @@ func (r *Reader) push(s *sub) {
 		r.mu.Unlock()
 		return
 	}
-	s.queued = true
-	r.ready = append(r.ready, s)
+	r.enqueue(s)
 	r.mu.Unlock()
 	select {
 	case r.wake <- struct{}{}:
@@ -171,9 +186,18 @@ func (r *Reader) push(s *sub) {
 	}
 }
 
-// pop takes the next log that has something, held-back ones whose time has
-// come included.
-func (r *Reader) pop(now int64) *sub {
+// enqueue puts s at the end of the ready list. r.mu is held.
+func (r *Reader) enqueue(s *sub) {
+	if len(r.ready) == cap(r.ready) && r.front > len(r.ready)/2 { // reuse what pop left
+		r.ready = slices.Delete(r.ready, 0, r.front)
+		r.front = 0
+	}
+	s.queued = true
+	r.ready = append(r.ready, s)
+}
+
+// release makes the logs ready that were held back until now.
+func (r *Reader) release(now int64) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	for i := 0; i < len(r.timed); {
@@ -187,10 +211,15 @@ func (r *Reader) pop(now int64) *sub {
 		r.timed = r.timed[:last]
 		s.heldUntil = 0
 		if !s.queued {
-			s.queued = true
-			r.ready = append(r.ready, s)
+			r.enqueue(s)
 		}
 	}
+}
+
+// pop takes the next log that has something.
+func (r *Reader) pop() *sub {
+	r.mu.Lock()
+	defer r.mu.Unlock()
 	for r.front < len(r.ready) {
 		s := r.ready[r.front]
 		r.ready[r.front] = nil
@@ -208,6 +237,9 @@ func (r *Reader) pop(now int64) *sub {
 func (r *Reader) hold(s *sub, due int64) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	if r.subs[s.log] != s {
+		return
+	}
 	if s.heldUntil == 0 {
 		r.timed = append(r.timed, s)
 	}

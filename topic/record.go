@@ -27,7 +27,8 @@ type Record struct {
 
 // Frame returns the event in the format f, which encode makes the first time
 // it is asked for. All readers of the event share the returned bytes, which
-// must not be changed. encode may run more than once when readers race.
+// must not be changed. When readers race encode may run more than once, but one
+// result is kept.
 func (r *Record) Frame(f Format, encode func(*fairlead.Event) []byte) []byte {
 	frames := r.frames.Load()
 	if frames == nil {
@@ -38,8 +39,8 @@ func (r *Record) Frame(f Format, encode func(*fairlead.Event) []byte) []byte {
 		return *b
 	}
 	b := encode(&r.Event)
-	frames[f].Store(&b)
-	return b
+	frames[f].CompareAndSwap(nil, &b)
+	return *frames[f].Load()
 }
 
 // recordOverhead is what a retained event costs beside its bytes.

@@ -27,9 +27,10 @@ type StoreConfig struct {
 type Store struct {
 	max int
 
-	mu     sync.RWMutex
-	policy func(name string) Policy
-	logs   map[string]*Log
+	mu      sync.RWMutex
+	policy  func(name string) Policy
+	reloads int // how often policy was replaced
+	logs    map[string]*Log
 	// queues hold every log once, by the age of its policy, soonest due first.
 	queues map[time.Duration]*idleQueue
 	// policies shares equal policies, so that a topic costs a pointer.
@@ -84,37 +85,54 @@ func (s *Store) Append(ctx context.Context, name string, b Batch) (Result, error
 
 // Open returns the topic's log and creates it if need be.
 func (s *Store) Open(name string) (*Log, error) {
-	s.mu.RLock()
-	l, ok := s.logs[name]
-	lookup := s.policy
-	s.mu.RUnlock()
-	if ok {
-		return l, nil
+	for {
+		s.mu.RLock()
+		l, ok := s.logs[name]
+		lookup, reloads := s.policy, s.reloads
+		s.mu.RUnlock()
+		if ok {
+			return l, nil
+		}
+		if err := fairlead.CheckTopicName(name); err != nil {
+			return nil, err
+		}
+		l, err := s.create(name, *lookup(name).withDefaults(), reloads)
+		if l != nil || err != nil {
+			return l, err
+		}
 	}
-	if err := fairlead.CheckTopicName(name); err != nil {
-		return nil, err
-	}
-	policy := *lookup(name).withDefaults()
-	now := time.Now().UnixNano()
+}
 
+// create returns the new log, or the one that somebody else created; nil when
+// the policy is from before the latest reload.
+func (s *Store) create(name string, policy Policy, reloads int) (*Log, error) {
+	now := time.Now().UnixNano()
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if l, ok := s.logs[name]; ok {
 		return l, nil
 	}
+	if s.reloads != reloads {
+		return nil, nil
+	}
 	s.sweep(now, sweepStep)
 	if len(s.logs) >= s.max {
 		return nil, fairlead.Errorf(fairlead.Overloaded, "there are %d topics, as many as this server allows; it forgets idle ones after their age", s.max)
 	}
+	l := newLog(name, s.share(policy))
+	s.logs[name] = l
+	s.enqueue(l, now)
+	return l, nil
+}
+
+// share returns the one copy of an equal policy. s.mu is held.
+func (s *Store) share(policy Policy) *Policy {
 	shared := s.policies[policy]
 	if shared == nil {
 		shared = &policy
 		s.policies[policy] = shared
 	}
-	l = newLog(name, shared)
-	s.logs[name] = l
-	s.enqueue(l, now)
-	return l, nil
+	return shared
 }
 
 // Remove removes a topic. Its readers get a fault of code NotFound, unless it
@@ -233,18 +251,19 @@ func (s *Store) Reload(policy func(name string) Policy) {
 	}
 	s.mu.Lock()
 	s.policy = policy
+	s.reloads++
+	reloads := s.reloads
 	clear(s.policies)
 	s.mu.Unlock()
 	for l := range s.All() {
 		p := *policy(l.name).withDefaults()
 		s.mu.Lock()
+		if s.reloads != reloads { // a later call does it all
+			s.mu.Unlock()
+			return
+		}
 		if l.queue != nil { // else it was removed meanwhile
-			shared := s.policies[p]
-			if shared == nil {
-				shared = &p
-				s.policies[p] = shared
-			}
-			l.setPolicy(shared)
+			l.setPolicy(s.share(p))
 			s.dequeue(l)
 			s.enqueue(l, time.Now().UnixNano())
 		}

@@ -2,6 +2,8 @@ package topic
 
 import (
 	"errors"
+	"maps"
+	"slices"
 	"time"
 
 	"github.com/fairlead-edge/fairlead"
@@ -16,22 +18,22 @@ var ErrPastEnd = errors.New("topic: the cursor is past the end")
 type sub struct {
 	log    *Log
 	reader *Reader
-	index  int  // in log.subs; guarded by Log.subsMu
+	index  int  // in log.subs, -1 when it is not there; guarded by Log.subsMu
 	queued bool // on reader.ready; guarded by Reader.mu
 	// heldUntil is when the rate lets the log go on, Unix nanoseconds; 0 when
 	// it is not on reader.timed. Guarded by Reader.mu.
 	heldUntil int64
 
-	pos     uint64    // number of the last event handed out or passed over
-	acked   uint64    // number of the last event known to be consumed
-	skipped uint64    // passed over since the last item
-	total   uint64    // passed over since the reader came
-	due     int64     // Rate: not before this, Unix nanoseconds
-	foreign *Gap      // the start was a cursor that says nothing: a gap to tell first
-	snap    []*Record // start snapshot: to be handed out first
-	snapEnd uint64    // where the snapshot was taken
-	live    bool      // it was at the head once
-	done    bool      // nothing follows
+	pos     uint64   // number of the last event handed out or passed over
+	acked   uint64   // number of the last event known to be consumed
+	skipped uint64   // passed over since the last item
+	total   uint64   // passed over since the reader came
+	due     int64    // Rate: not before this, Unix nanoseconds
+	foreign *Gap     // the start was a cursor that says nothing: a gap to tell first
+	snap    []uint64 // start snapshot: numbers to be handed out first
+	snapEnd uint64   // where the snapshot was taken
+	kept    bool     // what it has yet to read was retained while it was here
+	done    bool     // nothing follows
 }
 
 // place sets the position a reader starts from. l.mu is held.
@@ -60,24 +62,20 @@ func (l *Log) place(s *sub, after fairlead.Cursor) error {
 		}
 	}
 	s.acked = s.pos
+	s.kept = s.foreign == nil && s.pos+1 >= l.first()
 	return nil
 }
 
-// snapshot returns the latest retained record of each key, oldest first.
-func (l *Log) snapshot() []*Record {
-	latest := make(map[string]*Record)
+// snapshot returns the number of the latest retained event of each key, in
+// order. Numbers and not records, lest a slow reader keep evicted events.
+func (l *Log) snapshot() []uint64 {
+	latest := make(map[string]uint64)
 	for _, r := range l.records[l.head:] {
 		if r.Event.Key != "" {
-			latest[r.Event.Key] = r
+			latest[r.Event.Key] = r.seq
 		}
 	}
-	snap := make([]*Record, 0, len(latest))
-	for _, r := range l.records[l.head:] {
-		if r.Event.Key != "" && latest[r.Event.Key] == r {
-			snap = append(snap, r)
-		}
-	}
-	return snap
+	return slices.Sorted(maps.Values(latest))
 }
 
 // pull fills buf with what s is owed and advances it. more says that there is
@@ -101,7 +99,6 @@ func (s *sub) pull(buf []Item, now int64) (n int, more bool, at int64) {
 			continue
 		}
 		if s.pos+1 >= l.next {
-			s.live = true
 			if l.state != open {
 				buf[n] = s.last()
 				n++
@@ -134,39 +131,50 @@ func (s *sub) preface() (Item, bool) {
 		s.pos = l.first() - 1
 		return s.gap(g), true
 	}
+	if missed := s.evicted(); missed > 0 {
+		at := s.pos
+		s.pos = l.first() - 1
+		if l.lost > at {
+			return s.gap(Gap{After: l.cursor(at - s.skipped), Skipped: missed + s.takeSkipped()}), true
+		}
+		s.skipped += missed // the policy would have passed them over
+	}
 	if len(s.snap) > 0 {
-		r := s.snap[0]
+		r := l.at(s.snap[0])
 		s.snap = s.snap[1:]
 		s.pos = r.seq
-		return Item{Kind: KindEvent, Log: l, Cursor: r.Event.Cursor, Record: r}, true
+		return Item{Kind: KindEvent, Log: l, Cursor: r.Event.Cursor, Record: r, Skipped: s.takeSkipped()}, true
 	}
 	if s.snapEnd > 0 { // the snapshot stands for all that was there
-		s.pos, s.snapEnd = max(s.pos, s.snapEnd), 0
+		s.pos, s.snapEnd, s.snap = max(s.pos, s.snapEnd), 0, nil
 	}
-	first := l.first()
-	if s.pos+1 >= first {
-		return Item{}, false
-	}
-	missed := first - 1 - s.pos
-	if l.lost <= s.pos { // the policy would have passed them over
-		s.skipped += missed
-		s.pos = first - 1
-		return Item{}, false
-	}
-	g := Gap{After: l.cursor(s.pos), Skipped: missed + s.takeSkipped()}
-	if l.policy.OnLag == LagClose && s.live {
-		s.done = true
-		g.Earliest = l.cursor(min(first, l.next-1))
-		return Item{Kind: KindLag, Log: l, Cursor: g.After, Gap: g}, true
-	}
-	s.pos = first - 1
-	return s.gap(g), true
+	return Item{}, false
 }
 
-// gap tells g; s.pos is just before the oldest retained event.
+// evicted counts what s has yet to read and is no longer retained.
+func (s *sub) evicted() uint64 {
+	first := s.log.first()
+	if s.pos+1 >= first {
+		return 0
+	}
+	if s.snapEnd == 0 {
+		return first - 1 - s.pos
+	}
+	gone, _ := slices.BinarySearch(s.snap, first)
+	s.snap = s.snap[gone:]
+	return uint64(gone) + max(first-1, s.snapEnd) - s.snapEnd
+}
+
+// gap tells g, or that the reader is too slow; s.pos is just before the oldest
+// retained event.
 func (s *sub) gap(g Gap) Item {
 	l := s.log
 	g.Earliest = l.cursor(min(s.pos+1, l.next-1))
+	if l.policy.OnLag == LagClose && s.kept {
+		s.done = true
+		return Item{Kind: KindLag, Log: l, Cursor: g.After, Gap: g}
+	}
+	s.kept = true
 	l.more().gaps++
 	return Item{Kind: KindGap, Log: l, Cursor: l.cursor(s.pos), Gap: g}
 }
@@ -225,10 +233,10 @@ func (s *sub) ack() {
 	l := s.log
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if s.acked == s.pos || !l.policy.holds() {
+	if s.acked == s.pos {
 		return
 	}
-	s.acked = s.pos
+	s.acked = s.pos // also without such a policy, for one may come
 	if l.policy.Deliver == Wait {
 		x := l.more()
 		x.consumed = max(x.consumed, s.acked)
@@ -242,6 +250,9 @@ func (l *Log) attach(s *sub, after fairlead.Cursor) error {
 	defer l.mu.Unlock()
 	if l.removed {
 		return errRemoved
+	}
+	if s.done {
+		return nil // it was detached at once
 	}
 	l.expire(time.Now().UnixNano())
 	if err := l.place(s, after); err != nil {
@@ -263,6 +274,9 @@ func (l *Log) detach(s *sub) {
 	defer l.mu.Unlock()
 	l.lastUse = time.Now().UnixNano()
 	s.done = true
+	if s.index < 0 {
+		return // attach has yet to come
+	}
 	l.subsMu.Lock()
 	last := len(l.subs) - 1
 	l.subs[s.index] = l.subs[last]
