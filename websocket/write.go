@@ -93,9 +93,10 @@ func (c *Conn) put(frame []byte) error {
 	return c.writeErr
 }
 
-// answer queues a pong. Reading never waits for a writer: two ends that both
-// write more than the network holds would wait for each other. A newer pong
-// takes the place of one that has not been sent (RFC 6455 §5.5.3).
+// answer sends a pong, or leaves it to the writer who is busy: two ends that
+// both write more than the network holds, and whose reading waits for their
+// writing, would wait for each other. A newer pong takes the place of one that
+// has not been sent (RFC 6455 §5.5.3).
 func (c *Conn) answer(ping []byte) {
 	var f frame
 	f.frame(c.side, ws.OpPong, 0, ping)

@@ -116,32 +116,29 @@ func TestConcurrentWritersDoNotMixFrames(t *testing.T) {
 	wg.Wait()
 }
 
-func TestTwoBusyEndsAnswerPingsWithoutWaitingForEachOther(t *testing.T) {
+func TestReadingGoesOnWhileAWriterIsStuck(t *testing.T) {
 	t.Parallel()
-	a, b := pipe(256)
-	ends := []*websocket.Conn{
-		websocket.New(a, websocket.Server, websocket.Config{}),
-		websocket.New(b, websocket.Client, websocket.Config{}),
-	}
-	const messages = 200
-	var wg sync.WaitGroup
-	for _, c := range ends {
-		wg.Go(func() {
-			for range messages {
-				if err := errors.Join(c.Ping([]byte("?")), c.Write(websocket.Binary, make([]byte, 300))); err != nil {
-					t.Error(err)
-				}
-			}
-		})
-		wg.Go(func() {
-			for range messages {
-				if _, _, err := c.Read(); err != nil {
-					t.Error(err)
-				}
-			}
-		})
-	}
-	wg.Wait()
+	synctest.Test(t, func(t *testing.T) {
+		ours, theirs := pipe(256)
+		c := websocket.New(ours, websocket.Server, websocket.Config{})
+		written := make(chan error, 1)
+		go func() { written <- c.Write(websocket.Binary, make([]byte, 1000)) }()
+		synctest.Wait()
+		_, _ = theirs.Write(join(masked(ws.OpPing, true, "old"), masked(ws.OpPing, true, "new"), masked(ws.OpText, true, "news")))
+		if _, p, err := c.Read(); string(p) != "news" || err != nil {
+			t.Fatalf("Read = %q, %v", p, err)
+		}
+		if f := nextFrame(t, theirs); f.Header.Length != 1000 {
+			t.Errorf("first frame %+v", f.Header)
+		}
+		if err := <-written; err != nil {
+			t.Error(err)
+		}
+		if f := nextFrame(t, theirs); f.Header.OpCode != ws.OpPong || string(f.Payload) != "new" {
+			t.Errorf("then %+v, want the pong of the newest ping", f)
+		}
+		_ = c.CloseNow()
+	})
 }
 
 func TestAnEncodedFrameIsWhatAServerWrites(t *testing.T) {
