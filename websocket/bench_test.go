@@ -1,0 +1,55 @@
+package websocket_test
+
+import (
+	"bytes"
+	"io"
+	"net/http"
+	"testing"
+
+	"github.com/fairlead-edge/fairlead/websocket"
+)
+
+// BenchmarkEcho is a round trip over loopback; its twin is a plain POST that
+// returns its body.
+func BenchmarkEcho(b *testing.B) {
+	payload := make([]byte, 150)
+	b.Run("websocket", func(b *testing.B) {
+		c, _, err := websocket.Dial(b.Context(), serve(b, echo(websocket.Config{})).URL, websocket.DialConfig{})
+		if err != nil {
+			b.Fatal(err)
+		}
+		b.ReportAllocs()
+		for b.Loop() {
+			if err := c.Write(websocket.Binary, payload); err != nil {
+				b.Fatal(err)
+			}
+			if _, _, err := c.Read(); err != nil {
+				b.Fatal(err)
+			}
+		}
+		_ = c.Close(websocket.NormalClosure, "")
+	})
+	b.Run("net/http", func(b *testing.B) {
+		s := serve(b, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			_, _ = io.Copy(w, r.Body)
+		}))
+		b.ReportAllocs()
+		for b.Loop() {
+			resp, err := s.Client().Post(s.URL, "application/octet-stream", bytes.NewReader(payload))
+			if err != nil {
+				b.Fatal(err)
+			}
+			_, _ = io.Copy(io.Discard, resp.Body)
+			_ = resp.Body.Close()
+		}
+	})
+}
+
+func BenchmarkAppendFrame(b *testing.B) {
+	payload := make([]byte, 150)
+	var dst []byte
+	b.ReportAllocs()
+	for b.Loop() {
+		dst = websocket.AppendFrame(dst[:0], websocket.Binary, payload)
+	}
+}
