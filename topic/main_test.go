@@ -61,7 +61,7 @@ func drain(r *topic.Reader) []topic.Item {
 	}
 }
 
-// show writes items as words: an event's data, "+2" before what was skipped
+// show writes items as words: an event's data, "!" after it when critical, "+2" before what was skipped
 // to, gap2 or gap? for the unknown, end, fault:code, lag2.
 func show(items []topic.Item) string {
 	var words []string
@@ -75,7 +75,11 @@ func show(items []topic.Item) string {
 		}
 		switch i.Kind {
 		case topic.KindEvent:
-			words = append(words, string(i.Record.Event.Data))
+			word := string(i.Record.Event.Data)
+			if i.Record.Event.Critical {
+				word += "!"
+			}
+			words = append(words, word)
 		case topic.KindGap:
 			words = append(words, "gap"+missed)
 		case topic.KindLag:
