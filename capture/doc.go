@@ -1,0 +1,51 @@
+// Package capture records the streamed responses of a plain API while they
+// pass, so that a reader that dropped can come back for the rest. The API is
+// not changed and is called once.
+//
+// A [Store] holds the recorded streams. It gives out round trippers, one for
+// each route with its [Config], which stand between a reverse proxy and the
+// transport to the upstream; and it is the [http.Handler] of the streams' own
+// URLs, below [Prefix]. With nothing but the standard library:
+//
+//	store := capture.NewStore(capture.StoreConfig{})
+//	proxy := httputil.NewSingleHostReverseProxy(upstream)
+//	proxy.Transport = store.Transport(capture.Config{}, http.DefaultTransport)
+//	mux.Handle(capture.Prefix+"/", store)
+//	mux.Handle("/", proxy)
+//
+// # What a client sees
+//
+// The first reader gets the response as the upstream sends it, with the
+// stream's URL in Content-Location. An event stream comes in whole events; an
+// event without an id gets one, and a silent upstream is covered by comments.
+// When the upstream breaks, the body ends in an error, never in a clean end.
+//
+// There are three ways back to a stream: its URL, which tells gaps, the end
+// and faults by control events; the same request again under the same
+// Idempotency-Key, which yields the whole answer; and a reconnect of an
+// EventSource, which brings an id that was added here in Last-Event-ID.
+//
+// # How it works
+//
+// Each stream is a log of package topic, and everybody reads that log, the
+// first reader included. So a slow reader costs no memory of its own. When the
+// log is full of what a reader has not read, the upstream is held back for up
+// to 30 seconds; after that the reader loses its place, which the stream's URL
+// tells as a gap and a body as an error.
+//
+// One goroutine for each call belongs to the Store: it makes the upstream call,
+// on a context that does not end with the client's, and then reads the body.
+// [Store.Drain] and [Store.Close] join them.
+//
+// # Who may come back
+//
+// [Config.Owner] says what identifies a caller. Without it, and without an
+// Authorization header, the id in the stream's URL is the capability; an
+// Idempotency-Key of such a caller should be hard to guess, as a UUID is.
+//
+// # Limits
+//
+// Streams live in memory and end with the process. An id of this package that
+// is met after a restart, or behind a second instance in front of this one, is
+// taken for one of an earlier life: the request goes upstream without it.
+package capture

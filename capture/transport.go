@@ -1,0 +1,281 @@
+package capture
+
+import (
+	"context"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"time"
+
+	"github.com/fairlead-edge/fairlead"
+)
+
+// transport is the round tripper of one route.
+type transport struct {
+	store *Store
+	cfg   *Config
+	next  http.RoundTripper
+}
+
+// RoundTrip answers from the store, or calls the upstream and captures. The
+// caller must close the response's body.
+func (t *transport) RoundTrip(req *http.Request) (*http.Response, error) {
+	if t.cfg.Record == Off || never(req) {
+		return t.next.RoundTrip(req)
+	}
+	s := t.store.newStream(t.cfg, ownerOf(t.cfg.Owner, req))
+	s.target = targetOf(req)
+	s.leave = t.cfg.OnDisconnect
+	if s.leave == Default {
+		s.leave = Cancel
+		if safeForEvents(req) || req.Header.Get("Idempotency-Key") != "" {
+			s.leave = defaultLinger
+		}
+	}
+	ctx, cancel := context.WithCancelCause(context.WithoutCancel(req.Context()))
+	s.ctx, s.cancel = ctx, cancel
+	out := req.WithContext(ctx)
+	out.Header = req.Header.Clone()
+	out.Header.Set("Accept-Encoding", "identity")
+
+	resp, err := t.fromStore(req, out, s)
+	if resp != nil || err != nil {
+		cancel(nil)
+		closeBody(req)
+		return resp, err
+	}
+	commit := t.commitTimer(req, s)
+	if !t.store.start(s, func() { s.call(t.next, out) }) {
+		s.pass(nil, nil)
+		cancel(nil)
+		return t.next.RoundTrip(out.WithContext(req.Context()))
+	}
+	return s.await(req, commit)
+}
+
+// fromStore answers a request without the upstream, if it attaches to an
+// earlier call or reconnects; nil: it goes upstream, as out.
+func (t *transport) fromStore(req, out *http.Request, s *stream) (*http.Response, error) {
+	if err := t.keepBody(req, out, s); err != nil {
+		return nil, fmt.Errorf("capture: request body: %w", err)
+	}
+	if key := req.Header.Get("Idempotency-Key"); key != "" && s.bodyKept {
+		s.keyed, s.key, s.body = true, hashKey(s.owner, key, req), sha256.Sum256(s.request)
+		switch earlier, err := t.store.claimKey(s); {
+		case err != nil:
+			return refusal(req, err), nil
+		case earlier != nil:
+			s.keyed = false
+			if resp, err := earlier.attach(req); resp != nil || err != nil {
+				return resp, err
+			}
+			return nil, nil // what the earlier call got was not to be recorded
+		}
+	}
+	resp, err := t.reconnect(req, out, s)
+	if s.keyed && (resp != nil || err != nil) {
+		s.pass(nil, nil) // whoever waits for this call makes one of its own
+	}
+	return resp, err
+}
+
+func closeBody(r *http.Request) {
+	if r.Body != nil {
+		_ = r.Body.Close()
+	}
+}
+
+// call makes the upstream call and records its response. It is the body of the
+// stream's goroutine.
+func (s *stream) call(next http.RoundTripper, out *http.Request) {
+	resp, err := next.RoundTrip(out)
+	f := notRecorded
+	if err == nil {
+		f = formOf(s.cfg.Record, resp)
+	}
+	switch {
+	case !s.claim():
+		<-s.ready // the response was begun before the upstream's: see Config.CommitAfter
+		if f != asEvents || resp.StatusCode != http.StatusOK {
+			s.failCommitted(resp)
+			return
+		}
+	case f == notRecorded:
+		s.pass(resp, err)
+		return
+	default:
+		s.open(f, resp.StatusCode, resp.Header, resp.Trailer)
+	}
+	s.finish(s.drain(resp))
+}
+
+// claim reports whether the caller is the first to begin the response, and
+// must then do so.
+func (s *stream) claim() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	first := !s.claimed
+	s.claimed = true
+	return first
+}
+
+// open begins a response that is recorded.
+func (s *stream) open(f form, status int, header, trailer http.Header) {
+	s.openLog()
+	s.form, s.status, s.header = f, status, captured(header, s.id)
+	if len(trailer) > 0 {
+		s.trailer = make(http.Header, len(trailer))
+		for name := range trailer {
+			s.trailer[name] = nil
+		}
+	}
+	s.store.register(s)
+	s.mu.Lock()
+	s.phase = live
+	s.mu.Unlock()
+	s.store.count.captured.Add(1)
+	close(s.ready)
+	if why := s.stopped(); why != nil {
+		s.finish(why)
+	}
+}
+
+// stopped returns why the call was stopped, if it was.
+func (s *stream) stopped() *fairlead.Error {
+	why, _ := errors.AsType[*fairlead.Error](context.Cause(s.ctx))
+	return why
+}
+
+// pass hands a response that is not recorded, or an error, to the caller.
+func (s *stream) pass(resp *http.Response, err error) {
+	s.store.forgetKey(s)
+	if why := s.stopped(); why != nil && err != nil {
+		err = fmt.Errorf("capture: %w", why)
+	}
+	s.mu.Lock()
+	s.phase, s.failure = passed, err
+	if s.caller {
+		s.plain, resp = resp, nil
+	}
+	s.mu.Unlock()
+	close(s.ready)
+	if resp != nil {
+		_ = resp.Body.Close()
+	}
+	if err != nil || resp != nil {
+		s.cancel(nil)
+	}
+}
+
+// failCommitted ends a response that was begun before the upstream's, which
+// is none to be recorded; nil: an error.
+func (s *stream) failCommitted(resp *http.Response) {
+	why := s.stopped()
+	if resp != nil {
+		_ = resp.Body.Close()
+	}
+	switch {
+	case why != nil:
+	case resp == nil:
+		why = fairlead.Errorf(fairlead.Unavailable, "the upstream could not be reached")
+	default:
+		why = fairlead.Errorf(fairlead.Fault, "the upstream answered with status %d and no event stream", resp.StatusCode)
+	}
+	s.finish(why)
+}
+
+// await waits for the response on behalf of the request that made the call.
+func (s *stream) await(req *http.Request, commit <-chan time.Time) (*http.Response, error) {
+	for {
+		select {
+		case <-s.ready:
+			return s.first(req)
+		case <-commit:
+			commit = nil
+			s.commit()
+		case <-req.Context().Done():
+			return nil, s.abandon(context.Cause(req.Context()))
+		case <-s.ctx.Done():
+			select {
+			case <-s.ready:
+				return s.first(req)
+			default:
+				return nil, s.abandon(context.Cause(s.ctx))
+			}
+		}
+	}
+}
+
+// first returns the response to the request that made the call.
+func (s *stream) first(req *http.Request) (*http.Response, error) {
+	s.mu.Lock()
+	s.caller = false
+	p, plain, failure := s.phase, s.plain, s.failure
+	s.plain = nil
+	s.mu.Unlock()
+	switch {
+	case p != passed:
+		return s.response(req, 0)
+	case failure != nil:
+		return nil, failure
+	}
+	return s.tie(req, plain), nil
+}
+
+// abandon is the caller's leaving before there was a response.
+func (s *stream) abandon(why error) error {
+	s.mu.Lock()
+	s.caller = false
+	plain := s.plain
+	s.plain = nil
+	s.mu.Unlock()
+	if plain != nil {
+		_ = plain.Body.Close()
+		s.cancel(nil)
+	}
+	s.exit()
+	return fmt.Errorf("capture: await the upstream: %w", why)
+}
+
+// commit begins an event stream before the upstream has answered.
+func (s *stream) commit() {
+	if s.claim() {
+		s.open(asEvents, http.StatusOK, http.Header{"Content-Type": {eventStream}}, nil)
+	}
+}
+
+// commitTimer returns what fires when the response is to be begun; nil: never.
+func (t *transport) commitTimer(req *http.Request, s *stream) <-chan time.Time {
+	if t.cfg.CommitAfter > 0 && (acceptsEvents(req.Header) || asksForStream(s.request)) {
+		return time.After(t.cfg.CommitAfter)
+	}
+	return nil
+}
+
+// tie ends the upstream call of a response that is not recorded with the
+// client's request, as if nobody stood in between.
+func (s *stream) tie(req *http.Request, resp *http.Response) *http.Response {
+	stop := context.AfterFunc(req.Context(), func() { s.cancel(context.Cause(req.Context())) })
+	resp.Request = req
+	if resp.StatusCode == http.StatusSwitchingProtocols {
+		return resp // its body is a connection, and to be written to
+	}
+	resp.Body = &tied{ReadCloser: resp.Body, done: func() {
+		stop()
+		s.cancel(nil)
+	}}
+	return resp
+}
+
+type tied struct {
+	io.ReadCloser
+	done func()
+}
+
+func (t *tied) Close() error {
+	err := t.ReadCloser.Close()
+	t.done()
+	return err
+}
