@@ -34,7 +34,7 @@ func deflateOverhead(n int64) int64 { return n>>10 + 64 }
 
 // deflate appends p to f as the payload of a compressed message.
 func deflate(f *frame, p []byte) error {
-	w := deflaters.Get().(*flate.Writer) //nolint:errcheck,forcetypeassert // the pool holds nothing else
+	w := deflaters.Get().(*flate.Writer) //nolint:errcheck // the pool holds nothing else
 	defer deflaters.Put(w)
 	w.Reset(f)
 	if _, err := w.Write(p); err != nil {
@@ -50,10 +50,10 @@ func deflate(f *frame, p []byte) error {
 // inflate returns the plain payload of a compressed message, of at most limit
 // bytes.
 func inflate(p []byte, limit int64) ([]byte, error) {
-	r := inflaters.Get().(io.ReadCloser) //nolint:errcheck,forcetypeassert // the pool holds nothing else
+	r := inflaters.Get().(io.ReadCloser) //nolint:errcheck // the pool holds nothing else
 	defer inflaters.Put(r)
 	in := io.MultiReader(bytes.NewReader(p), strings.NewReader(deflateTail+finalBlock))
-	if err := r.(flate.Resetter).Reset(in, nil); err != nil { //nolint:errcheck,forcetypeassert // documented of flate.NewReader
+	if err := r.(flate.Resetter).Reset(in, nil); err != nil { //nolint:errcheck // documented of flate.NewReader
 		return nil, fmt.Errorf("websocket: inflate: %w", err)
 	}
 	var plain bytes.Buffer

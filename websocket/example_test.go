@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/fairlead-edge/fairlead/websocket"
@@ -192,15 +193,15 @@ func listen(ctx context.Context, url string, interval time.Duration, got func([]
 
 // A client that sends heartbeats and reconnects.
 func Example_reconnect() {
-	visits := 0
+	var visits atomic.Int32
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		c, err := websocket.Accept(w, r, websocket.Config{})
 		if err != nil {
 			return
 		}
-		visits++
-		_ = c.Write(websocket.Text, fmt.Appendf(nil, "connection %d", visits))
-		if visits == 1 {
+		visit := visits.Add(1)
+		_ = c.Write(websocket.Text, fmt.Appendf(nil, "connection %d", visit))
+		if visit == 1 {
 			_ = c.CloseNow() // a network that breaks
 		}
 		_ = c.Close(websocket.NormalClosure, "that is all")

@@ -20,6 +20,8 @@ type frame struct {
 
 var frames = sync.Pool{New: func() any { return new(frame) }}
 
+func newFrame() *frame { return frames.Get().(*frame) } //nolint:errcheck // the pool holds nothing else
+
 func (f *frame) release() {
 	if cap(f.b) <= keepFrame {
 		f.b = f.b[:0]
@@ -59,7 +61,7 @@ func (f *frame) frame(side Side, op ws.OpCode, rsv byte, payload []byte) {
 // every connection: encode once, then [Conn.WriteFrame] to each. Payload of a
 // [Text] message must be UTF-8; it is not checked here.
 func AppendFrame(dst []byte, t MessageType, payload []byte) []byte {
-	f := frames.Get().(*frame) //nolint:errcheck,forcetypeassert // the pool holds nothing else
+	f := newFrame()
 	pooled := f.b
 	f.b = dst
 	f.frame(Server, ws.OpCode(t), 0, payload)

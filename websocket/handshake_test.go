@@ -141,6 +141,26 @@ func TestFramesSentRightBehindTheHandshakeAreRead(t *testing.T) {
 	}
 }
 
+func TestAPeerThatKeepsSendingStillLearnsWhyItWasClosed(t *testing.T) {
+	t.Parallel()
+	s := serve(t, echo(websocket.Config{}))
+	_, br, conn := ask(t, s, handshakeOf(""))
+	sent := make(chan struct{})
+	go func() {
+		defer close(sent)
+		// Unread input would make the kernel reset the connection.
+		_, _ = conn.Write(masked(ws.OpBinary, true, strings.Repeat("x", 16<<20)))
+	}()
+	if f := nextFrame(t, br); !strings.HasPrefix(string(f.Payload), closeBody(1009, "")) {
+		t.Errorf("told %q, want 1009", f.Payload)
+	}
+	<-sent
+	_, _ = conn.Write(masked(ws.OpClose, true, closeBody(1009, "")))
+	if _, err := br.ReadByte(); !errors.Is(err, io.EOF) {
+		t.Errorf("then %v, want the end of the stream", err)
+	}
+}
+
 func TestDeflateIsNegotiated(t *testing.T) {
 	t.Parallel()
 	const both = "permessage-deflate; server_no_context_takeover; client_no_context_takeover"
@@ -183,7 +203,7 @@ func TestDialAndAcceptAgree(t *testing.T) {
 		plainServer.URL, strings.Replace(plainServer.URL, "http", "ws", 1),
 		tlsServer.URL, strings.Replace(tlsServer.URL, "https", "wss", 1),
 	} {
-		opt := websocket.DialConfig{TLS: tlsServer.Client().Transport.(*http.Transport).TLSClientConfig} //nolint:errcheck,forcetypeassert // httptest's
+		opt := websocket.DialConfig{TLS: tlsServer.Client().Transport.(*http.Transport).TLSClientConfig} //nolint:errcheck // httptest's
 		opt.Compression, opt.Subprotocols = true, []string{"v0", "v1", "v2"}
 		c, resp, err := websocket.Dial(t.Context(), url, opt)
 		if err != nil {
@@ -319,6 +339,55 @@ func (l *oneConn) Accept() (net.Conn, error) {
 }
 func (l *oneConn) Close() error   { close(l.done); return nil }
 func (l *oneConn) Addr() net.Addr { return &net.TCPAddr{} }
+
+func TestDialSendsWhatItIsGiven(t *testing.T) {
+	t.Parallel()
+	got := make(chan *http.Request, 1)
+	s := serve(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		got <- r
+		echo(websocket.Config{}).ServeHTTP(w, r)
+	}))
+	header := http.Header{"Host": {"other.test"}, "X-Tenant": {"blue"}}
+	url := strings.Replace(s.URL, "http://", "ws://ada:secret@", 1) + "/chat?room=1"
+	c, _, err := websocket.Dial(t.Context(), url, websocket.DialConfig{Header: header})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = c.Close(websocket.NormalClosure, "") }()
+	r := <-got
+	user, password, _ := r.BasicAuth()
+	if r.Host != "other.test" || r.Header.Get("X-Tenant") != "blue" || user != "ada" || password != "secret" || r.RequestURI != "/chat?room=1" {
+		t.Errorf("request for %s%s with %v", r.Host, r.RequestURI, r.Header)
+	}
+	if header.Get("Host") == "" {
+		t.Error("the caller's header was changed")
+	}
+}
+
+func TestDialReportsAConnectionThatCannotBeMade(t *testing.T) {
+	t.Parallel()
+	no := errors.New("no route")
+	dial := func(context.Context, string, string) (net.Conn, error) { return nil, no }
+	if _, _, err := websocket.Dial(t.Context(), "ws://host/", websocket.DialConfig{NetDial: dial}); !errors.Is(err, no) {
+		t.Errorf("Dial: %v", err)
+	}
+	s := serve(t, http.NotFoundHandler())
+	if _, _, err := websocket.Dial(t.Context(), "wss://"+s.Listener.Addr().String(), websocket.DialConfig{}); err == nil || !strings.Contains(err.Error(), "tls") {
+		t.Errorf("TLS to a plain server: %v", err)
+	}
+}
+
+func TestAWriterThatCannotHandOverItsConnectionIsAnError(t *testing.T) {
+	t.Parallel()
+	r, err := http.ReadRequest(bufio.NewReader(strings.NewReader(handshakeOf(""))))
+	if err != nil {
+		t.Fatal(err)
+	}
+	w := httptest.NewRecorder()
+	if _, err := websocket.Accept(w, r, websocket.Config{}); !errors.Is(err, http.ErrNotSupported) || w.Code != http.StatusInternalServerError {
+		t.Errorf("Accept: %v with %d", err, w.Code)
+	}
+}
 
 func TestDialEndsWithItsContext(t *testing.T) {
 	t.Parallel()

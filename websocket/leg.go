@@ -39,6 +39,8 @@ type leg struct {
 	lastPing time.Time
 	nextPing time.Duration // after silence began or lastPing
 
+	torn bool // of the goroutine that passes data on to the leg: half a frame is out
+
 	writing chan struct{} // a lock made of a channel: it is held over I/O
 	deaf    bool          // guarded by writing: nothing more can be sent
 	asked   atomic.Bool   // a close frame was sent or will be
@@ -121,7 +123,7 @@ func (l *leg) tend(now time.Time) time.Duration {
 	l.lastPing, l.nextPing = now, l.jitter()
 	select {
 	case l.writing <- struct{}{}:
-		f := frames.Get().(*frame) //nolint:errcheck,forcetypeassert // the pool holds nothing else
+		f := newFrame()
 		f.frame(l.side, ws.OpPing, 0, l.token[:])
 		l.put(f.b, l.hurry)
 		f.release()

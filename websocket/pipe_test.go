@@ -149,7 +149,8 @@ func join(frames ...[]byte) []byte {
 	return all
 }
 
-// nextFrame reads a frame as a foreign peer would, unmasked.
+// nextFrame reads a frame as a foreign peer would: the payload is unmasked, the
+// header is as sent.
 func nextFrame(t *testing.T, r io.Reader) ws.Frame {
 	t.Helper()
 	f, err := readFrame(r)
@@ -168,11 +169,10 @@ func readFrame(r io.Reader) (ws.Frame, error) {
 	if _, err := io.ReadFull(r, p); err != nil {
 		return ws.Frame{}, err
 	}
-	f := ws.Frame{Header: h, Payload: p}
 	if h.Masked {
-		f = ws.UnmaskFrameInPlace(f)
+		ws.Cipher(p, h.Mask, 0)
 	}
-	return f, nil
+	return ws.Frame{Header: h, Payload: p}, nil
 }
 
 // finish plays the peer's part of a close: it reads up to the close frame,

@@ -87,7 +87,8 @@ const relayChunk = 32<<10 - readBuffer
 // are not passed on. Close codes and reasons pass both ways. Otherwise a side is
 // told:
 //
-//   - a stream that breaks or dies: 1014 to the client, 1001 to the upstream;
+//   - a stream that breaks or dies: 1014 to the client, 1001 to the upstream,
+//     or nothing but the end of its stream when half a frame is out;
 //   - a message over the limit: 1009 to both;
 //   - another violation: 1002 or 1007 to the violator, and to the other as if
 //     the stream had broken;
@@ -210,6 +211,9 @@ func (r *relay) run(from, to *leg) {
 	}
 	from.close()
 	to.askClose(from.goneFor())
+	if to.torn {
+		to.close()
+	}
 }
 
 // pump passes on frames until the leg's close frame, which it returns, or an
@@ -266,7 +270,7 @@ func passControl(from, to *leg, h ws.Header) error {
 	case h.OpCode == ws.OpPong && from.ownPong(p):
 		return nil
 	}
-	f := frames.Get().(*frame) //nolint:errcheck,forcetypeassert // the pool holds nothing else
+	f := newFrame()
 	defer f.release()
 	f.frame(to.side, h.OpCode, h.Rsv, p)
 	to.lock()
@@ -290,7 +294,7 @@ func passData(from, to *leg, h ws.Header) error {
 			mask[i] ^= h.Mask[i]
 		}
 	}
-	f := frames.Get().(*frame) //nolint:errcheck,forcetypeassert // the pool holds nothing else
+	f := newFrame()
 	defer f.release()
 	f.header(out)
 	for first := true; first || from.unread > 0; first = false {
@@ -299,7 +303,7 @@ func passData(from, to *leg, h ws.Header) error {
 		f.b = slices.Grow(f.b, n)[:at+n]
 		if _, err := io.ReadFull(from.br, f.b[at:]); err != nil {
 			if !first {
-				to.close() // half a frame is out: only an abrupt end is true
+				to.torn, to.deaf = true, true
 				to.unlock()
 			}
 			return cutShort(err)

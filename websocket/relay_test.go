@@ -75,8 +75,8 @@ func TestFramesPassAsTheyAreBothWays(t *testing.T) {
 			if string(f.Payload) != payloads[i] || f.Header.Fin != h.Fin || f.Header.Rsv != h.Rsv || f.Header.OpCode != h.OpCode {
 				t.Errorf("frame %d arrived as %+v with %d bytes", i, f.Header, len(f.Payload))
 			}
-			if raw := to == b.client; raw && f.Header.Mask != [4]byte{} {
-				t.Errorf("frame %d to the client is masked", i)
+			if f.Header.Masked != (to == b.upstream) {
+				t.Errorf("frame %d: masked is %v", i, f.Header.Masked)
 			}
 		}
 	}
@@ -105,7 +105,7 @@ func TestCodesAndReasonsPassBothWays(t *testing.T) {
 				in, reply = reply, in
 			}
 			_, _ = first.Write(in)
-			if f := nextFrame(t, second); f.Header.OpCode != ws.OpClose || string(f.Payload) != body || f.Header.Masked {
+			if f := nextFrame(t, second); f.Header.OpCode != ws.OpClose || string(f.Payload) != body || f.Header.Masked != fromClient {
 				t.Errorf("close %q passed as %+v %q", body, f.Header, f.Payload)
 			}
 			_, _ = second.Write(reply)
@@ -230,6 +230,21 @@ func TestALargeFrameNeedsNoLargeBuffer(t *testing.T) {
 		finish(b.client, ws.StateClientSide)
 		_ = b.ended(t, "enough")
 	})
+}
+
+func TestHalfAFrameEndsAbruptly(t *testing.T) {
+	t.Parallel()
+	b := startRelay(t, roomy, websocket.RelayConfig{})
+	whole := masked(ws.OpBinary, true, strings.Repeat("x", 100_000))
+	_, _ = b.client.Write(whole[:60_000])
+	if _, err := io.ReadFull(b.upstream, make([]byte, 28<<10)); err != nil {
+		t.Fatal(err)
+	}
+	b.client.reset()
+	if rest, err := io.ReadAll(b.upstream); err != nil || len(rest) > 32<<10 {
+		t.Errorf("%d bytes more, %v", len(rest), err)
+	}
+	_ = b.ended(t, "client: connection reset")
 }
 
 func TestIdleLegsArePingedAndTheirPongsSwallowed(t *testing.T) {

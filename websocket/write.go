@@ -28,7 +28,7 @@ func (c *Conn) Write(t MessageType, p []byte) error {
 	if !c.cfg.Compression || len(p) < c.cfg.CompressMin {
 		return c.write(ws.OpCode(t), 0, p)
 	}
-	f := frames.Get().(*frame) //nolint:errcheck,forcetypeassert // the pool holds nothing else
+	f := newFrame()
 	defer f.release()
 	if err := deflate(f, p); err != nil {
 		return err
@@ -59,7 +59,7 @@ func (c *Conn) Ping(payload []byte) error {
 }
 
 func (c *Conn) write(op ws.OpCode, rsv byte, p []byte) error {
-	f := frames.Get().(*frame) //nolint:errcheck,forcetypeassert // the pool holds nothing else
+	f := newFrame()
 	defer f.release()
 	f.frame(c.side, op, rsv, p)
 	return c.send(f.b, op == ws.OpClose)
