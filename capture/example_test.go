@@ -28,7 +28,7 @@ func Example() {
 	store := capture.NewStore(capture.StoreConfig{})
 	defer store.Close()
 	proxy := httputil.NewSingleHostReverseProxy(target)
-	proxy.Transport = store.Transport(capture.Config{}, http.DefaultTransport)
+	proxy.Transport = store.Transport(capture.Config{OnDisconnect: capture.Continue}, http.DefaultTransport)
 
 	mux := http.NewServeMux()
 	mux.Handle(capture.Prefix+"/", store)
