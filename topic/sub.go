@@ -25,6 +25,7 @@ type sub struct {
 	heldUntil int64
 
 	pos     uint64   // number of the last event handed out or passed over
+	told    uint64   // number of the last item's cursor, or where it started
 	acked   uint64   // number of the last event known to be consumed
 	skipped uint64   // passed over since the last item
 	total   uint64   // passed over since the reader came
@@ -61,7 +62,7 @@ func (l *Log) place(s *sub, after fairlead.Cursor) error {
 			s.foreign = &Gap{After: after, Unknown: true}
 		}
 	}
-	s.acked = s.pos
+	s.acked, s.told = s.pos, s.pos
 	s.kept = s.foreign == nil && s.pos+1 >= l.first()
 	return nil
 }
@@ -114,8 +115,7 @@ func (s *sub) pull(buf []Item, now int64) (n int, more bool, at int64) {
 		if at := s.notBefore(r, now); at > now {
 			return n, false, at
 		}
-		s.pos++
-		buf[n] = Item{Kind: KindEvent, Log: l, Cursor: r.Event.Cursor, Record: r, Skipped: s.takeSkipped()}
+		buf[n] = s.event(r)
 		n++
 	}
 	return n, s.pos+1 < l.next || l.state != open, 0
@@ -135,20 +135,25 @@ func (s *sub) preface() (Item, bool) {
 		at := s.pos
 		s.pos = l.first() - 1
 		if l.lost > at {
-			return s.gap(Gap{After: l.cursor(at - s.skipped), Skipped: missed + s.takeSkipped()}), true
+			return s.gap(Gap{After: l.cursor(s.told), Skipped: missed + s.takeSkipped()}), true
 		}
 		s.skipped += missed // the policy would have passed them over
 	}
 	if len(s.snap) > 0 {
 		r := l.at(s.snap[0])
 		s.snap = s.snap[1:]
-		s.pos = r.seq
-		return Item{Kind: KindEvent, Log: l, Cursor: r.Event.Cursor, Record: r, Skipped: s.takeSkipped()}, true
+		return s.event(r), true
 	}
 	if s.snapEnd > 0 { // the snapshot stands for all that was there
 		s.pos, s.snapEnd, s.snap = max(s.pos, s.snapEnd), 0, nil
 	}
 	return Item{}, false
+}
+
+// event hands r out.
+func (s *sub) event(r *Record) Item {
+	s.pos, s.told = r.seq, r.seq
+	return Item{Kind: KindEvent, Log: s.log, Cursor: r.Event.Cursor, Record: r, Skipped: s.takeSkipped()}
 }
 
 // evicted counts what s has yet to read and is no longer retained.
@@ -174,7 +179,7 @@ func (s *sub) gap(g Gap) Item {
 		s.done = true
 		return Item{Kind: KindLag, Log: l, Cursor: g.After, Gap: g}
 	}
-	s.kept = true
+	s.kept, s.told = true, s.pos
 	l.more().gaps++
 	return Item{Kind: KindGap, Log: l, Cursor: l.cursor(s.pos), Gap: g}
 }
