@@ -13,21 +13,10 @@ import (
 // returns its body.
 func BenchmarkEcho(b *testing.B) {
 	payload := make([]byte, 150)
-	b.Run("websocket", func(b *testing.B) {
-		c, _, err := websocket.Dial(b.Context(), serve(b, echo(websocket.Config{})).URL, websocket.DialConfig{})
-		if err != nil {
-			b.Fatal(err)
-		}
-		b.ReportAllocs()
-		for b.Loop() {
-			if err := c.Write(websocket.Binary, payload); err != nil {
-				b.Fatal(err)
-			}
-			if _, _, err := c.Read(); err != nil {
-				b.Fatal(err)
-			}
-		}
-		_ = c.Close(websocket.NormalClosure, "")
+	direct := serve(b, echo(websocket.Config{}))
+	b.Run("websocket", func(b *testing.B) { roundTrips(b, direct.URL, payload) })
+	b.Run("websocket through a relay", func(b *testing.B) {
+		roundTrips(b, serve(b, relayed(b.Context(), direct.URL, func(error) {})).URL, payload)
 	})
 	b.Run("net/http", func(b *testing.B) {
 		s := serve(b, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -43,6 +32,24 @@ func BenchmarkEcho(b *testing.B) {
 			_ = resp.Body.Close()
 		}
 	})
+}
+
+func roundTrips(b *testing.B, url string, payload []byte) {
+	b.Helper()
+	c, _, err := websocket.Dial(b.Context(), url, websocket.DialConfig{})
+	if err != nil {
+		b.Fatal(err)
+	}
+	b.ReportAllocs()
+	for b.Loop() {
+		if err := c.Write(websocket.Binary, payload); err != nil {
+			b.Fatal(err)
+		}
+		if _, _, err := c.Read(); err != nil {
+			b.Fatal(err)
+		}
+	}
+	_ = c.Close(websocket.NormalClosure, "")
 }
 
 func BenchmarkAppendFrame(b *testing.B) {

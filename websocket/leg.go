@@ -43,6 +43,7 @@ type leg struct {
 
 	writing chan struct{} // a lock made of a channel: it is held over I/O
 	deaf    bool          // guarded by writing: nothing more can be sent
+	guard   *time.Timer   // guarded by writing: fails the leg when a write takes too long
 	asked   atomic.Bool   // a close frame was sent or will be
 	pending atomic.Pointer[[]byte]
 	failure atomic.Pointer[error] // why we closed the stream ourselves
@@ -61,6 +62,8 @@ func newLeg(name string, rwc io.ReadWriteCloser, side Side, flow *RelayFlow, cfg
 	l.br = bufio.NewReaderSize(l, readBuffer)
 	_, _ = rand.Read(l.token[:]) // never fails
 	l.nextPing = l.jitter()
+	l.guard = time.AfterFunc(l.patience, func() { l.fail(errStalls) })
+	l.guard.Stop()
 	return l
 }
 
@@ -174,9 +177,9 @@ func (l *leg) put(p []byte, within time.Duration) {
 	if l.deaf {
 		return
 	}
-	guard := time.AfterFunc(within, func() { l.fail(errStalls) })
+	l.guard.Reset(within)
 	_, err := l.rwc.Write(p)
-	guard.Stop()
+	l.guard.Stop()
 	if err != nil {
 		l.deaf = true
 		l.fail(err)
