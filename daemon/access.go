@@ -1,0 +1,216 @@
+package daemon
+
+import (
+	"context"
+	"log/slog"
+	"net/http"
+	"net/netip"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/fairlead-edge/fairlead/observe"
+)
+
+// watched notes what is sent through it.
+type watched struct {
+	http.ResponseWriter
+
+	began  time.Time // of the request
+	first  time.Duration
+	status int
+	sent   int64
+}
+
+func (w *watched) WriteHeader(status int) {
+	if w.status < 200 { // interim responses come before the one that counts
+		w.status, w.first = status, time.Since(w.began)
+	}
+	w.ResponseWriter.WriteHeader(status)
+}
+
+func (w *watched) Write(p []byte) (int, error) {
+	if w.status < 200 {
+		w.status, w.first = http.StatusOK, time.Since(w.began)
+	}
+	n, err := w.ResponseWriter.Write(p)
+	w.sent += int64(n)
+	return n, err
+}
+
+// Unwrap lets an http.ResponseController reach the server's writer.
+func (w *watched) Unwrap() http.ResponseWriter { return w.ResponseWriter }
+
+// watch counts and logs each request at its end: no body, no credential, no
+// query, and no stream's id.
+func (d *daemon) watch(trusted []Prefix, next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		ww := &watched{ResponseWriter: w, began: time.Now()}
+		f := d.flights.begin()
+		if d.draining() && r.Header.Get("Upgrade") == "" {
+			w.Header().Set("Connection", "close") // on HTTP/2: GOAWAY after this stream
+		}
+		complete := false
+		defer func() {
+			d.finished(d.flights.end(f), ww, r, complete, trusted)
+		}()
+		next.ServeHTTP(ww, r.WithContext(context.WithValue(r.Context(), flightKey{}, f)))
+		complete = true
+	})
+}
+
+func (d *daemon) finished(f flight, w *watched, r *http.Request, complete bool, trusted []Prefix) {
+	if w.status == 0 && complete {
+		w.status = http.StatusOK
+		if r.Header.Get("Upgrade") != "" {
+			w.status = http.StatusSwitchingProtocols // written past us, on the connection itself
+		}
+	}
+	if f.reason == "" && !complete {
+		f.reason = "aborted"
+	}
+	took := time.Since(w.began)
+	d.metrics.Request(observe.Request{
+		Route: f.route, Method: r.Method, Status: w.status, Stream: isStream(w), Duration: took, FirstByte: w.first, Sent: w.sent,
+	})
+	attrs := []slog.Attr{
+		slog.String("method", r.Method), slog.String("path", loggedPath(r.URL.Path)), slog.String("route", f.route),
+		slog.Int("status", w.status), slog.Float64("duration_seconds", took.Seconds()), slog.Int64("bytes", w.sent),
+		slog.String("client", clientAddress(r, trusted)), slog.String("proto", r.Proto),
+	}
+	if f.reason != "" {
+		attrs = append(attrs, slog.String("reason", f.reason))
+	}
+	if f.err != nil {
+		attrs = append(attrs, slog.String("error", f.err.Error()))
+	}
+	d.log.LogAttrs(context.WithoutCancel(r.Context()), slog.LevelInfo, "request", attrs...)
+}
+
+func isStream(w *watched) bool {
+	h := w.Header()
+	return w.status == http.StatusSwitchingProtocols || h.Get("Preference-Applied") != "" ||
+		strings.HasPrefix(h.Get("Content-Type"), "text/event-stream")
+}
+
+// loggedPath leaves the id out of a captured stream's path.
+func loggedPath(path string) string {
+	if strings.HasPrefix(path, ownPaths+"/streams/") {
+		return ownPaths + "/streams/…"
+	}
+	return path
+}
+
+// clientAddress returns where the request comes from: the peer, or what the
+// last proxy that is trusted says of its peer.
+func clientAddress(r *http.Request, trusted []Prefix) string {
+	addr, err := netip.ParseAddrPort(r.RemoteAddr)
+	if err != nil {
+		return r.RemoteAddr // a Unix socket's peer
+	}
+	client := addr.Addr().Unmap()
+	hops := strings.Split(strings.Join(r.Header.Values("X-Forwarded-For"), ","), ",")
+	for _, hop := range slices.Backward(hops) {
+		if !slices.ContainsFunc(trusted, func(p Prefix) bool { return netip.Prefix(p).Contains(client) }) {
+			break
+		}
+		before, err := netip.ParseAddr(strings.TrimSpace(hop))
+		if err != nil {
+			break
+		}
+		client = before.Unmap()
+	}
+	return client.String()
+}
+
+// noRoute is the label of requests that no route took.
+const noRoute = "none"
+
+// flight is a request or stream being served, and what is logged about it.
+type flight struct {
+	route  string // pattern
+	reason string // why it ended, where that is not plain from the status
+	err    error  // what went wrong, for the operator
+}
+
+type flightKey struct{}
+
+// flights are what is being served: as many as there are connections and
+// HTTP/2 streams. It guards the fields of each flight.
+type flights struct {
+	mu   sync.Mutex
+	all  map[*flight]struct{}
+	idle []chan struct{} // closed at the next moment without any
+}
+
+func (f *flights) begin() *flight {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.all == nil {
+		f.all = make(map[*flight]struct{})
+	}
+	one := &flight{route: noRoute}
+	f.all[one] = struct{}{}
+	return one
+}
+
+func (f *flights) end(one *flight) flight {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	delete(f.all, one)
+	if len(f.all) == 0 {
+		for _, c := range f.idle {
+			close(c)
+		}
+		f.idle = nil
+	}
+	return *one
+}
+
+// routed notes which route the request takes.
+func (f *flights) routed(r *http.Request, route string) {
+	f.note(r, func(one *flight) { one.route = route })
+}
+
+// because notes why the request ended.
+func (f *flights) because(r *http.Request, reason string, err error) {
+	f.note(r, func(one *flight) { one.reason, one.err = reason, err })
+}
+
+func (f *flights) note(r *http.Request, set func(*flight)) {
+	if one, ok := r.Context().Value(flightKey{}).(*flight); ok {
+		f.mu.Lock()
+		defer f.mu.Unlock()
+		set(one)
+	}
+}
+
+// byRoute returns how many are in flight.
+func (f *flights) byRoute() map[string]int {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	n := make(map[string]int)
+	for one := range f.all {
+		n[one.route]++
+	}
+	return n
+}
+
+// wait returns when nothing is in flight, or when ctx ends, with its error.
+func (f *flights) wait(ctx context.Context) error {
+	f.mu.Lock()
+	if len(f.all) == 0 {
+		f.mu.Unlock()
+		return nil
+	}
+	idle := make(chan struct{})
+	f.idle = append(f.idle, idle)
+	f.mu.Unlock()
+	select {
+	case <-idle:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}

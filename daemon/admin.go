@@ -1,0 +1,111 @@
+package daemon
+
+import (
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"slices"
+	"strings"
+
+	"github.com/fairlead-edge/fairlead"
+	"github.com/fairlead-edge/fairlead/proxy"
+	"github.com/fairlead-edge/fairlead/topic"
+)
+
+const adminIndex = `fairlead %s
+
+GET  /healthz      200 while the process runs
+GET  /readyz       200 while it takes new clients, 503 when it drains
+GET  /metrics      Prometheus format
+GET  /connections  sessions, captured streams, requests in flight (JSON)
+GET  /topics       topics and their logs (JSON)
+POST /drain        go away, as on SIGTERM
+`
+
+// adminHandler returns the handler of the admin listener.
+func (d *daemon) adminHandler(cfg *Config) http.Handler {
+	guarded := http.NewServeMux()
+	guarded.HandleFunc("GET /{$}", func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Type", "text/plain; charset=utf-8")
+		fmt.Fprintf(w, adminIndex, Version())
+	})
+	guarded.Handle("GET /metrics", d.metrics)
+	guarded.HandleFunc("GET /connections", d.serveConnections)
+	guarded.HandleFunc("GET /topics", d.serveTopics)
+	guarded.HandleFunc("POST /drain", func(w http.ResponseWriter, _ *http.Request) {
+		w.WriteHeader(http.StatusAccepted)
+		select {
+		case d.asked <- struct{}{}:
+		default: // it has been asked already
+		}
+	})
+	open := http.NewServeMux()
+	open.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprintln(w, "ok") })
+	open.HandleFunc("GET /readyz", func(w http.ResponseWriter, r *http.Request) {
+		if d.draining() {
+			proxy.Problem(w, r, fairlead.Errorf(fairlead.Draining, "this server is going away"))
+			return
+		}
+		fmt.Fprintln(w, "ready")
+	})
+	open.Handle("/", needToken(cfg.AdminToken, guarded))
+	return checkHost(cfg.Hosts, isLoopback(cfg.Admin), noStore(sameOrigin(open)))
+}
+
+func noStore(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Cache-Control", "no-store")
+		w.Header().Set("X-Content-Type-Options", "nosniff")
+		next.ServeHTTP(w, r)
+	})
+}
+
+// maxListed bounds a list of the admin pages, so that looking at a server does
+// not weigh on it.
+const maxListed = 10_000
+
+type topicsPage struct {
+	Total  int           `json:"total"` // topics there are; at most maxListed are listed
+	Topics []topicStatus `json:"topics"`
+}
+
+type topicStatus struct {
+	Name    string          `json:"name"`
+	Policy  string          `json:"policy"`
+	Latest  fairlead.Cursor `json:"latest"`
+	Events  int             `json:"events"`
+	Bytes   int64           `json:"bytes"`
+	Total   uint64          `json:"total"`
+	Readers int             `json:"readers"`
+	Skipped uint64          `json:"skipped"`
+	Gaps    uint64          `json:"gaps"`
+	Closed  bool            `json:"closed"`
+	Fault   string          `json:"fault,omitempty"`
+}
+
+func (d *daemon) serveTopics(w http.ResponseWriter, r *http.Request) {
+	prefix := r.URL.Query().Get("prefix")
+	store := d.site.Load().topics
+	page := topicsPage{Total: store.Len(), Topics: []topicStatus{}}
+	var logs []*topic.Log
+	for l := range store.All() {
+		if strings.HasPrefix(l.Name(), prefix) {
+			logs = append(logs, l)
+		}
+	}
+	slices.SortFunc(logs, func(a, b *topic.Log) int { return strings.Compare(a.Name(), b.Name()) })
+	for _, l := range logs[:min(len(logs), maxListed)] {
+		s := l.Stats()
+		page.Topics = append(page.Topics, topicStatus{
+			s.Name, s.Policy, s.Latest, s.Events, s.Bytes, s.Total, s.Readers, s.Skipped, s.Gaps, s.Closed, s.Fault,
+		})
+	}
+	writeJSON(w, page)
+}
+
+func writeJSON(w http.ResponseWriter, v any) {
+	w.Header().Set("Content-Type", "application/json")
+	enc := json.NewEncoder(w)
+	enc.SetIndent("", "  ")
+	_ = enc.Encode(v) // what fails is the connection of who asked
+}

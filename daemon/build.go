@@ -1,0 +1,105 @@
+package daemon
+
+import (
+	"maps"
+	"net/http"
+	"slices"
+	"time"
+
+	"github.com/fairlead-edge/fairlead"
+	"github.com/fairlead-edge/fairlead/capture"
+	"github.com/fairlead-edge/fairlead/proxy"
+	"github.com/fairlead-edge/fairlead/topic"
+	"github.com/fairlead-edge/fairlead/upstream"
+)
+
+// site is what serves one configuration.
+type site struct {
+	cfg      Config
+	topics   *topic.Store
+	captured *capture.Store
+	pools    map[string]*upstream.Pool
+	routes   []*route
+	match    rules[*route]
+	demo     *demo // nil unless it is asked for
+	public   http.Handler
+	admin    http.Handler
+}
+
+// build is the map of the program: a configuration in, the handlers of both
+// listeners out. What of the old site an unchanged part of the configuration
+// describes is kept, with its streams; old is nil at the start.
+func (d *daemon) build(cfg Config, old *site) (*site, error) {
+	s := &site{cfg: cfg}
+	// State: logs of topics, logs of captured streams, upstream connections.
+	if old == nil {
+		old = &site{}
+		s.topics = topic.NewStore(topic.StoreConfig{Policy: cfg.policies(), MaxTopics: cfg.Limits.Topics})
+		s.captured = capture.NewStore(capture.StoreConfig{
+			StreamBytes: int64(cfg.Limits.CapturedStream), TotalBytes: int64(cfg.Limits.CapturedTotal), Keep: time.Duration(cfg.Limits.CapturedKeep),
+		})
+	} else {
+		s.topics, s.captured = old.topics, old.captured
+	}
+	var err error
+	if s.pools, err = newPools(&cfg, &old.cfg, old.pools); err != nil {
+		return nil, err
+	}
+
+	// Routes: proxy → capture → upstream pool.
+	for _, r := range cfg.Routes {
+		up := cfg.Upstreams[r.Upstream]
+		s.routes = append(s.routes, d.newRoute(routeSource{
+			r, s.pools[r.Upstream], up.PreserveHost, cfg.TrustedProxies, cfg.Heartbeat,
+		}, s.captured, old.routes))
+	}
+	if d.options.demo() {
+		s.demo = demoOf(old)
+		s.routes = append(s.routes, d.newRoute(demoRoute(s.demo, cfg.Heartbeat), s.captured, old.routes))
+	}
+	s.order()
+
+	// Around them, from the outside in: log, host check, choice of the path.
+	s.public = d.watch(cfg.TrustedProxies, checkHost(cfg.Hosts, isLoopback(cfg.HTTP), d.choose(s)))
+	s.admin = d.adminHandler(&cfg)
+	return s, nil
+}
+
+// choose hands a request to who serves its path: the topics, the captured
+// streams, or the route with the most specific pattern.
+func (d *daemon) choose(s *site) http.Handler {
+	streams := ownPaths
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		path := routePath(r.URL.Path)
+		if under(path, streams) {
+			d.flights.routed(r, streams+"/**")
+			s.captured.ServeHTTP(w, r)
+		} else if to, ok := s.match.find(path); ok {
+			d.flights.routed(r, to.label)
+			to.proxy.ServeHTTP(w, r)
+		} else if s.demo != nil && path == "/" {
+			d.flights.routed(r, "/")
+			servePage(w, r)
+		} else {
+			proxy.Problem(w, r, fairlead.Errorf(fairlead.NotFound, "no route of this server leads there"))
+		}
+	})
+}
+
+// order sorts the routes for matching.
+func (s *site) order() {
+	all := make([]ruled[*route], len(s.routes))
+	for i, r := range s.routes {
+		all[i] = ruled[*route]{r.from.cfg.Path, r}
+	}
+	s.match = newRules(all)
+}
+
+// closePools closes the pools of s that are not those of next.
+func (s *site) closePools(next *site) {
+	for _, p := range s.pools {
+		if next == nil || !slices.Contains(slices.Collect(maps.Values(next.pools)), p) {
+			p.Close()
+		}
+	}
+}

@@ -1,0 +1,175 @@
+package daemon
+
+import (
+	"bytes"
+	"context"
+	_ "embed"
+	"encoding/json"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"net/http"
+	"strconv"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/fairlead-edge/fairlead"
+	"github.com/fairlead-edge/fairlead/capture"
+	"github.com/fairlead-edge/fairlead/proxy"
+	"github.com/fairlead-edge/fairlead/topic"
+)
+
+// demoTopic is the topic of the built-in demo.
+const demoTopic = "demo/prices"
+
+// demoPace is the time between two tokens or two prices: slow enough to be
+// watched, fast enough that a drop of a second misses some.
+const demoPace = 250 * time.Millisecond
+
+//go:embed demo.html
+var demoPage []byte
+
+// demo is an API that can nothing of what this server adds: it sends an answer
+// word by word, without ids, and cannot resume. It is an [http.RoundTripper],
+// so that it stands where any upstream would.
+type demo struct{ calls atomic.Int64 }
+
+// RoundTrip answers /demo/answer.
+func (d *demo) RoundTrip(r *http.Request) (*http.Response, error) {
+	if r.Body != nil {
+		_ = r.Body.Close()
+	}
+	res := &http.Response{
+		Status: "200 OK", StatusCode: http.StatusOK, Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1,
+		Header: make(http.Header), ContentLength: -1, Request: r,
+	}
+	if r.Method != http.MethodGet && r.Method != http.MethodPost {
+		res.Status, res.StatusCode = "405 Method Not Allowed", http.StatusMethodNotAllowed
+		res.Header.Set("Allow", "GET, POST")
+		res.Body, res.ContentLength = http.NoBody, 0
+		return res, nil
+	}
+	call := d.calls.Add(1)
+	res.Header.Set("Content-Type", "text/event-stream")
+	res.Header.Set("Demo-Call", strconv.FormatInt(call, 10))
+	res.Body = &answer{ctx: r.Context(), call: call, words: strings.Fields(demoAnswer), closed: make(chan struct{})}
+	return res, nil
+}
+
+const demoAnswer = `A fairlead guides a line so that it runs free and does not chafe . You may drop this connection at any word
+ and come back with the last id you saw : the rest follows , from the very next word , and nobody computed the answer twice .`
+
+// answer is a response's body: a word whenever demoPace has passed. It has no
+// goroutine: time passes while it is read.
+type answer struct {
+	ctx     context.Context
+	call    int64
+	words   []string
+	n       int
+	pending bytes.Reader
+	once    sync.Once
+	closed  chan struct{}
+}
+
+func (a *answer) Read(p []byte) (int, error) {
+	if a.pending.Len() == 0 {
+		if a.n > len(a.words) {
+			return 0, io.EOF
+		}
+		if err := a.pause(); err != nil {
+			return 0, err
+		}
+		a.pending.Reset(a.next())
+	}
+	return a.pending.Read(p)
+}
+
+func (a *answer) pause() error {
+	timer := time.NewTimer(demoPace)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return nil
+	case <-a.ctx.Done():
+		return context.Cause(a.ctx)
+	case <-a.closed:
+		return io.ErrClosedPipe
+	}
+}
+
+// next returns the next event as it goes over the wire.
+func (a *answer) next() []byte {
+	a.n++
+	if a.n > len(a.words) {
+		return []byte("data: [DONE]\n\n")
+	}
+	word, err := json.Marshal(a.words[a.n-1])
+	if err != nil {
+		panic(err) // a string always marshals
+	}
+	return fmt.Appendf(nil, "data: {\"word\":%s,\"n\":%d,\"of\":%d,\"call\":%d}\n\n", word, a.n, len(a.words), a.call)
+}
+
+func (a *answer) Close() error {
+	a.once.Do(func() { close(a.closed) })
+	return nil
+}
+
+// servePage serves the page that says what to try.
+func servePage(w http.ResponseWriter, r *http.Request) {
+	if r.Method != http.MethodGet && r.Method != http.MethodHead {
+		w.Header().Set("Allow", "GET, HEAD")
+		proxy.Problem(w, r, fairlead.Errorf(fairlead.MethodNotAllowed, "this is a page: GET it"))
+		return
+	}
+	h := w.Header()
+	h.Set("Content-Type", "text/html; charset=utf-8")
+	h.Set("Content-Length", strconv.Itoa(len(demoPage)))
+	h.Set("Content-Security-Policy", "default-src 'none'; connect-src 'self'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; frame-ancestors 'none'")
+	h.Set("Cache-Control", "no-cache")
+	_, _ = w.Write(demoPage)
+}
+
+// publishPrices appends a price to the demo's topic whenever demoPace has
+// passed, until ctx ends. The policy is every, so that a missing number shows.
+func publishPrices(ctx context.Context, topics *topic.Store) error {
+	symbols := []string{"ROPE", "MAST", "HELM"}
+	cents := []int{4200, 18_750, 990}
+	ticker := time.NewTicker(demoPace)
+	defer ticker.Stop()
+	for n := 1; ; n++ {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-ticker.C:
+		}
+		i := n % len(symbols)
+		cents[i] = max(100, cents[i]+rand.IntN(101)-50)
+		price := fmt.Appendf(nil, `{"n":%d,"symbol":%q,"price":%.2f}`, n, symbols[i], float64(cents[i])/100)
+		_, err := topics.Append(ctx, demoTopic, topic.Batch{Events: []fairlead.Event{{
+			Key: symbols[i], ContentType: "application/json", Data: price,
+		}}})
+		if err != nil && ctx.Err() == nil {
+			return fmt.Errorf("daemon: demo: %w", err)
+		}
+	}
+}
+
+// demoOf returns the demo of the old site, or a new one.
+func demoOf(old *site) *demo {
+	if old.demo != nil {
+		return old.demo
+	}
+	return &demo{}
+}
+
+// demoRoute is the route of the demo API: as a file would say it.
+func demoRoute(api *demo, heartbeat Duration) routeSource {
+	r := Route{Path: Pattern{[]string{"demo", "answer"}}, Upstream: "demo"}
+	r.defaults()
+	// As an EventSource would get it, for clients that do not say what they are.
+	r.Capture.OnDisconnect = OnDisconnect(capture.Linger(time.Minute))
+	return routeSource{cfg: r, endpoints: api, heartbeat: heartbeat}
+}

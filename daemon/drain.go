@@ -1,0 +1,117 @@
+package daemon
+
+import (
+	"context"
+	"errors"
+	"os"
+	"sync"
+	"syscall"
+	"time"
+)
+
+// leave drains, and returns nil when everything has ended or the deadline has
+// passed. A second signal cuts it short, with an error.
+func (d *daemon) leave(ctx context.Context, signals <-chan os.Signal) error {
+	cfg := &d.site.Load().cfg
+	deadline, cancel := context.WithTimeoutCause(ctx, time.Duration(cfg.Drain.Deadline), errDeadline)
+	defer cancel()
+	deadline, interrupt := context.WithCancelCause(deadline)
+	defer interrupt(nil)
+	d.log.Info("drain", "window", cfg.Drain.Window.String(), "deadline", cfg.Drain.Deadline.String())
+	close(d.leaving) // /readyz is 503 from here on
+
+	done := make(chan struct{})
+	var draining sync.WaitGroup
+	defer draining.Wait()
+	draining.Go(func() {
+		defer close(done)
+		d.drain(deadline)
+	})
+	for {
+		select {
+		case <-done:
+			return d.drained(deadline)
+		case s := <-signals:
+			if s != syscall.SIGHUP {
+				interrupt(errInterrupted)
+				<-done
+				return d.drained(deadline)
+			}
+			d.log.Warn("the configuration is not read again while the server drains")
+		}
+	}
+}
+
+var (
+	errDeadline    = errors.New("daemon: drain: the deadline passed")
+	errInterrupted = errors.New("daemon: drain: interrupted by a second signal")
+)
+
+func (d *daemon) drained(deadline context.Context) error {
+	switch cause := context.Cause(deadline); {
+	case cause == nil:
+		d.log.Info("drained")
+		return nil
+	case errors.Is(cause, errDeadline):
+		d.log.Warn("the drain's deadline passed; what was left is reset", "in_flight", d.flights.byRoute())
+		return nil
+	default:
+		return cause
+	}
+}
+
+// drain returns when nothing is served any more, or when ctx ends. During the
+// window new connections are still accepted, and told to come back elsewhere:
+// whoever sends them here needs that long to notice.
+func (d *daemon) drain(ctx context.Context) {
+	window, cancel := context.WithTimeout(ctx, d.window())
+	defer cancel()
+	if d.flights.wait(window) != nil { // else there is nobody to wait for
+		<-window.Done()
+	}
+
+	// From here on no new connection; what is open may finish.
+	var finished sync.WaitGroup
+	for _, s := range d.servers {
+		if s.name == "http" { // the operator's goes last
+			finished.Go(func() { _ = s.Shutdown(ctx) }) // ctx says the rest
+		}
+	}
+	for _, s := range d.sites() {
+		for _, r := range s.routes {
+			finished.Go(func() { _ = r.proxy.Close(ctx) })
+		}
+	}
+	finished.Go(func() { _ = d.site.Load().captured.Drain(ctx) })
+	finished.Go(func() { _ = d.flights.wait(ctx) })
+	finished.Wait()
+}
+
+// sites returns the current site and those before it.
+func (d *daemon) sites() []*site {
+	return append(d.retired[:len(d.retired):len(d.retired)], d.site.Load())
+}
+
+// dropWait is how long handlers get to return once their connections are
+// closed and their contexts cancelled: one that needs longer is a bug.
+const dropWait = 5 * time.Second
+
+// drop resets what is left and returns when no handler runs any more.
+func (d *daemon) drop() {
+	s := d.site.Load()
+	s.captured.Close()
+	for _, srv := range d.servers {
+		_ = srv.Close() // also closes the listener; what fails is closed already
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), dropWait)
+	defer cancel()
+	for _, old := range d.sites() {
+		for _, r := range old.routes {
+			_ = r.proxy.Close(ctx)
+		}
+		old.closePools(nil)
+	}
+	if d.flights.wait(ctx) != nil {
+		d.log.Error("some requests did not end although their connections were closed", "in_flight", d.flights.byRoute())
+	}
+}

@@ -1,0 +1,92 @@
+package daemon
+
+import (
+	"crypto/sha256"
+	"crypto/subtle"
+	"net"
+	"net/http"
+	"net/netip"
+	"net/url"
+	"slices"
+	"strings"
+
+	"github.com/fairlead-edge/fairlead"
+	"github.com/fairlead-edge/fairlead/proxy"
+)
+
+// checkHost lets requests through that are for this server. On a loopback
+// address those are for loopback names, so that a web page cannot reach it
+// under a name of its own (DNS rebinding); elsewhere an empty list allows all.
+func checkHost(hosts []string, loopback bool, next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.Method == http.MethodConnect {
+			proxy.Problem(w, r, fairlead.Errorf(fairlead.MethodNotAllowed, "CONNECT is refused: this server is not a forward proxy"))
+			return
+		}
+		host := hostname(r.Host)
+		named := loopback && isLoopbackName(host) || slices.ContainsFunc(hosts, func(h string) bool { return strings.EqualFold(h, host) })
+		absolute := r.URL.Host != "" // RFC 9112 §3.2.2: what forward proxies are sent
+		if !named && (loopback || absolute || len(hosts) > 0) {
+			proxy.Problem(w, r, fairlead.Errorf(fairlead.MisdirectedRequest, "this server does not serve the host of the request; the key hosts of its configuration lists those it does"))
+			return
+		}
+		if absolute {
+			r = r.WithContext(r.Context()) // a copy
+			r.URL = &url.URL{Path: r.URL.Path, RawPath: r.URL.RawPath, RawQuery: r.URL.RawQuery, ForceQuery: r.URL.ForceQuery}
+		}
+		next.ServeHTTP(w, r)
+	})
+}
+
+// hostname returns a Host header's host, without port and brackets.
+func hostname(hostport string) string {
+	if host, _, err := net.SplitHostPort(hostport); err == nil {
+		return host
+	}
+	return strings.TrimSuffix(strings.TrimPrefix(hostport, "["), "]")
+}
+
+func isLoopbackName(host string) bool {
+	host = strings.ToLower(strings.TrimSuffix(host, "."))
+	if host == "localhost" || strings.HasSuffix(host, ".localhost") {
+		return true
+	}
+	a, err := netip.ParseAddr(host)
+	return err == nil && a.Unmap().IsLoopback()
+}
+
+// sameOrigin refuses requests of web pages from elsewhere: with an Origin that
+// is not the server's own, or without one but marked as cross-site.
+func sameOrigin(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		origin, site := r.Header.Get("Origin"), r.Header.Get("Sec-Fetch-Site")
+		foreign := site == "cross-site"
+		if origin != "" {
+			u, err := url.Parse(origin)
+			foreign = err != nil || !strings.EqualFold(u.Host, r.Host)
+		}
+		if foreign {
+			proxy.Problem(w, r, fairlead.Errorf(fairlead.PermissionDenied, "a page of another origin may not do this"))
+			return
+		}
+		next.ServeHTTP(w, r)
+	})
+}
+
+// needToken asks for the token, unless it is empty.
+func needToken(token string, next http.Handler) http.Handler {
+	if token == "" {
+		return next
+	}
+	want := sha256.Sum256([]byte(token))
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		scheme, given, _ := strings.Cut(r.Header.Get("Authorization"), " ")
+		got := sha256.Sum256([]byte(given))
+		if !strings.EqualFold(scheme, "Bearer") || subtle.ConstantTimeCompare(got[:], want[:]) != 1 {
+			w.Header().Set("Www-Authenticate", `Bearer realm="fairlead admin"`)
+			proxy.Problem(w, r, fairlead.Errorf(fairlead.Unauthenticated, "send the admin_token as Authorization: Bearer TOKEN"))
+			return
+		}
+		next.ServeHTTP(w, r)
+	})
+}

@@ -1,0 +1,96 @@
+package daemon
+
+import (
+	"errors"
+	"slices"
+)
+
+// reload reads the configuration again and serves by it. A wrong one, or one
+// that needs a restart, is logged and changes nothing.
+func (d *daemon) reload() {
+	err := d.tryReload()
+	d.metrics.Reloaded(err == nil)
+	if problems, ok := errors.AsType[Problems](err); ok {
+		for _, p := range problems {
+			d.log.Error("the configuration is wrong; the old one stays", "at", p.Where, "error", p.What)
+		}
+		return
+	}
+	if err != nil {
+		d.log.Error("the configuration was not read again; the old one stays", "error", err)
+		return
+	}
+	d.log.Info("the configuration was read again")
+}
+
+func (d *daemon) tryReload() error {
+	if d.options.Config == "" {
+		return errors.New("daemon: reload: there is no configuration file")
+	}
+	cfg, err := Load(d.options)
+	if err != nil {
+		return err
+	}
+	old := d.site.Load()
+	if err := needsRestart(&old.cfg, &cfg); err != nil {
+		return err
+	}
+	next, err := d.build(cfg, old)
+	if err != nil {
+		return err
+	}
+	setLevel(d.level, cfg.Log.Level)
+	d.retire(old, next)
+	d.site.Store(next)
+	next.topics.Reload(cfg.policies())
+	old.closePools(next)
+	return nil
+}
+
+// needsRestart says what of the change a running process cannot do.
+func needsRestart(was, now *Config) error {
+	var problems Problems
+	for _, c := range []struct {
+		key     string
+		changed bool
+	}{
+		{"http", was.HTTP != now.HTTP},
+		{"admin", was.Admin != now.Admin},
+		{"log.format", was.Log.Format != now.Log.Format},
+		{"limits.topics", was.Limits.Topics != now.Limits.Topics},
+		{"limits.captured_stream", was.Limits.CapturedStream != now.Limits.CapturedStream},
+		{"limits.captured_total", was.Limits.CapturedTotal != now.Limits.CapturedTotal},
+		{"limits.captured_keep", was.Limits.CapturedKeep != now.Limits.CapturedKeep},
+	} {
+		if c.changed {
+			problems = append(problems, Problem{c.key, "a change of it needs a restart"})
+		}
+	}
+	if problems != nil {
+		return problems
+	}
+	return nil
+}
+
+// retire keeps hold of what the old site does not hand over and may still have
+// streams, so that a drain finds it. Sites that have none left are forgotten.
+func (d *daemon) retire(old, next *site) {
+	left := &site{cfg: old.cfg}
+	for _, r := range old.routes {
+		if !slices.Contains(next.routes, r) {
+			left.routes = append(left.routes, r)
+		}
+	}
+	d.retired = slices.DeleteFunc(d.retired, func(s *site) bool { return !s.busy() })
+	d.retired = append(d.retired, left)
+}
+
+// busy reports whether anybody still uses the site.
+func (s *site) busy() bool {
+	for _, r := range s.routes {
+		if r.proxy.Relays() > 0 {
+			return true
+		}
+	}
+	return false
+}

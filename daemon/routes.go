@@ -1,0 +1,141 @@
+package daemon
+
+import (
+	"context"
+	"errors"
+	"io"
+	"math/rand/v2"
+	"net/http"
+	"net/netip"
+	"net/url"
+	"path"
+	"reflect"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/fairlead-edge/fairlead"
+	"github.com/fairlead-edge/fairlead/capture"
+	"github.com/fairlead-edge/fairlead/proxy"
+	"github.com/fairlead-edge/fairlead/upstream"
+	"github.com/fairlead-edge/fairlead/websocket"
+)
+
+// route is a route that serves.
+type route struct {
+	label string
+	proxy *proxy.Handler
+	from  routeSource
+}
+
+// routeSource is all that a route is built from: of equal ones the older is
+// kept through a reload, with its streams.
+type routeSource struct {
+	cfg          Route
+	endpoints    http.RoundTripper
+	preserveHost bool
+	trusted      []Prefix
+	heartbeat    Duration
+}
+
+// newRoute returns the route, which is one of old if there is an equal one.
+func (d *daemon) newRoute(from routeSource, store *capture.Store, old []*route) *route {
+	for _, r := range old {
+		if reflect.DeepEqual(r.from, from) {
+			return r
+		}
+	}
+	trusted := make([]netip.Prefix, len(from.trusted))
+	for i, p := range from.trusted {
+		trusted[i] = netip.Prefix(p)
+	}
+	return &route{
+		label: "/" + from.cfg.Path.String(), from: from,
+		proxy: proxy.New(proxy.Config{
+			// The pool replaces scheme and host by those of an endpoint.
+			Target:         &url.URL{Scheme: "http", Host: from.cfg.Upstream},
+			Transport:      store.Transport(from.cfg.Capture.config(from.heartbeat), from.endpoints),
+			PreserveHost:   from.preserveHost,
+			TrustedProxies: trusted,
+			Relay:          d.relay,
+			Observe:        d.exchanged,
+		}),
+	}
+}
+
+// newPools returns the pools of the upstreams; those that did not change are
+// the old ones, with their connections.
+func newPools(cfg, was *Config, old map[string]*upstream.Pool) (map[string]*upstream.Pool, error) {
+	pools := make(map[string]*upstream.Pool, len(cfg.Upstreams))
+	for name, u := range cfg.Upstreams {
+		if p, ok := old[name]; ok && reflect.DeepEqual(u.Endpoints, was.Upstreams[name].Endpoints) {
+			pools[name] = p
+			continue
+		}
+		endpoints := make([]string, len(u.Endpoints))
+		for i, e := range u.Endpoints {
+			endpoints[i] = string(e)
+		}
+		p, err := upstream.New(upstream.Config{Endpoints: endpoints})
+		if err != nil {
+			return nil, err
+		}
+		pools[name] = p
+	}
+	return pools, nil
+}
+
+// exchanged notes how an exchange ended.
+func (d *daemon) exchanged(o proxy.Outcome) {
+	if o.Err == nil {
+		return
+	}
+	code := fairlead.AsError(o.Err).Code
+	if code == fairlead.Cancelled { // that the client left is all there is to say
+		o.Err = nil
+	}
+	d.flights.because(o.Request, string(code), o.Err)
+}
+
+// relay carries a WebSocket. When the server goes away, each is told so at a
+// moment of its own within the window.
+func (d *daemon) relay(ctx context.Context, client, up io.ReadWriteCloser) error {
+	ctx, cancel := context.WithCancel(ctx)
+	var told sync.WaitGroup
+	told.Go(func() {
+		select {
+		case <-ctx.Done():
+			return
+		case <-d.leaving:
+		}
+		timer := time.NewTimer(rand.N(d.window() + 1))
+		defer timer.Stop()
+		select {
+		case <-ctx.Done():
+		case <-timer.C:
+			cancel()
+		}
+	})
+	err := websocket.Relay(ctx, client, up, websocket.RelayConfig{PingInterval: time.Duration(d.site.Load().cfg.Heartbeat)})
+	stopped := ctx.Err() != nil
+	cancel()
+	told.Wait()
+	if _, ordinary := errors.AsType[*websocket.CloseError](err); ordinary || stopped {
+		return nil
+	}
+	return err
+}
+
+// routePath is the path that decides about a request's route: without dot
+// segments, which upstreams resolve too, so that they lead around no route.
+func routePath(p string) string {
+	clean := path.Clean("/" + p)
+	if strings.HasSuffix(p, "/") && clean != "/" {
+		clean += "/"
+	}
+	return clean
+}
+
+func under(p, prefix string) bool {
+	return prefix != "" && (p == prefix || strings.HasPrefix(p, prefix+"/"))
+}

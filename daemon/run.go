@@ -1,0 +1,231 @@
+package daemon
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"os"
+	"os/signal"
+	"runtime/debug"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"time"
+
+	"github.com/fairlead-edge/fairlead/observe"
+)
+
+// Process is what the program has from its surroundings.
+type Process struct {
+	// Stdout gets a line for each bound address, and "ready".
+	Stdout io.Writer
+	// Stderr gets the log.
+	Stderr io.Writer
+	// Signals brings SIGTERM and SIGINT, which drain, and at the second exit
+	// at once, and SIGHUP, which reloads. nil: no signal comes.
+	Signals <-chan os.Signal
+}
+
+// Signals returns the signals that [Run] understands, as they come to the
+// process, until stop is called.
+func Signals() (signals <-chan os.Signal, stop func()) {
+	ch := make(chan os.Signal, 4) // more than one in quick succession
+	signal.Notify(ch, syscall.SIGTERM, syscall.SIGINT, syscall.SIGHUP)
+	return ch, func() { signal.Stop(ch) }
+}
+
+// daemon is the running program.
+type daemon struct {
+	options Options
+	log     *slog.Logger
+	level   *slog.LevelVar
+	metrics *observe.Metrics
+	site    atomic.Pointer[site]
+	flights flights
+
+	leaving chan struct{}   // closed when the drain begins
+	asked   chan struct{}   // POST /drain
+	retired []*site         // of earlier configurations, whose streams may go on
+	servers []*server       // one a listener
+	failed  chan error      // a listener broke
+	base    context.Context // of every request
+}
+
+// server is one listener and who serves it.
+type server struct {
+	name     string
+	listener net.Listener
+	http.Server
+}
+
+func (d *daemon) draining() bool {
+	select {
+	case <-d.leaving:
+		return true
+	default:
+		return false
+	}
+}
+
+func (d *daemon) window() time.Duration { return time.Duration(d.site.Load().cfg.Drain.Window) }
+
+// Run serves what the options ask for, until a signal, POST /drain or the end
+// of ctx, and returns when all that it started has ended: nil after a drain,
+// also one that its deadline cut short. The end of ctx drops everything at
+// once. A wrong configuration is an error of type [Problems].
+func Run(ctx context.Context, o Options, p Process) error {
+	cfg, err := Load(o)
+	if err != nil {
+		return err
+	}
+	base, cancel := context.WithCancel(ctx)
+	defer cancel()
+	d := &daemon{options: o, leaving: make(chan struct{}), asked: make(chan struct{}, 1), base: base}
+	d.level = new(slog.LevelVar)
+	d.log = newLogger(p.Stderr, cfg.Log, d.level)
+	d.metrics = observe.New(Version(), d.sources())
+	first, err := d.build(cfg, nil)
+	if err != nil {
+		return err
+	}
+	d.site.Store(first)
+	var running sync.WaitGroup
+	defer running.Wait()
+	defer cancel()
+	defer d.drop()
+	if err := d.listen(ctx, &cfg); err != nil {
+		return err
+	}
+	d.start(base, &running)
+	d.announce(p.Stdout, &cfg)
+	return d.loop(ctx, p.Signals)
+}
+
+// listen binds the addresses; on an error none stays bound.
+func (d *daemon) listen(ctx context.Context, cfg *Config) error {
+	for _, l := range []struct {
+		name, address string
+		handler       func(*site) http.Handler
+	}{
+		{"http", cfg.HTTP, func(s *site) http.Handler { return s.public }},
+		{"admin", cfg.Admin, func(s *site) http.Handler { return s.admin }},
+	} {
+		if l.address == "" {
+			continue
+		}
+		bound, err := new(net.ListenConfig).Listen(ctx, "tcp", l.address)
+		if err != nil {
+			return fmt.Errorf("daemon: listen: %s: %w", l.name, err)
+		}
+		// The site changes with a reload; each request is served by one.
+		current := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { l.handler(d.site.Load()).ServeHTTP(w, r) })
+		s := &server{name: l.name, listener: bound}
+		configure(&s.Server, current, d.base, slog.NewLogLogger(d.log.Handler(), slog.LevelWarn))
+		d.servers = append(d.servers, s)
+	}
+	d.failed = make(chan error, len(d.servers))
+	return nil
+}
+
+// start starts what runs beside the requests; running joins it.
+func (d *daemon) start(ctx context.Context, running *sync.WaitGroup) {
+	for _, s := range d.servers {
+		running.Go(func() {
+			if err := s.Serve(s.listener); !errors.Is(err, http.ErrServerClosed) {
+				d.failed <- fmt.Errorf("daemon: serve %s: %w", s.name, err)
+			}
+		})
+	}
+	running.Go(func() { d.sweep(ctx) })
+	if s := d.site.Load(); s.demo != nil {
+		running.Go(func() {
+			if err := publishPrices(ctx, s.topics); err != nil {
+				d.log.Error("the demo's prices stopped", "error", err)
+			}
+		})
+	}
+}
+
+// sweepEvery is how often idle topics and old recordings are looked at: a
+// small part of the shortest age that makes sense for them.
+const sweepEvery = 10 * time.Second
+
+func (d *daemon) sweep(ctx context.Context) {
+	ticker := time.NewTicker(sweepEvery)
+	defer ticker.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-ticker.C:
+			s := d.site.Load()
+			s.topics.Sweep()
+			s.captured.Sweep()
+		}
+	}
+}
+
+func (d *daemon) announce(stdout io.Writer, cfg *Config) {
+	d.log.Info("start", "version", Version(), "publishing", publishing(cfg))
+	for _, s := range d.servers {
+		fmt.Fprintf(stdout, "%s http://%s\n", s.name, s.listener.Addr())
+	}
+	fmt.Fprintln(stdout, "ready")
+}
+
+// publishing says who may publish.
+func publishing(cfg *Config) string {
+	switch {
+	case cfg.TopicsPrefix == "":
+		return "off: there are no topics"
+	case cfg.PublishToken != "":
+		return "with publish_token"
+	case mayPublish(cfg):
+		return "open: only this machine can connect"
+	}
+	return "off: set publish_token to allow it on " + cfg.HTTP
+}
+
+// mayPublish reports whether publishing needs no token.
+func mayPublish(cfg *Config) bool { return cfg.HTTP == "" || isLoopback(cfg.HTTP) }
+
+// loop waits for what ends or changes the program.
+func (d *daemon) loop(ctx context.Context, signals <-chan os.Signal) error {
+	for {
+		select {
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		case err := <-d.failed:
+			return err
+		case <-d.asked:
+			return d.leave(ctx, signals)
+		case s := <-signals:
+			if s != syscall.SIGHUP {
+				return d.leave(ctx, signals)
+			}
+			d.reload()
+		}
+	}
+}
+
+// Version returns the version of the module that the program was built from,
+// or the revision of its source.
+func Version() string {
+	info, ok := debug.ReadBuildInfo()
+	if !ok {
+		return "unknown"
+	}
+	if v := info.Main.Version; v != "" && v != "(devel)" {
+		return v
+	}
+	for _, s := range info.Settings {
+		if s.Key == "vcs.revision" {
+			return "devel-" + s.Value[:min(12, len(s.Value))]
+		}
+	}
+	return "devel"
+}
