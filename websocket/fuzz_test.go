@@ -26,6 +26,9 @@ func seeds(f *testing.F) {
 func FuzzRead(f *testing.F) {
 	seeds(f)
 	f.Fuzz(func(t *testing.T, in []byte) {
+		if len(in) > 1<<20 {
+			return // over what the pipe holds
+		}
 		for _, side := range []websocket.Side{websocket.Server, websocket.Client} {
 			ours, theirs := pipe(1 << 20)
 			c := websocket.New(ours, side, websocket.Config{MaxMessage: 4 << 10, Compression: true, CloseTimeout: time.Minute})
@@ -50,6 +53,9 @@ func FuzzRelay(f *testing.F) {
 	f.Add(join(masked(ws.OpText, false, "a"), masked(ws.OpContinuation, true, "b")), plain(ws.OpClose, true, closeBody(1001, "")))
 	f.Add(masked(ws.OpClose, true, "\x03"), plain(ws.OpPing, true, "x"))
 	f.Fuzz(func(t *testing.T, fromClient, fromUpstream []byte) {
+		if max(len(fromClient), len(fromUpstream)) > 1<<20 {
+			return // over what the pipe holds
+		}
 		b := startRelay(t, 1<<20, websocket.RelayConfig{MaxMessage: 4 << 10})
 		_, _ = b.client.Write(fromClient)
 		_, _ = b.upstream.Write(fromUpstream)
