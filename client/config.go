@@ -1,0 +1,121 @@
+package client
+
+import (
+	"net/http"
+	"time"
+
+	"github.com/fairlead-edge/fairlead"
+)
+
+// Transport is how a subscription reaches the server.
+type Transport string
+
+// The transports. All of them use the same cursors.
+const (
+	SSE       Transport = "sse"
+	WebSocket Transport = "ws"
+	Poll      Transport = "poll"
+)
+
+// Config is how to subscribe and publish; the zero value is ready to use.
+type Config struct {
+	// Transport is how to read; default SSE.
+	Transport Transport
+	// After is where to start: a cursor, or earliest, latest or snapshot.
+	// Empty: what the server does by default.
+	After fairlead.Cursor
+	// HTTP makes the requests; default http.DefaultClient. It must not have a
+	// Timeout, which would cut streams.
+	HTTP *http.Client
+	// Header is sent with every request.
+	Header http.Header
+	// Token is sent as the bearer token of every request, if not empty.
+	Token string
+	// MinBackoff and MaxBackoff bound the delay before connecting again; it
+	// doubles with each failure and is drawn at random from the half below
+	// that. Default 500 ms and 30 s.
+	MinBackoff, MaxBackoff time.Duration
+	// StableAfter is how long a connection must have lived for the delay to
+	// start small again; merely being accepted is not enough. Default 10 s.
+	StableAfter time.Duration
+	// IdleTimeout is how long the server may be silent, heartbeats included,
+	// until the connection counts as dead. Default 45 s, three heartbeats.
+	IdleTimeout time.Duration
+	// MaxEvent is the largest event or message read, in bytes; default 1 MiB
+	// of data and what its envelope adds.
+	MaxEvent int64
+	// OnRetry, if set, is told why a connection ended and the delay before the
+	// next.
+	OnRetry func(err error, delay time.Duration)
+}
+
+func (c Config) withDefaults() Config {
+	if c.Transport == "" {
+		c.Transport = SSE
+	}
+	if c.HTTP == nil {
+		c.HTTP = http.DefaultClient
+	}
+	if c.MinBackoff <= 0 {
+		c.MinBackoff = 500 * time.Millisecond
+	}
+	if c.MaxBackoff <= 0 {
+		c.MaxBackoff = 30 * time.Second
+	}
+	if c.StableAfter <= 0 {
+		c.StableAfter = 10 * time.Second
+	}
+	if c.IdleTimeout <= 0 {
+		c.IdleTimeout = 45 * time.Second
+	}
+	if c.MaxEvent <= 0 {
+		c.MaxEvent = 4 << 20 // base64 and JSON escapes of 1 MiB
+	}
+	return c
+}
+
+func (c *Config) header() http.Header {
+	h := c.Header.Clone()
+	if h == nil {
+		h = make(http.Header)
+	}
+	if c.Token != "" {
+		h.Set("Authorization", "Bearer "+c.Token)
+	}
+	return h
+}
+
+// Kind says what an Item is.
+type Kind uint8
+
+// The kinds of items.
+const (
+	KindEvent Kind = iota // Event holds it
+	KindGap               // events were missed: Gap
+	KindEnd               // the stream is complete; the last item
+	KindFault             // the stream's source broke: Fault; the last item
+)
+
+// Item is what a subscription yields.
+type Item struct {
+	Kind Kind
+	// Cursor is where to go on after the item: Config.After of another
+	// subscription, on any transport.
+	Cursor fairlead.Cursor
+	// Event is the event, for KindEvent. Over plain SSE only its Type, Cursor
+	// and Data are known.
+	Event fairlead.Event
+	// Skipped counts events that the topic's policy passed over before this one.
+	Skipped uint64
+	// Gap is for KindGap.
+	Gap Gap
+	// Fault is for KindFault.
+	Fault *fairlead.Error
+}
+
+// Gap says that events were missed because they are no longer retained.
+type Gap struct {
+	After    fairlead.Cursor // where the reader was
+	Earliest fairlead.Cursor // the oldest event retained
+	Skipped  int64           // how many were missed; -1 when nobody knows
+}
