@@ -207,7 +207,7 @@ func TestEachProblemStandsAtItsPositionAndSaysWhatToDo(t *testing.T) {
 func TestAllProblemsAreToldAtOnceInTheOrderOfTheFile(t *testing.T) {
 	t.Parallel()
 	_, err := load(t, "heartbeat: soon\nlimits:\n  body: big\nhttpp: x\n")
-	problems, ok := errors.AsType[daemon.Problems](err)
+	problems, ok := errors.AsType[daemon.ConfigErrors](err)
 	if !ok || len(problems) != 3 || !strings.HasSuffix(problems[0].Where, ":1:12") || !strings.HasSuffix(problems[1].Where, ":3:9") || !strings.HasSuffix(problems[2].Where, ":4:1") {
 		t.Errorf("problems: %v", err)
 	}

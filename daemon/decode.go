@@ -22,11 +22,12 @@ type Problem struct {
 	What string
 }
 
-// Problems are what is wrong with a configuration, in the order of the file.
-type Problems []Problem
+// ConfigErrors are all that is wrong with a configuration, in the order of the
+// file.
+type ConfigErrors []Problem
 
 // Error returns a line for each problem.
-func (p Problems) Error() string {
+func (p ConfigErrors) Error() string {
 	lines := make([]string, len(p))
 	for i, q := range p {
 		lines[i] = q.Where + ": " + q.What
@@ -64,7 +65,7 @@ const maxFile = 4 << 20
 func (d *decoder) decode(text []byte, v any) {
 	d.at = make(map[string]position)
 	if len(text) > maxFile {
-		d.report(position{1, 1}, "the file has %d bytes; at most %d are read", len(text), maxFile)
+		d.reportf(position{1, 1}, "the file has %d bytes; at most %d are read", len(text), maxFile)
 		return
 	}
 	file, err := parse(text)
@@ -78,7 +79,7 @@ func (d *decoder) decode(text []byte, v any) {
 			continue
 		}
 		if seen {
-			d.report(where(doc.Body), "there is a second document; the configuration is one")
+			d.reportf(where(doc.Body), "there is a second document; the configuration is one")
 			return
 		}
 		seen = true
@@ -105,10 +106,10 @@ func (d *decoder) syntax(err error) {
 			at = position{t.Position.Line, t.Position.Column}
 		}
 	}
-	d.report(at, "%s", what)
+	d.reportf(at, "%s", what)
 }
 
-func (d *decoder) report(at position, format string, args ...any) {
+func (d *decoder) reportf(at position, format string, args ...any) {
 	d.problems = append(d.problems, located{at, fmt.Sprintf(format, args...)})
 }
 
@@ -137,17 +138,17 @@ func (d *decoder) value(path string, n ast.Node, v reflect.Value) {
 	n = rejoin(n)
 	at := where(n)
 	d.at[path] = at
-	switch n.Type() {
-	case ast.AnchorType, ast.AliasType, ast.TagType, ast.MergeKeyType:
-		d.report(at, "anchors, aliases and tags are not read; write the value itself")
+	switch n.(type) {
+	case *ast.AnchorNode, *ast.AliasNode, *ast.TagNode, *ast.MergeKeyNode:
+		d.reportf(at, "anchors, aliases and tags are not read; write the value itself")
 		return
 	}
 	text, isScalar := scalarText(n)
-	if s, ok := v.Addr().Interface().(scalar); ok {
+	if s, ok := reflect.TypeAssert[scalar](v.Addr()); ok {
 		d.scalar(at, text, isScalar, s.parse)
 		return
 	}
-	if w, ok := v.Addr().Interface().(worded); ok && isScalar {
+	if w, ok := reflect.TypeAssert[worded](v.Addr()); ok && isScalar {
 		d.scalar(at, text, isScalar, w.word)
 		return
 	}
@@ -160,7 +161,7 @@ func (d *decoder) value(path string, n ast.Node, v reflect.Value) {
 		d.sequence(path, n, v)
 	case reflect.String:
 		if n.Type() != ast.StringType && n.Type() != ast.LiteralType {
-			d.report(at, "want text here; put it in quotes")
+			d.reportf(at, "want text here; put it in quotes")
 			return
 		}
 		v.SetString(text)
@@ -169,11 +170,11 @@ func (d *decoder) value(path string, n ast.Node, v reflect.Value) {
 			v.SetBool(b.Value)
 			return
 		}
-		d.report(at, "want true or false here")
+		d.reportf(at, "want true or false here")
 	case reflect.Int:
 		i, err := strconv.Atoi(strings.ReplaceAll(text, "_", ""))
 		if !isScalar || err != nil {
-			d.report(at, "want a whole number here")
+			d.reportf(at, "want a whole number here")
 			return
 		}
 		v.SetInt(int64(i))
@@ -184,11 +185,11 @@ func (d *decoder) value(path string, n ast.Node, v reflect.Value) {
 
 func (d *decoder) scalar(at position, text string, isScalar bool, parse func(string) error) {
 	if !isScalar {
-		d.report(at, "want a single value here")
+		d.reportf(at, "want a single value here")
 		return
 	}
 	if err := parse(text); err != nil {
-		d.report(at, "%s", err)
+		d.reportf(at, "%s", err)
 	}
 }
 
@@ -240,7 +241,7 @@ func (d *decoder) entries(n ast.Node) (found []*ast.MappingValueNode, ok bool) {
 	case *ast.NullNode: // a section whose content is commented out
 		return nil, true
 	default:
-		d.report(where(n), "want keys and values here, like key: value")
+		d.reportf(where(n), "want keys and values here, like key: value")
 		return nil, false
 	}
 	seen := make(map[string]bool, len(all))
@@ -248,9 +249,9 @@ func (d *decoder) entries(n ast.Node) (found []*ast.MappingValueNode, ok bool) {
 		name, plain := keyName(e)
 		switch {
 		case !plain:
-			d.report(where(e), "want a plain name as the key")
+			d.reportf(where(e), "want a plain name as the key")
 		case seen[name]:
-			d.report(where(e), "%q stands here a second time", name)
+			d.reportf(where(e), "%q stands here a second time", name)
 		default:
 			seen[name] = true
 			found = append(found, e)
@@ -284,7 +285,7 @@ func (d *decoder) structure(path string, n ast.Node, v reflect.Value) {
 		name, _ := keyName(e)
 		field, known := fields[name]
 		if !known {
-			d.report(where(e), "%s", unknownKey(name, fields))
+			d.reportf(where(e), "%s", unknownKey(name, fields))
 			continue
 		}
 		d.member(join(path, name), e, field)
@@ -293,7 +294,7 @@ func (d *decoder) structure(path string, n ast.Node, v reflect.Value) {
 
 func (d *decoder) member(path string, e *ast.MappingValueNode, v reflect.Value) {
 	if _, empty := e.Value.(*ast.NullNode); empty && v.Kind() != reflect.Struct && v.Kind() != reflect.Map && v.Kind() != reflect.Slice {
-		d.report(where(e), "%q has no value; give it one or remove the line", e.Key.GetToken().Value)
+		d.reportf(where(e), "%q has no value; give it one or remove the line", e.Key.GetToken().Value)
 		return
 	}
 	d.value(path, e.Value, v)
@@ -320,14 +321,14 @@ func (d *decoder) sequence(path string, n ast.Node, v reflect.Value) {
 	}
 	seq, ok := n.(*ast.SequenceNode)
 	if !ok {
-		d.report(where(n), "want a list here, like [a, b]")
+		d.reportf(where(n), "want a list here, like [a, b]")
 		return
 	}
 	v.Set(reflect.MakeSlice(v.Type(), 0, len(seq.Values)))
 	for i, item := range seq.Values {
 		element := newElement(v.Type().Elem())
 		if item == nil {
-			d.report(where(n), "an item of this list is empty")
+			d.reportf(where(n), "an item of this list is empty")
 			continue
 		}
 		d.value(path+"["+strconv.Itoa(i)+"]", item, element)
@@ -337,7 +338,7 @@ func (d *decoder) sequence(path string, n ast.Node, v reflect.Value) {
 
 func newElement(t reflect.Type) reflect.Value {
 	v := reflect.New(t)
-	if e, ok := v.Interface().(defaulted); ok {
+	if e, ok := reflect.TypeAssert[defaulted](v); ok {
 		e.defaults()
 	}
 	return v.Elem()

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"os"
+	"slices"
 	"sync"
 	"syscall"
 	"time"
@@ -89,7 +90,7 @@ func (d *daemon) drain(ctx context.Context) {
 
 // sites returns the current site and those before it.
 func (d *daemon) sites() []*site {
-	return append(d.retired[:len(d.retired):len(d.retired)], d.site.Load())
+	return append(slices.Clip(d.retired), d.site.Load())
 }
 
 // dropWait is how long handlers get to return once their connections are

@@ -30,7 +30,7 @@ var ErrUsage = errors.New("wrong usage")
 func (o *Options) demo() bool { return o.Config == "" && len(o.Upstreams) == 0 }
 
 // Load returns the configuration that the options ask for. When it is wrong,
-// the error is of type [Problems].
+// the error is of type [ConfigErrors].
 func Load(o Options) (Config, error) {
 	cfg := Default()
 	if o.Config != "" && len(o.Upstreams) > 0 {
@@ -54,7 +54,7 @@ func Load(o Options) (Config, error) {
 		if !ok {
 			at = position{1, 1} // a default that does not fit the rest
 		}
-		d.report(at, format, args...)
+		d.reportf(at, format, args...)
 	}}
 	if len(d.problems) == 0 { // else what follows from them would be told too
 		v.all()
@@ -64,7 +64,7 @@ func Load(o Options) (Config, error) {
 		problems = append(problems, Problem{fmt.Sprintf("%s:%d:%d", d.name(), p.line, p.column), p.what})
 	}
 	if len(problems) > 0 {
-		return cfg, Problems(problems)
+		return cfg, problems
 	}
 	return cfg, nil
 }
@@ -77,7 +77,7 @@ func (d *decoder) name() string {
 }
 
 // apply puts the flags over the file, and returns which decided about what.
-func (o *Options) apply(cfg *Config) (flags map[string]string, problems Problems) {
+func (o *Options) apply(cfg *Config) (flags map[string]string, problems ConfigErrors) {
 	flags = make(map[string]string)
 	for path, f := range map[string]struct{ value, to *string }{
 		"http": {o.HTTP, &cfg.HTTP}, "admin": {o.Admin, &cfg.Admin},

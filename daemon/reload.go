@@ -10,7 +10,7 @@ import (
 func (d *daemon) reload() {
 	err := d.tryReload()
 	d.metrics.Reloaded(err == nil)
-	if problems, ok := errors.AsType[Problems](err); ok {
+	if problems, ok := errors.AsType[ConfigErrors](err); ok {
 		for _, p := range problems {
 			d.log.Error("the configuration is wrong; the old one stays", "at", p.Where, "error", p.What)
 		}
@@ -49,7 +49,7 @@ func (d *daemon) tryReload() error {
 
 // needsRestart says what of the change a running process cannot do.
 func needsRestart(was, now *Config) error {
-	var problems Problems
+	var problems ConfigErrors
 	for _, c := range []struct {
 		key     string
 		changed bool

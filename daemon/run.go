@@ -76,7 +76,7 @@ func (d *daemon) window() time.Duration { return time.Duration(d.site.Load().cfg
 // Run serves what the options ask for, until a signal, POST /drain or the end
 // of ctx, and returns when all that it started has ended: nil after a drain,
 // also one that its deadline cut short. The end of ctx drops everything at
-// once. A wrong configuration is an error of type [Problems].
+// once. A wrong configuration is an error of type [ConfigErrors].
 func Run(ctx context.Context, o Options, p Process) error {
 	cfg, err := Load(o)
 	if err != nil {

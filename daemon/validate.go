@@ -17,8 +17,8 @@ import (
 
 // validator looks for what no single value shows.
 type validator struct {
-	cfg    *Config
-	report func(path, format string, args ...any)
+	cfg     *Config
+	reportf func(path, format string, args ...any)
 }
 
 func (v *validator) all() {
@@ -33,17 +33,17 @@ func (v *validator) all() {
 func (v *validator) listeners() {
 	for path, address := range map[string]string{"http": v.cfg.HTTP, "admin": v.cfg.Admin} {
 		if err := checkAddress(address); err != nil {
-			v.report(path, "%s", err)
+			v.reportf(path, "%s", err)
 		}
 	}
 	switch {
 	case v.cfg.HTTP == "" && v.cfg.Admin == "":
-		v.report("http", "http and admin are both off; there is nothing to serve")
+		v.reportf("http", "http and admin are both off; there is nothing to serve")
 	case v.cfg.HTTP == v.cfg.Admin && !strings.HasSuffix(v.cfg.HTTP, ":0"):
-		v.report("admin", "admin is the address of http; give it another port")
+		v.reportf("admin", "admin is the address of http; give it another port")
 	}
 	if v.cfg.Admin != "" && !isLoopback(v.cfg.Admin) && v.cfg.AdminToken == "" {
-		v.report("admin", "the admin listener is open to others at %s; set admin_token (FAIRLEAD_ADMIN_TOKEN), or bind it to 127.0.0.1", v.cfg.Admin)
+		v.reportf("admin", "the admin listener is open to others at %s; set admin_token (FAIRLEAD_ADMIN_TOKEN), or bind it to 127.0.0.1", v.cfg.Admin)
 	}
 }
 
@@ -84,14 +84,14 @@ func (v *validator) access() {
 	if p := v.cfg.TopicsPrefix; p != "" {
 		pattern, err := ParsePattern(p)
 		if err != nil || !strings.HasPrefix(p, "/") || strings.HasSuffix(p, "/") || !pattern.isLiteral() {
-			v.report("topics_prefix", "%q is not a prefix; write one like /topics, without wildcards or a slash at the end, or \"\" to turn the topics off", p)
+			v.reportf("topics_prefix", "%q is not a prefix; write one like /topics, without wildcards or a slash at the end, or \"\" to turn the topics off", p)
 		} else if p == ownPaths || strings.HasPrefix(p, ownPaths+"/") {
-			v.report("topics_prefix", "%s is where captured streams live; use another prefix", ownPaths)
+			v.reportf("topics_prefix", "%s is where captured streams live; use another prefix", ownPaths)
 		}
 	}
 	for i, h := range v.cfg.Hosts {
 		if h == "" || strings.ContainsAny(h, ":/@* ") && !isIPv6(h) {
-			v.report(index("hosts", i), "%q is not a host name; write it without scheme, port and wildcard, like api.example.com", h)
+			v.reportf(index("hosts", i), "%q is not a host name; write it without scheme, port and wildcard, like api.example.com", h)
 		}
 	}
 	for i, o := range v.cfg.CORS {
@@ -100,14 +100,14 @@ func (v *validator) access() {
 		}
 		u, err := url.Parse(o)
 		if err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "" || u.Scheme+"://"+u.Host != o {
-			v.report(index("cors", i), "%q is not an origin; write scheme://host, with the port if it has one, or \"*\" for any", o)
+			v.reportf(index("cors", i), "%q is not an origin; write scheme://host, with the port if it has one, or \"*\" for any", o)
 		}
 	}
 	if err := checkWord(v.cfg.Log.Level, "debug", "info", "warn", "error"); err != nil {
-		v.report("log.level", "%s", err)
+		v.reportf("log.level", "%s", err)
 	}
 	if err := checkWord(v.cfg.Log.Format, "auto", "text", "json"); err != nil {
-		v.report("log.format", "%s", err)
+		v.reportf("log.format", "%s", err)
 	}
 }
 
@@ -126,11 +126,11 @@ func checkWord(word string, known ...string) error {
 func (v *validator) upstreams() {
 	for name, u := range v.cfg.Upstreams {
 		if len(u.Endpoints) == 0 {
-			v.report("upstreams."+name, "upstream %q has no endpoints; give it at least one, like endpoints: [http://127.0.0.1:9000]", name)
+			v.reportf("upstreams."+name, "upstream %q has no endpoints; give it at least one, like endpoints: [http://127.0.0.1:9000]", name)
 		}
 		for i, e := range u.Endpoints {
 			if slices.Index(u.Endpoints, e) < i {
-				v.report(index("upstreams."+name+".endpoints", i), "%s is an endpoint of %q already", e, name)
+				v.reportf(index("upstreams."+name+".endpoints", i), "%s is an endpoint of %q already", e, name)
 			}
 		}
 	}
@@ -142,9 +142,9 @@ func (v *validator) routes() {
 		r, at := &v.cfg.Routes[i], index("routes", i)
 		switch path := r.Path.String(); {
 		case r.Path.segments == nil:
-			v.report(at, "the route has no path; give it one, like path: /v1/**")
+			v.reportf(at, "the route has no path; give it one, like path: /v1/**")
 		case seen[path]:
-			v.report(at+".path", "there is a route for /%s already", path)
+			v.reportf(at+".path", "there is a route for /%s already", path)
 		default:
 			seen[path] = true
 		}
@@ -152,19 +152,19 @@ func (v *validator) routes() {
 			known := slices.Sorted(maps.Keys(v.cfg.Upstreams))
 			switch {
 			case r.Upstream == "":
-				v.report(at, "the route has no upstream; name one of upstreams")
+				v.reportf(at, "the route has no upstream; name one of upstreams")
 			case len(known) == 0:
-				v.report(at+".upstream", "there is no upstream %q; define it under upstreams", r.Upstream)
+				v.reportf(at+".upstream", "there is no upstream %q; define it under upstreams", r.Upstream)
 			default:
-				v.report(at+".upstream", "there is no upstream %q; there are: %s", r.Upstream, strings.Join(known, ", "))
+				v.reportf(at+".upstream", "there is no upstream %q; there are: %s", r.Upstream, strings.Join(known, ", "))
 			}
 		}
 		v.positive(at+".capture.max_event", int64(r.Capture.MaxEvent))
 		if r.Capture.MaxEvent > v.cfg.Limits.CapturedStream {
-			v.report(at+".capture.max_event", "an event of %s is over limits.captured_stream, %s", r.Capture.MaxEvent, v.cfg.Limits.CapturedStream)
+			v.reportf(at+".capture.max_event", "an event of %s is over limits.captured_stream, %s", r.Capture.MaxEvent, v.cfg.Limits.CapturedStream)
 		}
 		if Duration(r.Capture.OnDisconnect) > v.cfg.Limits.CapturedKeep {
-			v.report(at+".capture.on_disconnect", "a linger over limits.captured_keep (%s) outlives what could be resumed", v.cfg.Limits.CapturedKeep)
+			v.reportf(at+".capture.on_disconnect", "a linger over limits.captured_keep (%s) outlives what could be resumed", v.cfg.Limits.CapturedKeep)
 		}
 	}
 }
@@ -175,9 +175,9 @@ func (v *validator) topics() {
 		t, at := &v.cfg.Topics[i], index("topics", i)
 		switch match := t.Match.String(); {
 		case t.Match.segments == nil:
-			v.report(at, "the topic has no match; give it one, like match: \"prices/*\"")
+			v.reportf(at, "the topic has no match; give it one, like match: \"prices/*\"")
 		case seen[match]:
-			v.report(at+".match", "there is a policy for %s already", match)
+			v.reportf(at+".match", "there is a policy for %s already", match)
 		default:
 			seen[match] = true
 		}
@@ -186,7 +186,7 @@ func (v *validator) topics() {
 		v.positive(at+".retain.age", int64(t.Retain.Age))
 		v.positive(at+".wait_timeout", int64(t.WaitTimeout))
 		if t.Deliver.Deliver == topic.Newest && t.Deliver.Newest > t.Retain.Events {
-			v.report(at+".deliver", "newest %d keeps more than retain.events, %d", t.Deliver.Newest, t.Retain.Events)
+			v.reportf(at+".deliver", "newest %d keeps more than retain.events, %d", t.Deliver.Newest, t.Retain.Events)
 		}
 	}
 }
@@ -201,20 +201,20 @@ func (v *validator) limits() {
 	v.positive("limits.captured_total", int64(l.CapturedTotal))
 	v.positive("limits.captured_keep", int64(l.CapturedKeep))
 	if l.CapturedStream > l.CapturedTotal {
-		v.report("limits.captured_stream", "one stream of %s is over limits.captured_total, %s", l.CapturedStream, l.CapturedTotal)
+		v.reportf("limits.captured_stream", "one stream of %s is over limits.captured_total, %s", l.CapturedStream, l.CapturedTotal)
 	}
 	if h := time.Duration(v.cfg.Heartbeat); h < time.Second || h > time.Hour {
-		v.report("heartbeat", "a heartbeat every %s: want one between 1s and 1h", v.cfg.Heartbeat)
+		v.reportf("heartbeat", "a heartbeat every %s: want one between 1s and 1h", v.cfg.Heartbeat)
 	}
 	if v.cfg.Drain.Window > v.cfg.Drain.Deadline {
-		v.report("drain.window", "the window, %s, is longer than drain.deadline, %s", v.cfg.Drain.Window, v.cfg.Drain.Deadline)
+		v.reportf("drain.window", "the window, %s, is longer than drain.deadline, %s", v.cfg.Drain.Window, v.cfg.Drain.Deadline)
 	}
 }
 
 func (v *validator) positive(path string, n int64) {
 	if n <= 0 {
 		_, name := cutLast(path, ".")
-		v.report(path, "%s is 0 or less; it must be more", name)
+		v.reportf(path, "%s is 0 or less; it must be more", name)
 	}
 }
 

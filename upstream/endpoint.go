@@ -40,8 +40,7 @@ func parseEndpoint(s string) (Endpoint, error) {
 	}
 	u, err := url.Parse(s)
 	if err != nil {
-		var ue *url.Error
-		if errors.As(err, &ue) {
+		if ue, ok := errors.AsType[*url.Error](err); ok {
 			err = ue.Err // without the address, which may hold a password
 		}
 		return Endpoint{}, fmt.Errorf("%w; write it like http://host:port", err)

@@ -83,7 +83,7 @@ func run(ctx context.Context, args []string, t terminal) (status int) {
 // explain prints an error and returns its exit status. The lines of a
 // configuration's problems stand as they are, for editors that jump to them.
 func explain(w io.Writer, err error) int {
-	if problems, ok := errors.AsType[daemon.Problems](err); ok {
+	if problems, ok := errors.AsType[daemon.ConfigErrors](err); ok {
 		fmt.Fprintln(w, problems)
 		return exitError
 	}

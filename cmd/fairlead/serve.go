@@ -7,7 +7,7 @@ import (
 )
 
 type serveCommand struct {
-	Upstream     []string `name:"upstream" placeholder:"URL" env:"FAIRLEAD_UPSTREAM" help:"API to stand in front of: http://, https://, h2c:// or unix:/path. Several are copies of each other. Not with --config. Without both, a demo API is served."`
+	Upstream     []string `name:"upstream" placeholder:"URL" env:"FAIRLEAD_UPSTREAM" help:"API to stand in front of; several are copies of it. Not with --config."`
 	Config       string   `name:"config" placeholder:"FILE" env:"FAIRLEAD_CONFIG" help:"Configuration file; fairlead.yaml in the source explains it."`
 	HTTP         *string  `name:"http" placeholder:"ADDR" env:"FAIRLEAD_HTTP" help:"Address for clients; default 127.0.0.1:8080. Port 0 picks a free one, an empty address is none."`
 	Admin        *string  `name:"admin" placeholder:"ADDR" env:"FAIRLEAD_ADMIN" help:"Address for operators; default 127.0.0.1:9090."`
@@ -18,7 +18,12 @@ type serveCommand struct {
 
 // Help is shown by serve --help.
 func (*serveCommand) Help() string {
-	return `A line for each bound address is printed, then "ready". SIGTERM and SIGINT drain, a second one exits at once; SIGHUP reads the configuration file again. Tokens are set by FAIRLEAD_ADMIN_TOKEN and FAIRLEAD_PUBLISH_TOKEN, or in the file.`
+	return `Without --upstream and --config a demo API is served. An upstream is an http://,
+https://, h2c:// (HTTP/2 without TLS) or unix:/path address.
+
+A line for each bound address is printed, then "ready". SIGTERM and SIGINT drain,
+a second one exits at once; SIGHUP reads the configuration file again. Tokens are
+set by FAIRLEAD_ADMIN_TOKEN and FAIRLEAD_PUBLISH_TOKEN, or in the file.`
 }
 
 // Run serves until it has drained.
