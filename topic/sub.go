@@ -134,7 +134,7 @@ func (s *sub) preface() (Item, bool) {
 	if missed := s.evicted(); missed > 0 {
 		at := s.pos
 		s.pos = l.first() - 1
-		if l.lost > at {
+		if l.lost > at || s.snapEnd > 0 { // no policy skips a value of a snapshot
 			return s.gap(Gap{After: l.cursor(s.told), Skipped: missed + s.takeSkipped()}), true
 		}
 		s.skipped += missed // the policy would have passed them over
@@ -167,7 +167,8 @@ func (s *sub) evicted() uint64 {
 	}
 	gone, _ := slices.BinarySearch(s.snap, first)
 	s.snap = s.snap[gone:]
-	return uint64(gone) + max(first-1, s.snapEnd) - s.snapEnd
+	from := max(s.pos, s.snapEnd)
+	return uint64(gone) + max(first-1, from) - from
 }
 
 // gap tells g, or that the reader is too slow; s.pos is just before the oldest
