@@ -29,8 +29,8 @@ type reader struct {
 }
 
 var (
-	names  = rapid.SampledFrom([]string{"a", "b"})
-	words = rapid.SliceOfN(rapid.SampledFrom([]string{"loose", "loose!", "x=1", "x=1", "x=1!", "y=1", "y=big"}), 0, 4)
+	names    = rapid.SampledFrom([]string{"a", "b"})
+	words    = rapid.SliceOfN(rapid.SampledFrom([]string{"loose", "loose!", "x=1", "x=1", "x=1!", "y=1", "y=big"}), 0, 4)
 	policies = rapid.Custom(func(t *rapid.T) topic.Policy {
 		return topic.Policy{
 			Deliver:     rapid.SampledFrom([]topic.Deliver{topic.Every, topic.Newest, topic.LatestPerKey, topic.LatestPerKey, topic.Wait}).Draw(t, "deliver"),
