@@ -139,6 +139,7 @@ func (l *Log) makeRoom(ctx context.Context, count int, size int64) error {
 	if l.policy.Deliver == Wait {
 		limit = l.policy.WaitTimeout
 	}
+	l.expire(time.Now().UnixNano())
 	var timer *time.Timer
 	for l.state == open && !l.fits(count, size) {
 		if timer == nil {

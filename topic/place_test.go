@@ -143,8 +143,11 @@ func (p *place) check(i topic.Item) error {
 
 func (p *place) checkGap(i topic.Item, n uint64) error {
 	_, after, err := i.Gap.After.Parse()
-	if err != nil || after != p.told {
-		return fmt.Errorf("a gap after %d (%v), but the reader was at %d", after, err, p.told)
+	if err != nil {
+		return err
+	}
+	if after != p.told {
+		return fmt.Errorf("a gap after %d, but the reader was at %d", after, p.told)
 	}
 	_, earliest, err := i.Gap.Earliest.Parse()
 	if err != nil {

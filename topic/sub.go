@@ -178,6 +178,7 @@ func (s *sub) gap(g Gap) Item {
 	g.Earliest = l.cursor(min(s.pos+1, l.next-1))
 	if l.policy.OnLag == LagClose && s.kept {
 		s.done = true
+		l.wakeAppends()
 		return Item{Kind: KindLag, Log: l, Cursor: g.After, Gap: g}
 	}
 	s.kept, s.told = true, s.pos
@@ -271,6 +272,7 @@ func (l *Log) attach(s *sub, after fairlead.Cursor) error {
 	}
 	s.index = len(l.subs)
 	l.subs = append(l.subs, s)
+	l.wakeAppends() // its cursor may be past what they wait for
 	return nil
 }
 

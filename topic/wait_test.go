@@ -71,6 +71,54 @@ func TestAWaitTopicKeepsWhatItsReaderHasYetToConsume(t *testing.T) {
 	})
 }
 
+func TestAReaderThatComesBackPastWhatThePublisherWaitsForMakesRoom(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l := topic.New("n", topic.Policy{Deliver: topic.Wait, Events: 2})
+		publish(t, l, "a b")
+		r := read(t, l, fairlead.Earliest)
+		buf := make([]topic.Item, 2)
+		r.Poll(buf)
+		r.Close() // before it could say that it consumed them
+		time.AfterFunc(time.Second, func() {
+			if err := topic.NewReader().Add(l, buf[1].Cursor); err != nil {
+				t.Error(err)
+			}
+		})
+		if d, err := took(t, l, "c"); err != nil || d != time.Second {
+			t.Errorf("the append took %v, %v; want 1 s", d, err)
+		}
+	})
+}
+
+func TestPatienceEndsWhenTheReaderIsSentAway(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l := topic.New("n", topic.Policy{Events: 2, Patience: 5 * time.Second, OnLag: topic.LagClose})
+		publish(t, l, "a b")
+		r := read(t, l, fairlead.Earliest)
+		if d, err := took(t, l, "c"); err != nil || d != 5*time.Second {
+			t.Fatalf("the append took %v, %v; want all of its patience", d, err)
+		}
+		time.AfterFunc(time.Second, func() { want(t, r, "lag1") })
+		if d, err := took(t, l, "d"); err != nil || d != time.Second {
+			t.Errorf("the append took %v, %v; want until the reader was sent away", d, err)
+		}
+		synctest.Wait()
+	})
+}
+
+func TestNobodyWaitsForEventsThatAreTooOldAnyway(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l := topic.New("n", topic.Policy{Events: 2, Patience: 5 * time.Second, Age: time.Minute})
+		publish(t, l, "a b")
+		r := read(t, l, fairlead.Earliest)
+		time.Sleep(time.Minute)
+		if d, err := took(t, l, "c"); err != nil || d != 0 {
+			t.Errorf("the append took %v, %v; want none", d, err)
+		}
+		want(t, r, "gap2 c")
+	})
+}
+
 func TestAWaitingPublisherStopsWithItsContextOrTheLog(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		l := topic.New("n", topic.Policy{Deliver: topic.Wait, Events: 1})
