@@ -286,53 +286,71 @@ func tooLong(s *source) []string {
 	return []string{fmt.Sprintf("%s has %d lines; would a reader want two files?", s.path, s.lines)}
 }
 
-// sleeps finds time.Sleep outside the bubbles of testing/synctest, whose clock
-// is not the machine's. A helper for bubbles says so on the line that sleeps.
+// sleeps finds time.Sleep in test files without testing/synctest, in whose
+// bubbles the clock is not the machine's.
 func sleeps(s *source) (findings []string) {
-	if !s.isTest() {
-		return nil
-	}
-	for _, decl := range s.file.Decls {
-		var asleep []ast.Node
-		bubble := false
-		ast.Inspect(decl, func(n ast.Node) bool {
-			if sel, ok := n.(*ast.SelectorExpr); ok {
-				if x, ok := sel.X.(*ast.Ident); ok {
-					bubble = bubble || x.Name == "synctest"
-					if x.Name == "time" && sel.Sel.Name == "Sleep" {
-						asleep = append(asleep, n)
-					}
-				}
-			}
-			return true
-		})
-		for _, n := range asleep {
-			line := strings.Split(s.text, "\n")[s.fset.Position(n.Pos()).Line-1]
-			if !bubble && !strings.Contains(line, "synctest") {
-				findings = append(findings, s.at(n)+": a test sleeps; wait for what it waits for, or use testing/synctest")
-			}
-		}
-	}
-	return findings
-}
-
-func skips(s *source) (findings []string) {
-	if !s.isTest() {
+	if !s.isTest() || slices.ContainsFunc(s.file.Imports, func(i *ast.ImportSpec) bool { return imported(i) == "testing/synctest" }) {
 		return nil
 	}
 	ast.Inspect(s.file, func(n ast.Node) bool {
-		call, ok := n.(*ast.CallExpr)
-		if !ok {
-			return true
-		}
-		if sel, ok := call.Fun.(*ast.SelectorExpr); ok && slices.Contains([]string{"Skip", "Skipf", "SkipNow"}, sel.Sel.Name) {
-			if x, ok := sel.X.(*ast.Ident); ok && len(x.Name) <= 2 {
-				findings = append(findings, s.at(n)+": a skipped test proves nothing; make it pass or fail")
-			}
+		if sel, ok := n.(*ast.SelectorExpr); ok && sel.Sel.Name == "Sleep" && fmt.Sprint(sel.X) == "time" {
+			findings = append(findings, s.at(n)+": a test sleeps; wait for what it waits for, or use testing/synctest")
 		}
 		return true
 	})
 	return findings
+}
+
+// skips finds tests that skip themselves. A rapid.T that skips only drops an
+// input that its test does not mean.
+func skips(s *source) (findings []string) {
+	if !s.isTest() {
+		return nil
+	}
+	var in func(n ast.Node, tests []string)
+	in = func(n ast.Node, tests []string) {
+		ast.Inspect(n, func(inner ast.Node) bool {
+			switch inner := inner.(type) {
+			case *ast.FuncDecl:
+				if inner.Body != nil {
+					in(inner.Body, withParams(tests, inner.Type))
+				}
+				return false
+			case *ast.FuncLit:
+				in(inner.Body, withParams(tests, inner.Type))
+				return false
+			case *ast.SelectorExpr:
+				if x, ok := inner.X.(*ast.Ident); ok && slices.Contains(tests, x.Name) &&
+					slices.Contains([]string{"Skip", "Skipf", "SkipNow"}, inner.Sel.Name) {
+					findings = append(findings, s.at(inner)+": a skipped test proves nothing; make it pass or fail")
+				}
+			}
+			return true
+		})
+	}
+	in(s.file, nil)
+	return findings
+}
+
+// withParams returns which names stand for a test inside a function: those
+// around it that its parameters do not hide, and its parameters of package
+// testing.
+func withParams(outer []string, f *ast.FuncType) []string {
+	tests := slices.Clone(outer)
+	for _, field := range f.Params.List {
+		typ := field.Type
+		if star, ok := typ.(*ast.StarExpr); ok {
+			typ = star.X
+		}
+		sel, isSel := typ.(*ast.SelectorExpr)
+		for _, name := range field.Names {
+			tests = slices.DeleteFunc(tests, func(n string) bool { return n == name.Name })
+			if isSel && fmt.Sprint(sel.X) == "testing" {
+				tests = append(tests, name.Name)
+			}
+		}
+	}
+	return tests
 }
 
 // machinePath matches directories of one machine's people and checkouts.
@@ -398,8 +416,9 @@ func TestTheHouseRulesCanFail(t *testing.T) {
 		{undocumented, "sse/a.go", `type T[E any] struct{}; func (t *T[E]) Read() {}`, `type t struct{}; func (t *t) Read() {}`},
 		{undocumented, "sse/a.go", "const (\nA = 1\n)", "const (\nA = 1 // one\n)"},
 		{tooLong, "sse/a.go", strings.Repeat("\n", 501), strings.Repeat("\n", 498)},
-		{sleeps, "sse/a_test.go", `func f() { time.Sleep(1) }`, `func f() { synctest.Test(nil, func(t *testing.T) { time.Sleep(1) }) }`},
-		{skips, "sse/a_test.go", `func f(t *testing.T) { t.Skip("slow") }`, `func f(h *heap) { heap.Skip() }`},
+		{sleeps, "sse/a_test.go", `func f() { time.Sleep(1) }`, "import \"testing/synctest\"\nfunc f() { synctest.Test(nil, func(t *testing.T) { time.Sleep(1) }) }"},
+		{skips, "sse/a_test.go", `func f(t *testing.T) { t.Skip("slow") }`, `func f(t *testing.T) { check(func(t *rapid.T) { t.Skip() }) }`},
+		{skips, "sse/a_test.go", `func f(t *testing.T) { g(func() { t.SkipNow() }) }`, `func f(h *heap) { h.Skip() }`},
 	} {
 		for _, text := range []string{c.bad, c.right} {
 			s, err := parse(c.path, "package a\n"+text)

@@ -27,7 +27,9 @@ func build() (err error) {
 	if binary, err = filepath.Abs("../bin/fairlead-race"); err != nil {
 		return err
 	}
-	out, err := exec.Command("go", "build", "-race", "-o", binary, "../cmd/fairlead").CombinedOutput()
+	cmd := exec.Command("go", "build", "-race", "-o", binary, "./cmd/fairlead")
+	cmd.Dir = ".." // the program is built with its own module's versions
+	out, err := cmd.CombinedOutput()
 	if err != nil {
 		return fmt.Errorf("build cmd/fairlead: %w\n%s", err, out)
 	}
