@@ -48,6 +48,7 @@ func TestTheLastReaderToLeaveDecides(t *testing.T) {
 				name += ", also before the headers"
 			}
 			t.Run(name, func(t *testing.T) {
+				t.Parallel()
 				synctest.Test(t, func(t *testing.T) {
 					f := newFixture(t, capture.Config{OnDisconnect: c.policy}, capture.StoreConfig{})
 					ctx, leave := context.WithCancel(t.Context())
@@ -137,6 +138,7 @@ func TestDeleteCancelsAtOnce(t *testing.T) {
 		"by key": func(*cell) string { return capture.Prefix + "?key=k1" },
 	} {
 		t.Run(how, func(t *testing.T) {
+			t.Parallel()
 			x := inState(t, "live", capture.Config{OnDisconnect: capture.Continue}, owned...)
 			io.WriteString(x.call, "data: unread\n\n")
 			served := make(chan string)
@@ -163,6 +165,7 @@ func TestDeleteCancelsAtOnce(t *testing.T) {
 		})
 	}
 	t.Run("by key before the first byte", func(t *testing.T) {
+		t.Parallel()
 		f := newFixture(t, capture.Config{}, capture.StoreConfig{})
 		f.up.hold = make(chan struct{})
 		failed := make(chan error)
@@ -180,6 +183,7 @@ func TestDeleteCancelsAtOnce(t *testing.T) {
 		}
 	})
 	t.Run("without or with a wrong key", func(t *testing.T) {
+		t.Parallel()
 		f := newFixture(t, capture.Config{}, capture.StoreConfig{})
 		for path, want := range map[string]int{capture.Prefix: 400, capture.Prefix + "?key=": 400, capture.Prefix + "?key=k": 404} {
 			if w := f.own("DELETE", path); w.Code != want {
@@ -235,6 +239,7 @@ func TestAResponseIsBegunBeforeTheUpstreams(t *testing.T) {
 	}
 	for name, r := range asks {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			synctest.Test(t, func(t *testing.T) {
 				f := newFixture(t, cfg, capture.StoreConfig{})
 				f.up.hold = make(chan struct{})
@@ -260,6 +265,7 @@ func TestAResponseIsBegunBeforeTheUpstreams(t *testing.T) {
 		})
 	}
 	t.Run("not for others", func(t *testing.T) {
+		t.Parallel()
 		synctest.Test(t, func(t *testing.T) {
 			f := newFixture(t, cfg, capture.StoreConfig{})
 			f.up.hold = make(chan struct{})
@@ -272,6 +278,7 @@ func TestAResponseIsBegunBeforeTheUpstreams(t *testing.T) {
 		})
 	})
 	t.Run("an answer that is no event stream is a fault", func(t *testing.T) {
+		t.Parallel()
 		synctest.Test(t, func(t *testing.T) {
 			f := newFixture(t, cfg, capture.StoreConfig{})
 			f.up.hold = make(chan struct{})

@@ -128,7 +128,7 @@ func TestADropAtRandomBytesOnSocketsLosesNothing(t *testing.T) {
 		again.Body.Close()
 		data, _ := events(rest)
 		data = slices.DeleteFunc(data, func(s string) bool { return s == "fairlead.end" })
-		if got := append(seen, data...); err != nil || !slices.Equal(got, want) {
+		if got := slices.Concat(seen, data); err != nil || !slices.Equal(got, want) {
 			t.Errorf("a drop at byte %d: %q and %q, %v", at, prefix[:n], rest, err)
 		}
 		client.CloseIdleConnections()

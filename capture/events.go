@@ -68,7 +68,7 @@ func (s *stream) startOf(r *http.Request) (after fairlead.Cursor, unknown string
 		}
 	}
 	switch fairlead.Cursor(given) {
-	case "", fairlead.Earliest:
+	case "", fairlead.Earliest, fairlead.Snapshot:
 		return fairlead.Earliest, ""
 	case fairlead.Latest:
 		return fairlead.Latest, ""

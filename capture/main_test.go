@@ -6,6 +6,7 @@ import (
 	"io"
 	"net/http"
 	"net/http/httptest"
+	"os"
 	"slices"
 	"strings"
 	"sync"
@@ -16,7 +17,13 @@ import (
 	"github.com/fairlead-edge/fairlead/sse"
 )
 
-func TestMain(m *testing.M) { leak.Main(m) }
+func TestMain(m *testing.M) {
+	if upstream := os.Getenv(benchTarget); upstream != "" {
+		benchProxy(upstream)
+		return
+	}
+	leak.Main(m)
+}
 
 // upstream is an API in memory. Each call's response is a pipe that the test
 // writes to.

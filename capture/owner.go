@@ -57,6 +57,7 @@ func (i Identity) String() string {
 		return "query " + i.name
 	case fromClientCert:
 		return "client_cert"
+	case fromHeader:
 	}
 	return "header " + i.name
 }
@@ -80,6 +81,7 @@ func (i Identity) values(r *http.Request) []string {
 			return nil
 		}
 		return []string{string(r.TLS.PeerCertificates[0].Raw)}
+	case fromHeader:
 	}
 	return r.Header.Values(i.name)
 }

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"io"
+	"maps"
 	"net/http"
 	"strconv"
 
@@ -31,11 +32,9 @@ func problem(e *fairlead.Error) (http.Header, []byte) {
 
 func writeProblem(w http.ResponseWriter, e *fairlead.Error) {
 	header, body := problem(e)
-	for name, values := range header {
-		w.Header()[name] = values
-	}
+	maps.Copy(w.Header(), header)
 	w.WriteHeader(e.Code.HTTPStatus())
-	_, _ = w.Write(body) // a client that has gone needs no answer
+	_, _ = w.Write(body) //nolint:gosec // JSON, and said to be; a client that has gone needs no answer
 }
 
 // refusal is the response to a request that is answered here.

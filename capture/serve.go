@@ -113,6 +113,7 @@ func (st *Store) authorised(id string, r *http.Request) (*stream, *fairlead.Erro
 		return s, nil
 	case foundEvicted:
 		return nil, fairlead.Errorf(fairlead.OutOfRange, "the stream is no longer kept; make the request again")
+	case foundNothing:
 	}
 	return nil, errNoStream
 }

@@ -218,7 +218,7 @@ func (st *Store) find(id string, owns func(*stream, owner) bool) (*stream, found
 func (st *Store) ownerLists() [][]Identity {
 	st.mu.Lock()
 	defer st.mu.Unlock()
-	return st.owners[:len(st.owners):len(st.owners)]
+	return slices.Clip(st.owners)
 }
 
 // Drain waits until the calls to the upstreams are over. When ctx ends first it

@@ -67,6 +67,7 @@ func TestTheStreamsOwnURL(t *testing.T) {
 	t.Parallel()
 	auth := owned[:2:2]
 	t.Run("live: replay, then live", func(t *testing.T) {
+		t.Parallel()
 		x := inState(t, "live", capture.Config{}, owned...)
 		go func() {
 			io.WriteString(x.call, "data: c\n\n")
@@ -80,6 +81,7 @@ func TestTheStreamsOwnURL(t *testing.T) {
 	})
 	for state, last := range map[string]string{"ended": "fairlead.end", "faulted": "fairlead.fault"} {
 		t.Run(state+": replay, then "+last+"; past it 204", func(t *testing.T) {
+			t.Parallel()
 			x := inState(t, state, capture.Config{}, owned...)
 			w := x.own("GET", x.url, auth...)
 			past := wantEvents(t, w.Body.String(), "a", "b", last)
@@ -101,12 +103,14 @@ func TestTheStreamsOwnURL(t *testing.T) {
 		})
 	}
 	t.Run("evicted: 410", func(t *testing.T) {
+		t.Parallel()
 		x := inState(t, "evicted", capture.Config{}, owned...)
 		if w := x.own("GET", x.url, auth...); w.Code != 410 || w.Header().Get("Content-Type") != "application/problem+json" {
 			t.Errorf("status %d %v", w.Code, w.Header())
 		}
 	})
 	t.Run("of another life: 410", func(t *testing.T) {
+		t.Parallel()
 		x := inState(t, "ended", capture.Config{}, owned...)
 		y := newFixture(t, capture.Config{}, capture.StoreConfig{})
 		if w := y.own("GET", x.url, auth...); w.Code != 410 {
@@ -116,6 +120,7 @@ func TestTheStreamsOwnURL(t *testing.T) {
 	for _, state := range []string{"live", "ended", "faulted", "evicted"} {
 		for who, headers := range others {
 			t.Run(state+", "+who+": 404", func(t *testing.T) {
+				t.Parallel()
 				x := inState(t, state, capture.Config{}, owned...)
 				for _, method := range []string{"GET", "HEAD", "DELETE"} {
 					if w := x.own(method, x.url, headers...); w.Code != 404 {
@@ -129,6 +134,7 @@ func TestTheStreamsOwnURL(t *testing.T) {
 		}
 	}
 	t.Run("unknown: 404", func(t *testing.T) {
+		t.Parallel()
 		x := inState(t, "live", capture.Config{}, owned...)
 		unknown := x.url[:len(x.url)-22] + strings.Repeat("A", 22)
 		for _, path := range []string{unknown, capture.Prefix + "/", capture.Prefix + "/x", x.url + "x", x.url + "/y"} {
@@ -142,6 +148,7 @@ func TestTheStreamsOwnURL(t *testing.T) {
 func TestARepeatUnderTheSameKey(t *testing.T) {
 	t.Parallel()
 	t.Run("live: attaches to the whole", func(t *testing.T) {
+		t.Parallel()
 		x := inState(t, "live", capture.Config{}, owned...)
 		again := x.get(owned...)
 		if again.StatusCode != x.resp.StatusCode || again.Header.Get("Content-Location") != x.url || again.Header.Get("Content-Type") != "text/event-stream" {
@@ -156,6 +163,7 @@ func TestARepeatUnderTheSameKey(t *testing.T) {
 		}
 	})
 	t.Run("before the headers: waits for the same", func(t *testing.T) {
+		t.Parallel()
 		f := newFixture(t, capture.Config{}, capture.StoreConfig{})
 		f.up.hold = make(chan struct{})
 		bodies := make(chan string)
@@ -182,6 +190,7 @@ func TestARepeatUnderTheSameKey(t *testing.T) {
 		}
 	})
 	t.Run("ended: replay, clean end", func(t *testing.T) {
+		t.Parallel()
 		x := inState(t, "ended", capture.Config{}, owned...)
 		for range 3 {
 			if body, err := readAll(x.get(owned...).Body); err != nil || body != x.first || x.up.count() != 1 {
@@ -190,6 +199,7 @@ func TestARepeatUnderTheSameKey(t *testing.T) {
 		}
 	})
 	t.Run("faulted: replay, then abort; the next calls anew", func(t *testing.T) {
+		t.Parallel()
 		x := inState(t, "faulted", capture.Config{}, owned...)
 		if body, err := readAll(x.get(owned...).Body); err == nil || body != x.first || x.up.count() != 1 {
 			t.Errorf("got %q, %v, %d calls", body, err, x.up.count())
@@ -201,6 +211,7 @@ func TestARepeatUnderTheSameKey(t *testing.T) {
 		}
 	})
 	t.Run("evicted: calls anew", func(t *testing.T) {
+		t.Parallel()
 		x := inState(t, "evicted", capture.Config{}, owned...)
 		before := x.up.count()
 		anew := x.get(owned...)
@@ -210,6 +221,7 @@ func TestARepeatUnderTheSameKey(t *testing.T) {
 		}
 	})
 	t.Run("of another owner: calls anew", func(t *testing.T) {
+		t.Parallel()
 		for who, headers := range others {
 			x := inState(t, "ended", capture.Config{}, owned...)
 			other := x.get(append(slices.Clone(headers), "Idempotency-Key", "k1")...)
@@ -221,6 +233,7 @@ func TestARepeatUnderTheSameKey(t *testing.T) {
 	})
 	for _, state := range []string{"live", "ended", "faulted"} {
 		t.Run(state+", with another body: 422", func(t *testing.T) {
+			t.Parallel()
 			x := inState(t, state, capture.Config{}, owned...)
 			r := request(t.Context(), "GET", target, "another body", append([]string{"Accept", "text/event-stream"}, owned...)...)
 			if resp := x.do(r); resp.StatusCode != 422 || resp.Header.Get("Content-Type") != "application/problem+json" || x.up.count() != 1 {
@@ -229,6 +242,7 @@ func TestARepeatUnderTheSameKey(t *testing.T) {
 		})
 	}
 	t.Run("to another URL or by another method: another request", func(t *testing.T) {
+		t.Parallel()
 		x := inState(t, "ended", capture.Config{}, owned...)
 		for _, r := range []*http.Request{
 			request(t.Context(), "GET", target+"&more", "", owned...), request(t.Context(), "POST", target, "", owned...),
@@ -241,6 +255,7 @@ func TestARepeatUnderTheSameKey(t *testing.T) {
 		}
 	})
 	t.Run("with a body over 1 MiB: not attachable", func(t *testing.T) {
+		t.Parallel()
 		f := newFixture(t, capture.Config{}, capture.StoreConfig{})
 		for range 2 {
 			r := request(t.Context(), "POST", target, strings.Repeat("x", 1<<20+1), owned...)
@@ -262,6 +277,7 @@ func TestAReconnectOnTheOriginalURL(t *testing.T) {
 		return x.get(append(slices.Clone(auth), "Last-Event-ID", id)...)
 	}
 	t.Run("live: goes on there", func(t *testing.T) {
+		t.Parallel()
 		x := inState(t, "live", capture.Config{}, auth...)
 		again := back(x, x.id)
 		if again.StatusCode != 200 || again.Header.Get("Content-Location") != x.url {
@@ -277,6 +293,7 @@ func TestAReconnectOnTheOriginalURL(t *testing.T) {
 	})
 	for _, state := range []string{"ended", "faulted"} {
 		t.Run(state+": forwarded with the upstream's own last id", func(t *testing.T) {
+			t.Parallel()
 			x := inState(t, state, capture.Config{}, auth...)
 			back(x, x.id)
 			if got := (<-x.up.came).req.Header.Values("Last-Event-ID"); len(got) != 1 || got[0] != "up1" {
@@ -284,6 +301,7 @@ func TestAReconnectOnTheOriginalURL(t *testing.T) {
 			}
 		})
 		t.Run(state+", end: final: 204", func(t *testing.T) {
+			t.Parallel()
 			x := inState(t, state, capture.Config{EndFinal: true}, auth...)
 			if resp := back(x, x.id); resp.StatusCode != 204 || x.up.count() != 1 {
 				t.Errorf("status %d, %d calls", resp.StatusCode, x.up.count())
@@ -291,6 +309,7 @@ func TestAReconnectOnTheOriginalURL(t *testing.T) {
 		})
 	}
 	t.Run("ended, the upstream gave no id: forwarded without one", func(t *testing.T) {
+		t.Parallel()
 		f := newFixture(t, capture.Config{}, capture.StoreConfig{})
 		resp := f.get()
 		c := <-f.up.came
@@ -304,6 +323,7 @@ func TestAReconnectOnTheOriginalURL(t *testing.T) {
 		}
 	})
 	t.Run("ended before the reader had all, and the upstream gave no id: the rest, not a new answer", func(t *testing.T) {
+		t.Parallel()
 		f := newFixture(t, capture.Config{}, capture.StoreConfig{})
 		resp := f.get()
 		c := <-f.up.came
@@ -318,6 +338,7 @@ func TestAReconnectOnTheOriginalURL(t *testing.T) {
 		wantEvents(t, rest, "b")
 	})
 	t.Run("the id that the first request resumed after counts as the upstream's", func(t *testing.T) {
+		t.Parallel()
 		f := newFixture(t, capture.Config{}, capture.StoreConfig{})
 		resp := f.get("Last-Event-ID", "up7")
 		c := <-f.up.came
@@ -332,6 +353,7 @@ func TestAReconnectOnTheOriginalURL(t *testing.T) {
 	})
 	for _, state := range []string{"evicted", "of another life"} {
 		t.Run(state+": forwarded without our cursor", func(t *testing.T) {
+			t.Parallel()
 			x := inState(t, strings.Replace(state, "of another life", "ended", 1), capture.Config{}, auth...)
 			if state == "of another life" {
 				x.fixture = newFixture(t, capture.Config{}, capture.StoreConfig{})
@@ -345,6 +367,7 @@ func TestAReconnectOnTheOriginalURL(t *testing.T) {
 	for _, state := range []string{"live", "ended", "faulted", "evicted"} {
 		for who, headers := range others {
 			t.Run(state+", "+who+": 404", func(t *testing.T) {
+				t.Parallel()
 				x := inState(t, state, capture.Config{}, auth...)
 				before := x.up.count()
 				if resp := x.get(append(slices.Clone(headers), "Last-Event-ID", x.id)...); resp.StatusCode != 404 || x.up.count() != before {
@@ -354,6 +377,7 @@ func TestAReconnectOnTheOriginalURL(t *testing.T) {
 		}
 	}
 	t.Run("another method or URL: 404", func(t *testing.T) {
+		t.Parallel()
 		x := inState(t, "live", capture.Config{}, auth...)
 		for _, r := range []*http.Request{
 			request(t.Context(), "GET", target+"&more", "", append(auth, "Last-Event-ID", x.id)...),
@@ -365,6 +389,7 @@ func TestAReconnectOnTheOriginalURL(t *testing.T) {
 		}
 	})
 	t.Run("the upstream's own id goes upstream", func(t *testing.T) {
+		t.Parallel()
 		x := inState(t, "live", capture.Config{}, auth...)
 		back(x, "up1")
 		if got := (<-x.up.came).req.Header.Get("Last-Event-ID"); got != "up1" {
