@@ -21,11 +21,11 @@ func TestChromiumReadsATopicByEventSourceAndWebSocketThroughACutNetwork(t *testi
 	s := serve(t, "--topics", "--upstream", upstream(t, &site{html: topicPage}))
 	network := cut(t, s.http)
 	s.publish("news", "0")
-	chromium := browse(t, network.url+"/")
+	browser := browse(t, network.url+"/")
 	next := map[string]int{"eventsource": 0, "websocket": 0}
 	for i := range 9 {
 		for next["eventsource"] <= i || next["websocket"] <= i {
-			got := decode[delivered](t, chromium.line())
+			got := decode[delivered](t, browser.line())
 			if got.Data != fmt.Sprint(next[got.Via]) || got.ID == "" {
 				t.Fatalf("after %v came %+v", next, got)
 			}
@@ -43,9 +43,9 @@ func TestAPageOfAnotherOriginNeitherReadsNorPublishesInChromium(t *testing.T) {
 	s := serve(t)
 	s.publish("news", "secret")
 	html := strings.ReplaceAll(foreignPage, "TARGET", strings.TrimPrefix(s.http, "http://"))
-	chromium := browse(t, upstream(t, &site{html: html})+"/")
+	browser := browse(t, upstream(t, &site{html: html})+"/")
 	for refused := map[string]bool{}; len(refused) < 3; {
-		got := decode[delivered](t, chromium.line())
+		got := decode[delivered](t, browser.line())
 		if got.Type != "refused" {
 			t.Fatalf("the foreign page got %+v", got)
 		}

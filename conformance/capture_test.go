@@ -156,9 +156,9 @@ func TestChromiumResumesAnUnchangedUpstreamsStream(t *testing.T) {
 	api := &site{html: answerPage, half: make(chan struct{})}
 	s := serve(t, "--upstream", upstream(t, api))
 	network := cut(t, s.http)
-	chromium := browse(t, network.url+"/")
+	browser := browse(t, network.url+"/")
 	for n := range 11 {
-		got := decode[delivered](t, chromium.line())
+		got := decode[delivered](t, browser.line())
 		if got.Data != fmt.Sprint(n) || got.ID == "" {
 			t.Fatalf("event %d is %+v", n, got)
 		}

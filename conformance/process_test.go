@@ -182,14 +182,19 @@ func node(t *testing.T, script string, args ...string) *process {
 	return start(t, nil, tool(t, "nodejs", "node"), append([]string{"npm/" + script}, args...)...)
 }
 
+// chromium returns the path of the browser.
+func chromium(t *testing.T) string {
+	t.Helper()
+	if path := os.Getenv("CHROMIUM"); path != "" {
+		return path
+	}
+	return tool(t, "chromium", "chromium", "chromium-browser", "google-chrome")
+}
+
 // browse opens a page in Chromium; the page's calls of report are the lines.
 func browse(t *testing.T, url string) *process {
 	t.Helper()
-	chromium := os.Getenv("CHROMIUM")
-	if chromium == "" {
-		chromium = tool(t, "chromium", "chromium", "chromium-browser", "google-chrome")
-	}
-	return node(t, "browse.mjs", chromium, url)
+	return node(t, "browse.mjs", chromium(t), url)
 }
 
 // curl runs curl without progress and without buffering.
