@@ -20,6 +20,7 @@ const (
 	MethodNotAllowed   Code = "method_not_allowed"  // see Allow
 	NotAcceptable      Code = "not_acceptable"      // none of the accepted media types is served
 	UnsupportedMedia   Code = "unsupported_media"   // the body's media type cannot be read
+	RequestTimeout     Code = "request_timeout"     // the request's body stopped coming
 	Conflict           Code = "conflict"            // the topic is closed, or has its one reader
 	OutOfRange         Code = "out_of_range"        // a gap, and the reader asked for failure
 	TooLarge           Code = "too_large"           // a body, message or event over its limit
@@ -54,6 +55,7 @@ var table = map[Code]row{
 	MethodNotAllowed:   {http.StatusMethodNotAllowed, 4405, 12, "Method not allowed"},
 	NotAcceptable:      {http.StatusNotAcceptable, 4406, 3, "No acceptable representation"},
 	UnsupportedMedia:   {http.StatusUnsupportedMediaType, 1003, 3, "Unsupported media type"},
+	RequestTimeout:     {http.StatusRequestTimeout, 4458, 4, "The request took too long"},
 	Conflict:           {http.StatusConflict, 4409, 9, "Conflict with the state of the topic"},
 	OutOfRange:         {http.StatusGone, 4410, 11, "Events are no longer retained"},
 	TooLarge:           {http.StatusRequestEntityTooLarge, 1009, 8, "Too large"},

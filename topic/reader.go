@@ -296,6 +296,18 @@ type Status struct {
 	Skipped uint64          // passed over by policy since the reader came
 }
 
+// Position returns where the reader stands in l: after the last item it was
+// handed, or where it began. It is empty when l is not read.
+func (r *Reader) Position(l *Log) fairlead.Cursor {
+	r.mu.Lock()
+	s, ok := r.subs[l]
+	r.mu.Unlock()
+	if !ok {
+		return ""
+	}
+	return s.status().Cursor
+}
+
 // Status returns the reader's place in each of its logs, in no order.
 func (r *Reader) Status() []Status {
 	r.mu.Lock()
