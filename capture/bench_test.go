@@ -8,7 +8,6 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"net/http/httputil"
-	_ "net/http/pprof" // served by the child
 	"net/url"
 	"os"
 	"os/exec"
@@ -37,10 +36,10 @@ func benchProxy(upstream string) {
 	plain, captured := httputil.NewSingleHostReverseProxy(u), httputil.NewSingleHostReverseProxy(u)
 	plain.Transport = transport()
 	captured.Transport = store.Transport(capture.Config{}, transport())
+	captured.ErrorLog = quiet // clients leave at the end of a benchmark
 	mux := http.NewServeMux()
 	mux.Handle("/plain/", plain)
 	mux.Handle("/captured/", captured)
-	mux.Handle("/debug/", http.DefaultServeMux)
 	mux.HandleFunc("/cpu", func(w http.ResponseWriter, _ *http.Request) {
 		var r syscall.Rusage
 		if err := syscall.Getrusage(syscall.RUSAGE_SELF, &r); err != nil {

@@ -222,7 +222,7 @@ func TestTheOldestBytesAreForgotten(t *testing.T) {
 		t.Errorf("forgotten range: %d", w.Code)
 	}
 	for range 2 {
-		if n := f.store.Stats().Bytes; n > 4<<10 {
+		if n := f.store.Stats().Bytes; n > 8<<10 {
 			t.Errorf("%d bytes are charged", n)
 		}
 	}

@@ -90,7 +90,8 @@ func (s *stream) startOf(r *http.Request) (after fairlead.Cursor, unknown string
 }
 
 // firstWith returns the number of the first retained event after which the
-// upstream's own id is the one given.
+// upstream's own id is the one given. Where the beginning is forgotten the
+// oldest event does not count: its id may be that of one before it.
 func (s *stream) firstWith(id string) (seq uint64, ok bool) {
 	r := topic.NewReader()
 	defer r.Close()
@@ -98,6 +99,11 @@ func (s *stream) firstWith(id string) (seq uint64, ok bool) {
 		return 0, false
 	}
 	previous := s.base
+	if earliest, _ := s.bounds(); earliest > 1 {
+		if oldest := s.record(earliest); oldest != nil {
+			previous = oldest.Event.Key
+		}
+	}
 	var items [64]topic.Item
 	for n := r.Poll(items[:]); n > 0; n = r.Poll(items[:]) {
 		for _, item := range items[:n] {

@@ -8,6 +8,7 @@ import (
 	"io"
 	"net/http"
 	"slices"
+	"sync"
 	"time"
 
 	"github.com/fairlead-edge/fairlead"
@@ -18,6 +19,8 @@ import (
 // readSize is the room offered to the upstream's body, in bytes: several
 // events of the usual size, and little for a million quiet streams.
 const readSize = 8 << 10
+
+var buffers = sync.Pool{New: func() any { return new([readSize]byte) }}
 
 // maxUpstreamID is the longest id of the upstream that is remembered, in bytes;
 // no request could carry a longer one.
@@ -47,7 +50,9 @@ func (s *stream) drain(resp *http.Response) *fairlead.Error {
 	if s.form == asEvents {
 		take = func(piece []byte) error { return rec.takeEvents(split, piece) }
 	}
-	buf := make([]byte, readSize)
+	room := buffers.Get().(*[readSize]byte)
+	defer buffers.Put(room)
+	buf := room[:]
 	for {
 		n, err := resp.Body.Read(buf)
 		if n > 0 {

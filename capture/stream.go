@@ -57,10 +57,8 @@ type stream struct {
 	status  int
 	header  http.Header // as its readers get it
 	trailer http.Header // announced names
-	// A store of one, since only a store changes the policy of its logs.
-	logs *topic.Store
-	log  *topic.Log
-	life uint64
+	log     *topic.Log
+	life    uint64
 
 	place *list.Element // in Store.finished; guarded by Store.mu
 
@@ -75,8 +73,11 @@ type stream struct {
 	released  bool        // no longer charged
 	lastEvent uint64      // number of the last event with data
 	length    int64       // of a body of bytes, so far
-	tail      []byte      // of a clean end inside an event
-	trailers  http.Header
+	// A store of one, since only a store changes the policy of its logs; nil
+	// when the log does not grow any more.
+	logs     *topic.Store
+	tail     []byte // of a clean end inside an event
+	trailers http.Header
 
 	claimed bool           // somebody begins the response
 	caller  bool           // RoundTrip waits for what follows
@@ -179,6 +180,7 @@ func (s *stream) finish(fault *fairlead.Error) {
 		s.timer.Stop()
 		s.timer = nil
 	}
+	s.logs = nil
 	s.mu.Unlock()
 	if fault == nil {
 		s.log.Close()
@@ -212,16 +214,24 @@ func (s *stream) openLog() {
 	s.life, _, _ = log.Bounds().Latest.Parse() // a log's own cursors parse
 }
 
-// charge accounts n more bytes in the log to the store. The log may evict as
-// many, so what is charged is never more than its bound.
+// streamOverhead is what a stream costs beside its log, in bytes: its header,
+// its names and its place in the store.
+const streamOverhead = 4 << 10
+
+// charge accounts n more bytes in the log to the store, and the first time the
+// overhead. The log may evict as many, so what is charged for it is never more
+// than its bound.
 func (s *stream) charge(n int64) {
 	s.mu.Lock()
-	if s.released {
+	switch {
+	case s.released:
 		n = 0
-	} else {
-		n = min(n, s.store.cfg.StreamBytes-s.size)
-		s.size += n
+	case s.size == 0:
+		n = streamOverhead + min(n, s.store.cfg.StreamBytes)
+	default:
+		n = min(n, streamOverhead+s.store.cfg.StreamBytes-s.size)
 	}
+	s.size += n
 	s.mu.Unlock()
 	if s.store.bytes.Add(n) > s.store.cfg.TotalBytes {
 		s.store.relieve()
@@ -249,12 +259,12 @@ func (s *stream) release() int64 {
 func (s *stream) trim(bytes int64) int64 {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.released {
+	if s.released || s.logs == nil {
 		return 0
 	}
 	before := s.size
 	s.logs.Reload(func(string) topic.Policy { return s.policy(max(bytes, 1)) })
-	s.size = min(s.log.Stats().Bytes, s.size)
+	s.size = min(streamOverhead+s.log.Stats().Bytes, s.size)
 	s.logs.Reload(func(string) topic.Policy { return s.policy(s.store.cfg.StreamBytes) })
 	return before - s.size
 }

@@ -388,6 +388,15 @@ func TestAReconnectOnTheOriginalURL(t *testing.T) {
 			}
 		}
 	})
+	t.Run("a made-up position: 404", func(t *testing.T) {
+		t.Parallel()
+		for _, state := range []string{"live", "ended"} {
+			x := inState(t, state, capture.Config{}, auth...)
+			if resp := back(x, x.id[:len(x.id)-2]+"1v"); resp.StatusCode != 404 || x.up.count() != 1 {
+				t.Errorf("%s: status %d, %d calls", state, resp.StatusCode, x.up.count())
+			}
+		}
+	})
 	t.Run("the upstream's own id goes upstream", func(t *testing.T) {
 		t.Parallel()
 		x := inState(t, "live", capture.Config{}, auth...)

@@ -34,9 +34,10 @@ func (t *transport) RoundTrip(req *http.Request) (*http.Response, error) {
 			s.leave = defaultLinger
 		}
 	}
-	ctx, cancel := context.WithCancelCause(context.WithoutCancel(req.Context()))
+	// The stream outlives the request and must not keep what its context holds.
+	ctx, cancel := context.WithCancelCause(context.Background())
 	s.ctx, s.cancel = ctx, cancel
-	out := req.WithContext(ctx)
+	out := req.WithContext(detached{ctx, req.Context()})
 	out.Header = req.Header.Clone()
 	out.Header.Set("Accept-Encoding", "identity")
 
@@ -47,6 +48,7 @@ func (t *transport) RoundTrip(req *http.Request) (*http.Response, error) {
 		return resp, err
 	}
 	commit := t.commitTimer(req, s)
+	s.request = nil
 	if !t.store.start(s, func() { s.call(t.next, out) }) {
 		s.pass(nil, nil)
 		cancel(nil)
@@ -79,6 +81,21 @@ func (t *transport) fromStore(req, out *http.Request, s *stream) (*http.Response
 		s.pass(nil, nil) // whoever waits for this call makes one of its own
 	}
 	return resp, err
+}
+
+// detached is a context with the values of another.
+type detached struct {
+	context.Context
+	values context.Context
+}
+
+// Value returns the context's own value first, so that contexts made from it
+// find what cancels it.
+func (d detached) Value(key any) any {
+	if v := d.Context.Value(key); v != nil {
+		return v
+	}
+	return d.values.Value(key)
 }
 
 func closeBody(r *http.Request) {
@@ -132,6 +149,7 @@ func (s *stream) open(f form, status int, header, trailer http.Header) {
 		}
 	}
 	s.store.register(s)
+	s.charge(0)
 	s.mu.Lock()
 	s.phase = live
 	s.mu.Unlock()
