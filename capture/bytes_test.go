@@ -230,3 +230,22 @@ func TestTheOldestBytesAreForgotten(t *testing.T) {
 		t.Error("the table of codes has changed")
 	}
 }
+
+func TestABodyOfBytesIsRepeatedUnderItsKey(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t, capture.Config{Record: capture.All}, capture.StoreConfig{})
+	f.up.header = http.Header{"Content-Type": {"application/json"}, "Etag": {`"own"`}}
+	first := f.do(request(t.Context(), "POST", target, "{}", "Idempotency-Key", "k"))
+	c := <-f.up.came
+	go func() {
+		io.WriteString(c, "[1,")
+		io.WriteString(c, "2]")
+		c.Close()
+	}()
+	a, err := readAll(first.Body)
+	again := f.do(request(t.Context(), "POST", target, "{}", "Idempotency-Key", "k"))
+	b, err2 := readAll(again.Body)
+	if a != "[1,2]" || b != a || err != nil || err2 != nil || again.Header.Get("Etag") != `"own"` || f.up.count() != 1 {
+		t.Errorf("%q, %v; %q, %v", a, err, b, err2)
+	}
+}

@@ -266,3 +266,49 @@ func (w *slowWriter) Write(p []byte) (int, error) {
 	time.Sleep(w.pause)
 	return w.ResponseRecorder.Write(p)
 }
+
+func TestAnEventSourceThatDropsAtAnyByteGoesOnAtTheOriginalURL(t *testing.T) {
+	t.Parallel()
+	const sent = "data: one\n\n: comment\n\ndata: two\r\ndata: lines\r\n\r\nretry: 5\n\ndata: three\r\revent: x\ndata: four\n\n"
+	want, _ := events(sent)
+	for at := 0; ; at++ {
+		f := newFixture(t, capture.Config{}, capture.StoreConfig{})
+		eventSource := func(headers ...string) *http.Response {
+			return f.get(append(headers, "Cache-Control", "no-cache")...)
+		}
+		resp := eventSource()
+		c := <-f.up.came
+		go io.WriteString(c, sent)
+		prefix := make([]byte, at)
+		n, _ := io.ReadFull(io.LimitReader(resp.Body, int64(at)), prefix)
+		resp.Body.Close()
+		seen, lastID := events(string(prefix[:n]))
+		if lastID == "" { // not even the block that precedes all events has arrived
+			continue
+		}
+		again := eventSource("Last-Event-ID", lastID)
+		rest := ""
+		if len(seen) < len(want) {
+			rest = next(t, again.Body, len(want)-len(seen))
+		}
+		c.Close()
+		more, err := readAll(again.Body)
+		data, _ := events(rest + more)
+		if got := slices.Concat(seen, data); err != nil || !slices.Equal(got, want) || f.up.count() != 1 {
+			t.Errorf("a drop at byte %d: events %q, %v; %d calls", at, got, err, f.up.count())
+		}
+		if len(seen) == len(want) {
+			return
+		}
+	}
+}
+
+func TestARepeatWithACursorGoesOnThere(t *testing.T) {
+	t.Parallel()
+	x := inState(t, "ended", capture.Config{}, owned...)
+	first, _ := readAll(x.get(owned...).Body)
+	_, id := events(first)
+	if body, err := readAll(x.get(append(slices.Clone(owned), "Last-Event-ID", id)...).Body); body != "" || err != nil || x.up.count() != 1 {
+		t.Errorf("%q, %v, %d calls", body, err, x.up.count())
+	}
+}

@@ -5,6 +5,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
+	"math"
 	"net/http"
 	"sync"
 	"time"
@@ -199,7 +200,7 @@ const recordOverhead = 256
 func (s *stream) policy(bytes int64) topic.Policy {
 	return topic.Policy{
 		Bytes: bytes, Patience: s.store.cfg.Patience,
-		Events: 1 << 40, Age: 10 * 365 * 24 * time.Hour, // only bytes bound it while it lives
+		Events: math.MaxInt32, Age: 10 * 365 * 24 * time.Hour, // only bytes bound it while it lives
 	}
 }
 
