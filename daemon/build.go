@@ -8,6 +8,7 @@ import (
 
 	"github.com/fairlead-edge/fairlead"
 	"github.com/fairlead-edge/fairlead/capture"
+	"github.com/fairlead-edge/fairlead/deliver"
 	"github.com/fairlead-edge/fairlead/proxy"
 	"github.com/fairlead-edge/fairlead/topic"
 	"github.com/fairlead-edge/fairlead/upstream"
@@ -17,11 +18,14 @@ import (
 type site struct {
 	cfg      Config
 	topics   *topic.Store
+	pattern  func(name string) string // that decides about a topic
+	readers  *deliver.Handler         // nil when the topics are off
 	captured *capture.Store
 	pools    map[string]*upstream.Pool
 	routes   []*route
 	match    rules[*route]
-	demo     *demo // nil unless it is asked for
+	demo     *demo   // nil unless it is asked for
+	retired  []*site // of earlier configurations, what streams may go on in
 	public   http.Handler
 	admin    http.Handler
 }
@@ -30,7 +34,7 @@ type site struct {
 // listeners out. What of the old site an unchanged part of the configuration
 // describes is kept, with its streams; old is nil at the start.
 func (d *daemon) build(cfg Config, old *site) (*site, error) {
-	s := &site{cfg: cfg}
+	s := &site{cfg: cfg, pattern: cfg.topicPattern()}
 	// State: logs of topics, logs of captured streams, upstream connections.
 	if old == nil {
 		old = &site{}
@@ -45,6 +49,9 @@ func (d *daemon) build(cfg Config, old *site) (*site, error) {
 	if s.pools, err = newPools(&cfg, &old.cfg, old.pools); err != nil {
 		return nil, err
 	}
+
+	// Topics: the resource /topics, on every transport.
+	s.readers = d.newReaders(&cfg, s.topics, old)
 
 	// Routes: proxy → capture → upstream pool.
 	for _, r := range cfg.Routes {
@@ -68,13 +75,16 @@ func (d *daemon) build(cfg Config, old *site) (*site, error) {
 // choose hands a request to who serves its path: the topics, the captured
 // streams, or the route with the most specific pattern.
 func (d *daemon) choose(s *site) http.Handler {
-	streams := ownPaths
+	topics := s.cfg.TopicsPrefix
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		path := routePath(r.URL.Path)
-		if under(path, streams) {
-			d.flights.routed(r, streams+"/**")
+		path := r.URL.Path
+		if s.readers != nil && under(path, topics) {
+			d.flights.routed(r, topics+"/**")
+			s.readers.ServeHTTP(w, r)
+		} else if under(path, ownPaths) {
+			d.flights.routed(r, ownPaths+"/**")
 			s.captured.ServeHTTP(w, r)
-		} else if to, ok := s.match.find(path); ok {
+		} else if to, ok := s.match.find(routePath(path)); ok {
 			d.flights.routed(r, to.label)
 			to.proxy.ServeHTTP(w, r)
 		} else if s.demo != nil && path == "/" {

@@ -150,6 +150,22 @@ func (c *Config) policies() func(name string) topic.Policy {
 	}
 }
 
+// topicPattern returns what finds the pattern that decides about a topic: a
+// label that, unlike the topic's name, has few values.
+func (c *Config) topicPattern() func(name string) string {
+	all := make([]ruled[string], len(c.Topics))
+	for i := range c.Topics {
+		all[i] = ruled[string]{c.Topics[i].Match, c.Topics[i].Match.String()}
+	}
+	ordered := newRules(all)
+	return func(name string) string {
+		if pattern, ok := ordered.find(name); ok {
+			return pattern
+		}
+		return anyMany
+	}
+}
+
 // config returns the capture of a route, for the room that does it.
 func (c *Capture) config(heartbeat Duration) capture.Config {
 	owner := make([]capture.Identity, len(c.Owner))

@@ -67,9 +67,16 @@ func (d *daemon) drained(deadline context.Context) error {
 func (d *daemon) drain(ctx context.Context) {
 	window, cancel := context.WithTimeout(ctx, d.window())
 	defer cancel()
+	var told sync.WaitGroup
+	for _, s := range d.sites() {
+		if s.readers != nil {
+			told.Go(func() { _ = s.readers.Drain(ctx, d.window()) }) // ctx says the rest
+		}
+	}
 	if d.flights.wait(window) != nil { // else there is nobody to wait for
 		<-window.Done()
 	}
+	told.Wait()
 
 	// From here on no new connection; what is open may finish.
 	var finished sync.WaitGroup
@@ -90,7 +97,8 @@ func (d *daemon) drain(ctx context.Context) {
 
 // sites returns the current site and those before it.
 func (d *daemon) sites() []*site {
-	return append(slices.Clip(d.retired), d.site.Load())
+	s := d.site.Load()
+	return append(slices.Clip(s.retired), s)
 }
 
 // dropWait is how long handlers get to return once their connections are

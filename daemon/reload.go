@@ -40,7 +40,7 @@ func (d *daemon) tryReload() error {
 		return err
 	}
 	setLevel(d.level, cfg.Log.Level)
-	d.retire(old, next)
+	next.retire(old)
 	d.site.Store(next)
 	next.topics.Reload(cfg.policies())
 	old.closePools(next)
@@ -74,15 +74,22 @@ func needsRestart(was, now *Config) error {
 
 // retire keeps hold of what the old site does not hand over and may still have
 // streams, so that a drain finds it. Sites that have none left are forgotten.
-func (d *daemon) retire(old, next *site) {
+func (s *site) retire(old *site) {
 	left := &site{cfg: old.cfg}
 	for _, r := range old.routes {
-		if !slices.Contains(next.routes, r) {
+		if !slices.Contains(s.routes, r) {
 			left.routes = append(left.routes, r)
 		}
 	}
-	d.retired = slices.DeleteFunc(d.retired, func(s *site) bool { return !s.busy() })
-	d.retired = append(d.retired, left)
+	if old.readers != s.readers {
+		left.readers = old.readers
+	}
+	for _, earlier := range old.retired {
+		if earlier.busy() {
+			s.retired = append(s.retired, earlier)
+		}
+	}
+	s.retired = append(s.retired, left)
 }
 
 // busy reports whether anybody still uses the site.
@@ -92,5 +99,5 @@ func (s *site) busy() bool {
 			return true
 		}
 	}
-	return false
+	return s.readers != nil && len(s.readers.Sessions(1)) > 0
 }

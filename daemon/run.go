@@ -49,7 +49,6 @@ type daemon struct {
 
 	leaving chan struct{}   // closed when the drain begins
 	asked   chan struct{}   // POST /drain
-	retired []*site         // of earlier configurations, whose streams may go on
 	servers []*server       // one a listener
 	failed  chan error      // a listener broke
 	base    context.Context // of every request

@@ -2,7 +2,10 @@ package daemon
 
 import (
 	"net/http"
+	"time"
 
+	"github.com/fairlead-edge/fairlead"
+	"github.com/fairlead-edge/fairlead/deliver"
 	"github.com/fairlead-edge/fairlead/observe"
 )
 
@@ -20,9 +23,36 @@ func (d *daemon) sources() observe.Sources {
 }
 
 type connectionsPage struct {
+	Sessions []sessionStatus  `json:"sessions"`  // at most maxListed
 	Captured []capturedStatus `json:"captured"`  // at most maxListed
 	Relays   map[string]int   `json:"relays"`    // upgraded connections, by route
 	InFlight map[string]int   `json:"in_flight"` // requests and streams, by route
+}
+
+type sessionStatus struct {
+	Transport string          `json:"transport"`
+	Remote    string          `json:"remote"`
+	Since     time.Time       `json:"since"`
+	Resumed   bool            `json:"resumed"`
+	Events    uint64          `json:"events"`
+	Bytes     uint64          `json:"bytes"`
+	Gaps      uint64          `json:"gaps"`
+	Topics    []readingStatus `json:"topics"`
+}
+
+type readingStatus struct {
+	Topic   string          `json:"topic"`
+	Cursor  fairlead.Cursor `json:"cursor"`
+	Lag     uint64          `json:"lag"`
+	Skipped uint64          `json:"skipped"`
+}
+
+func statusOf(i deliver.SessionInfo) sessionStatus {
+	s := sessionStatus{i.Transport, i.Remote, i.Since, i.Resumed, i.Events, i.Bytes, i.Gaps, make([]readingStatus, len(i.Topics))}
+	for j, t := range i.Topics {
+		s.Topics[j] = readingStatus{t.Topic, t.Cursor, t.Lag, t.Skipped}
+	}
+	return s
 }
 
 type capturedStatus struct {
@@ -37,7 +67,14 @@ type capturedStatus struct {
 
 func (d *daemon) serveConnections(w http.ResponseWriter, _ *http.Request) {
 	s := d.site.Load()
-	page := connectionsPage{Captured: []capturedStatus{}, Relays: map[string]int{}, InFlight: d.flights.byRoute()}
+	page := connectionsPage{Sessions: []sessionStatus{}, Captured: []capturedStatus{}, Relays: map[string]int{}, InFlight: d.flights.byRoute()}
+	for _, site := range d.sites() {
+		if site.readers != nil {
+			for _, i := range site.readers.Sessions(maxListed) {
+				page.Sessions = append(page.Sessions, statusOf(i))
+			}
+		}
+	}
 	for _, i := range s.captured.Streams(maxListed) {
 		page.Captured = append(page.Captured, capturedStatus{i.Hash, i.State, i.Fault, i.Events, i.Bytes, i.Readers, i.Age.Seconds()})
 	}

@@ -20,6 +20,7 @@ type Metrics struct {
 	durations *prometheus.HistogramVec
 	firstByte *prometheus.HistogramVec
 	sent      *prometheus.CounterVec
+	sessions  *prometheus.GaugeVec
 	opened    *prometheus.CounterVec
 	closed    *prometheus.CounterVec
 	events    *prometheus.CounterVec
@@ -43,6 +44,7 @@ func New(version string, sources Sources) *Metrics {
 			"From a request's header to the end of its response, streams and long polls left out.", "route", "method"),
 		firstByte: histogram("fairlead_http_first_byte_seconds", "From a request's header to that of its response, streams included.", "route", "method"),
 		sent:      counter("fairlead_http_response_body_bytes_total", "Bytes of bodies sent to clients.", "route"),
+		sessions:  prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: "fairlead_sessions", Help: "Open sessions of readers."}, []string{"transport"}),
 		opened:    counter("fairlead_sessions_opened_total", "Sessions of readers that began.", "transport"),
 		closed:    counter("fairlead_sessions_closed_total", "Sessions of readers that ended, by why.", "transport", "reason"),
 		events:    counter("fairlead_events_delivered_total", "Events sent to readers.", "transport"),
@@ -56,7 +58,7 @@ func New(version string, sources Sources) *Metrics {
 	})
 	build.Set(1)
 	m.registry.MustRegister(
-		m.requests, m.durations, m.firstByte, m.sent, m.opened, m.closed, m.events, m.publishes, m.skipped, m.gaps, m.reloads, build,
+		m.requests, m.durations, m.firstByte, m.sent, m.sessions, m.opened, m.closed, m.events, m.publishes, m.skipped, m.gaps, m.reloads, build,
 		&state{sources}, collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
 	)
 	return m
@@ -109,7 +111,10 @@ func knownMethod(method string) string {
 }
 
 // Opened counts a reader's session that began.
-func (m *Metrics) Opened(transport string) { m.opened.WithLabelValues(transport).Inc() }
+func (m *Metrics) Opened(transport string) {
+	m.opened.WithLabelValues(transport).Inc()
+	m.sessions.WithLabelValues(transport).Inc()
+}
 
 // Session is a reader's session that is over.
 type Session struct {
@@ -122,6 +127,7 @@ type Session struct {
 
 // Closed counts a session that ended.
 func (m *Metrics) Closed(s Session) {
+	m.sessions.WithLabelValues(s.Transport).Dec()
 	m.closed.WithLabelValues(s.Transport, orOK(s.Reason)).Inc()
 	m.events.WithLabelValues(s.Transport).Add(float64(s.Events))
 	m.skipped.WithLabelValues(s.Transport).Add(float64(s.Skipped))

@@ -24,13 +24,13 @@ func scrape(m *observe.Metrics) string {
 func TestAScrapeShowsWhatWasToldAndWhatTheSourcesSay(t *testing.T) {
 	t.Parallel()
 	m := observe.New("v1", observe.Sources{
-		Sessions: func() map[string]int { return map[string]int{"sse": 2} },
 		Topics:   func() int { return 3 },
 		Captured: func() observe.Captured { return observe.Captured{Live: 1, Ended: 4, Bytes: 5} },
 		InFlight: func() map[string]int { return map[string]int{"/v1/**": 6} },
 		Draining: func() bool { return true },
 	})
 	m.Request(observe.Request{Route: "/v1/**", Method: "GET", Status: 200, Duration: time.Second, FirstByte: time.Millisecond, Sent: 7})
+	m.Opened("sse")
 	m.Opened("sse")
 	m.Closed(observe.Session{Transport: "sse", Reason: fairlead.Draining, Events: 8, Skipped: 9, Gaps: 1})
 	m.Published("prices/*", "")
@@ -44,8 +44,8 @@ func TestAScrapeShowsWhatWasToldAndWhatTheSourcesSay(t *testing.T) {
 		`fairlead_http_request_duration_seconds_count{method="GET",route="/v1/**"} 1`,
 		`fairlead_http_first_byte_seconds_count{method="GET",route="/v1/**"} 1`,
 		`fairlead_http_response_body_bytes_total{route="/v1/**"} 7`,
-		`fairlead_sessions{transport="sse"} 2`,
-		`fairlead_sessions_opened_total{transport="sse"} 1`,
+		`fairlead_sessions{transport="sse"} 1`,
+		`fairlead_sessions_opened_total{transport="sse"} 2`,
 		`fairlead_sessions_closed_total{reason="draining",transport="sse"} 1`,
 		`fairlead_events_delivered_total{transport="sse"} 8`,
 		`fairlead_events_skipped_total{transport="sse"} 9`,

@@ -5,8 +5,6 @@ import "github.com/prometheus/client_golang/prometheus"
 // Sources tell what there is at the time of a scrape. Each is called on the
 // goroutine of the scrape; nil ones are left out.
 type Sources struct {
-	// Sessions returns the number of open sessions by transport.
-	Sessions func() map[string]int
 	// Topics returns the number of topics.
 	Topics func() int
 	// Captured returns what is recorded.
@@ -29,7 +27,6 @@ type Captured struct {
 type state struct{ Sources }
 
 var (
-	sessions = prometheus.NewDesc("fairlead_sessions", "Open sessions of readers.", []string{"transport"}, nil)
 	topics   = prometheus.NewDesc("fairlead_topics", "Topics.", nil, nil)
 	streams  = prometheus.NewDesc("fairlead_captured_streams", "Captured streams that can be resumed.", []string{"state"}, nil)
 	captured = prometheus.NewDesc("fairlead_captured_bytes", "Bytes that captured streams hold.", nil, nil)
@@ -39,7 +36,7 @@ var (
 
 // Describe implements [prometheus.Collector].
 func (s *state) Describe(ch chan<- *prometheus.Desc) {
-	for _, d := range []*prometheus.Desc{sessions, topics, streams, captured, inFlight, draining} {
+	for _, d := range []*prometheus.Desc{topics, streams, captured, inFlight, draining} {
 		ch <- d
 	}
 }
@@ -48,11 +45,6 @@ func (s *state) Describe(ch chan<- *prometheus.Desc) {
 func (s *state) Collect(ch chan<- prometheus.Metric) {
 	gauge := func(d *prometheus.Desc, v float64, labels ...string) {
 		ch <- prometheus.MustNewConstMetric(d, prometheus.GaugeValue, v, labels...)
-	}
-	if s.Sessions != nil {
-		for transport, n := range s.Sessions() {
-			gauge(sessions, float64(n), transport)
-		}
 	}
 	if s.Topics != nil {
 		gauge(topics, float64(s.Topics()))

@@ -1,0 +1,49 @@
+package daemon
+
+import (
+	"log/slog"
+	"slices"
+	"time"
+
+	"github.com/fairlead-edge/fairlead"
+	"github.com/fairlead-edge/fairlead/deliver"
+	"github.com/fairlead-edge/fairlead/observe"
+	"github.com/fairlead-edge/fairlead/topic"
+)
+
+// newReaders returns the resource of the topics, nil when they are off. The
+// old one is kept, with its sessions, unless what it is made from has changed.
+func (d *daemon) newReaders(cfg *Config, topics *topic.Store, old *site) *deliver.Handler {
+	if cfg.TopicsPrefix == "" {
+		return nil
+	}
+	if old.readers != nil && sameReaders(cfg, &old.cfg) {
+		return old.readers
+	}
+	return deliver.New(deliver.Config{
+		Topics: topics, Prefix: cfg.TopicsPrefix,
+		AllowPublish: mayPublish(cfg), PublishToken: cfg.PublishToken, Origins: cfg.CORS,
+		Heartbeat: time.Duration(cfg.Heartbeat),
+		MaxBody:   int64(cfg.Limits.Body), MaxTopics: cfg.Limits.TopicsPerConnection, MaxMessage: int64(cfg.Limits.Message),
+		Observer: deliver.Observer{
+			Opened: d.metrics.Opened,
+			Closed: d.sessionEnded,
+			Published: func(name string, _ int, result fairlead.Code) {
+				d.metrics.Published(d.site.Load().pattern(name), result)
+			},
+		},
+	})
+}
+
+func sameReaders(a, b *Config) bool {
+	return a.TopicsPrefix == b.TopicsPrefix && a.PublishToken == b.PublishToken && slices.Equal(a.CORS, b.CORS) &&
+		a.Heartbeat == b.Heartbeat && a.Limits == b.Limits
+}
+
+func (d *daemon) sessionEnded(e deliver.Ended) {
+	d.metrics.Closed(observe.Session{Transport: e.Transport, Reason: e.Reason, Events: e.Events, Skipped: e.Skipped, Gaps: e.Gaps})
+	d.log.Debug("session",
+		slog.String("transport", e.Transport), slog.String("reason", string(e.Reason)), slog.Bool("resumed", e.Resumed),
+		slog.Uint64("events", e.Events), slog.Uint64("bytes", e.Bytes), slog.Uint64("skipped", e.Skipped), slog.Uint64("gaps", e.Gaps),
+		slog.Float64("duration_seconds", e.Lasted.Seconds()))
+}
