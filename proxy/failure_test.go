@@ -9,7 +9,6 @@ import (
 	"io"
 	"net"
 	"net/http"
-	"net/http/httptest"
 	"strings"
 	"testing"
 	"time"
@@ -125,45 +124,5 @@ func TestOnErrorAnswersInstead(t *testing.T) {
 	res, body := exchange(t, s, "GET /p HTTP/1.1\r\nHost: x\r\n\r\n")
 	if res.StatusCode != http.StatusBadGateway || !strings.HasPrefix(body, "/p: proxy: ") || !strings.HasSuffix(body, ": some cause") {
 		t.Errorf("%d %s", res.StatusCode, body)
-	}
-}
-
-func TestEndpointsOfEachKindAreDialled(t *testing.T) {
-	t.Parallel()
-	h2c := serve(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		_, _ = io.WriteString(w, r.Proto)
-	}), func(s *httptest.Server) {
-		s.Config.Protocols = new(http.Protocols)
-		s.Config.Protocols.SetUnencryptedHTTP2(true)
-	})
-	path := t.TempDir() + "/s"
-	l, err := net.Listen("unix", path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	serve(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		_, _ = io.WriteString(w, r.Host+" "+r.Proto)
-	}), func(s *httptest.Server) {
-		_ = s.Listener.Close()
-		s.Listener = l
-	})
-	for address, want := range map[string]string{
-		strings.Replace(h2c.URL, "http", "h2c", 1): "HTTP/2.0",
-		"unix:" + path: "localhost HTTP/1.1",
-	} {
-		u, tr, err := proxy.Endpoint(address)
-		if err != nil {
-			t.Fatal(err)
-		}
-		t.Cleanup(tr.CloseIdleConnections)
-		s := serve(t, proxy.New(proxy.Config{Target: u, Transport: tr}))
-		if _, body := exchange(t, s, "GET / HTTP/1.1\r\nHost: x\r\n\r\n"); body != want {
-			t.Errorf("%s: %q, want %q", address, body, want)
-		}
-	}
-	for _, address := range []string{"", "localhost:80", "ftp://x", "http://", "unix:relative", "unix://host/path", "http://u:p@x", "http://[::1", "h2c:x"} {
-		if _, _, err := proxy.Endpoint(address); err == nil || !strings.HasPrefix(err.Error(), "proxy: endpoint: ") {
-			t.Errorf("%q: %v", address, err)
-		}
 	}
 }
