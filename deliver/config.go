@@ -1,0 +1,140 @@
+package deliver
+
+import (
+	"context"
+	"encoding/json"
+	"strings"
+	"time"
+
+	"github.com/fairlead-edge/fairlead"
+	"github.com/fairlead-edge/fairlead/topic"
+)
+
+// Config adjusts a Handler. The zero value serves an empty store to which
+// nothing can be published.
+type Config struct {
+	// Topics are what is served. Default: a new store with its defaults.
+	Topics *topic.Store
+	// Prefix is the path of the resource. Default "/topics".
+	Prefix string
+	// AllowPublish lets anybody publish and delete who can reach the handler,
+	// when there is no PublishToken. Default: nobody can.
+	AllowPublish bool
+	// PublishToken is what a publisher must send as "Authorization: Bearer
+	// TOKEN". Default none: see AllowPublish.
+	PublishToken string
+	// Origins are the web origins, such as "https://app.example", whose pages
+	// may use the resource beside its own; "*" stands for all. Default none.
+	Origins []string
+	// Heartbeat is how long a session may be silent before it is sent a sign of
+	// life, give or take a tenth. Default 15 s.
+	Heartbeat time.Duration
+	// MaxBody is the largest body of a publish, in bytes. Default 1 MiB.
+	MaxBody int64
+	// MaxTopics is the most topics of one WebSocket; of one SSE stream it is
+	// at most 100, whose cursors must fit in a header. Default 1000.
+	MaxTopics int
+	// MaxMessage is the largest WebSocket message of a client, in bytes.
+	// Default 1 MiB.
+	MaxMessage int64
+	// WriteTimeout is how long a write to a reader may stall before its
+	// connection is reset, and a body may stall before its publish is refused.
+	// Default 30 s.
+	WriteTimeout time.Duration
+	// OnMessage answers an application's own messages in fairlead.v1.json,
+	// {"id":5,"request":…}. It runs on the connection's reading goroutine, which
+	// reads no further meanwhile; ctx is the handshake's and ends with the
+	// connection. What it panics with becomes an error of code Internal. Default:
+	// such messages are errors.
+	OnMessage func(ctx context.Context, m Message) (Reply, error)
+	// Observer is told what happens.
+	Observer Observer
+}
+
+// Message is an application's own message from a client.
+type Message struct {
+	// Request is the message's member "request", any JSON value.
+	Request json.RawMessage
+	// Remote is the address of the client's connection.
+	Remote string
+}
+
+// Reply answers a Message.
+type Reply struct {
+	// OK is the member "ok" of the answer: JSON, or nil for {}.
+	OK json.RawMessage
+}
+
+// Observer has functions for metrics and logs. Each may be nil, and must not
+// block.
+type Observer struct {
+	// Opened is called when a session begins; transport is TransportSSE,
+	// TransportWebSocket or TransportPoll.
+	Opened func(transport string)
+	// Closed is called when a session has ended.
+	Closed func(Ended)
+	// Published is called after each publish that reached a topic's name, with
+	// how many events were stored and the code of the refusal, "" for none.
+	Published func(topic string, events int, result fairlead.Code)
+	// Panicked is called with what Config.OnMessage panicked with.
+	Panicked func(value any, stack []byte)
+}
+
+// The transports of a session.
+const (
+	TransportSSE       = "sse"
+	TransportWebSocket = "websocket"
+	TransportPoll      = "poll"
+)
+
+// Ended describes a session that is over.
+type Ended struct {
+	Transport string
+	// Reason is why it ended: "" as it should, Cancelled because the reader left,
+	// TooSlow, DeadlineExceeded because it fell silent, Draining, Fault ….
+	Reason  fairlead.Code
+	Resumed bool          // it had begun from a cursor
+	Events  uint64        // sent
+	Bytes   uint64        // sent, before any framing of HTTP's
+	Skipped uint64        // events passed over by delivery policies
+	Gaps    uint64        // told
+	Lasted  time.Duration // from its admission
+}
+
+func (c Config) withDefaults() Config {
+	if c.Topics == nil {
+		c.Topics = topic.NewStore(topic.StoreConfig{})
+	}
+	if c.Prefix == "" {
+		c.Prefix = "/topics"
+	}
+	c.Prefix = "/" + strings.Trim(c.Prefix, "/")
+	if c.Heartbeat <= 0 {
+		c.Heartbeat = 15 * time.Second
+	}
+	if c.MaxBody <= 0 {
+		c.MaxBody = 1 << 20
+	}
+	if c.MaxTopics <= 0 {
+		c.MaxTopics = 1000
+	}
+	if c.MaxMessage <= 0 {
+		c.MaxMessage = 1 << 20
+	}
+	if c.WriteTimeout <= 0 {
+		c.WriteTimeout = 30 * time.Second
+	}
+	if c.Observer.Opened == nil {
+		c.Observer.Opened = func(string) {}
+	}
+	if c.Observer.Closed == nil {
+		c.Observer.Closed = func(Ended) {}
+	}
+	if c.Observer.Published == nil {
+		c.Observer.Published = func(string, int, fairlead.Code) {}
+	}
+	if c.Observer.Panicked == nil {
+		c.Observer.Panicked = func(any, []byte) {}
+	}
+	return c
+}

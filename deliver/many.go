@@ -1,0 +1,259 @@
+package deliver
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"encoding/json"
+	"errors"
+	"net/http"
+	"runtime/debug"
+	"slices"
+
+	"github.com/fairlead-edge/fairlead"
+	"github.com/fairlead-edge/fairlead/internal/wire"
+	"github.com/fairlead-edge/fairlead/topic"
+	"github.com/fairlead-edge/fairlead/websocket"
+)
+
+// maxID is the longest id of a client's message, in bytes of JSON.
+const maxID = 256
+
+// many is what a socket of the subprotocol fairlead.v1.json adds to one.
+type many struct {
+	*socket
+
+	// topics are those that are subscribed; of the handler's goroutine.
+	topics map[string]*place
+}
+
+type place struct {
+	log    *topic.Log
+	cursor fairlead.Cursor
+}
+
+// serveMany serves many topics on one socket.
+func (h *Handler) serveMany(w http.ResponseWriter, r *http.Request) error {
+	if offered := websocket.Subprotocols(r); !slices.Contains(offered, protocolJSON) {
+		return fairlead.Errorf(fairlead.InvalidArgument, "offer a subprotocol that is spoken here: %s; for one topic open %s/NAME without one", protocolJSON, h.cfg.Prefix)
+	}
+	conn, err := websocket.Accept(w, r, h.socketConfig(protocolJSON))
+	if err != nil {
+		return nil //nolint:nilerr // Accept has answered
+	}
+	reader := topic.NewReader()
+	defer reader.Close()
+	s := &socket{h: h, r: r, conn: conn}
+	s.many = &many{socket: s, topics: make(map[string]*place)}
+	s.serve(reader, false)
+	return nil
+}
+
+// handle acts on a client's message, on the reading goroutine.
+func (m *many) handle(message []byte) {
+	var req wire.Request
+	d := json.NewDecoder(bytes.NewReader(message))
+	if err := d.Decode(&req); err != nil || d.More() {
+		m.reply(errorReply(nil, fairlead.Errorf(fairlead.InvalidArgument, "a message is one JSON object, such as {\"id\":1,\"subscribe\":\"name\"}")))
+		return
+	}
+	id, err := checkID(req.ID)
+	if err == nil {
+		err = oneVerb(&req)
+	}
+	if err != nil {
+		m.reply(errorReply(id, err))
+		return
+	}
+	switch {
+	case req.Subscribe != nil:
+		m.command(func() []byte { return m.subscribe(id, *req.Subscribe, req.After) })
+	case req.Unsubscribe != nil:
+		m.command(func() []byte { return m.unsubscribe(id, *req.Unsubscribe) })
+	case req.Publish != nil:
+		m.reply(m.publish(id, &req))
+	case req.Ping:
+		m.reply(okReply(id, nil))
+	default:
+		m.reply(m.ask(id, req.Request))
+	}
+}
+
+// checkID returns the id if it can be repeated: a number or a string.
+func checkID(id json.RawMessage) (json.RawMessage, error) {
+	switch {
+	case len(id) == 0 || string(id) == "null":
+		return nil, nil
+	case len(id) > maxID:
+		return nil, fairlead.Errorf(fairlead.InvalidArgument, "the id of a message has at most %d bytes", maxID)
+	case id[0] == '{' || id[0] == '[' || id[0] == 't' || id[0] == 'f':
+		return nil, fairlead.Errorf(fairlead.InvalidArgument, "the id of a message is a number or a string")
+	}
+	return id, nil
+}
+
+func oneVerb(r *wire.Request) error {
+	n := 0
+	for _, is := range []bool{r.Subscribe != nil, r.Unsubscribe != nil, r.Publish != nil, r.Ping, r.Request != nil} {
+		if is {
+			n++
+		}
+	}
+	if n != 1 {
+		return fairlead.Errorf(fairlead.InvalidArgument, "a message has one of subscribe, unsubscribe, publish, ping and request; this one has %d", n)
+	}
+	return nil
+}
+
+// subscribe runs on the handler's goroutine.
+func (m *many) subscribe(id json.RawMessage, name string, after fairlead.Cursor) []byte {
+	if err := fairlead.CheckTopicName(name); err != nil {
+		return errorReply(id, err)
+	}
+	l, err := m.h.cfg.Topics.Get(name)
+	if err != nil {
+		return errorReply(id, err)
+	}
+	switch old := m.topics[name]; {
+	case old != nil && old.log == l:
+		return errorReply(id, fairlead.Errorf(fairlead.Conflict, "the topic %q is subscribed already", name))
+	case old != nil: // it was removed, and created again
+		m.forget(name)
+	case len(m.topics) >= m.h.cfg.MaxTopics:
+		return errorReply(id, fairlead.Errorf(fairlead.TooLarge, "this connection reads %d topics, as many as are allowed; open another", len(m.topics)))
+	}
+	if after == "" {
+		after = fairlead.Latest
+	}
+	start, err := add(m.reader, l, after)
+	if errors.Is(err, topic.ErrPastEnd) {
+		_, err = add(m.reader, l, stepBack(after)) // to be told which end it was
+		start = after
+	}
+	if err != nil {
+		return errorReply(id, err)
+	}
+	m.topics[name] = &place{l, start}
+	return cursorReply(id, start)
+}
+
+// unsubscribe runs on the handler's goroutine.
+func (m *many) unsubscribe(id json.RawMessage, name string) []byte {
+	if m.topics[name] == nil {
+		return errorReply(id, fairlead.Errorf(fairlead.NotFound, "the topic %q is not subscribed", name))
+	}
+	m.forget(name)
+	return okReply(id, nil)
+}
+
+func (m *many) forget(name string) {
+	m.reader.Remove(m.topics[name].log)
+	delete(m.topics, name)
+}
+
+// moved notes where the reader stands in the item's topic.
+func (m *many) moved(item *topic.Item) {
+	name := item.Log.Name()
+	at := m.topics[name]
+	if at == nil || at.log != item.Log {
+		return
+	}
+	at.cursor = item.Cursor
+	if item.Kind == topic.KindEnd || item.Kind == topic.KindFault {
+		m.forget(name)
+	}
+}
+
+func (m *many) cursors() map[string]fairlead.Cursor {
+	all := make(map[string]fairlead.Cursor, len(m.topics))
+	for name, at := range m.topics {
+		all[name] = at.cursor
+	}
+	return all
+}
+
+// publish runs on the reading goroutine, which reads no further while a topic
+// makes its publisher wait.
+func (m *many) publish(id json.RawMessage, req *wire.Request) []byte {
+	res, err := m.store(req)
+	code, n := fairlead.Code(""), 0
+	if err != nil {
+		code = fairlead.AsError(err).Code
+	} else if !res.Repeated {
+		n = res.Count
+	}
+	m.h.cfg.Observer.Published(*req.Publish, n, code)
+	if err != nil {
+		return errorReply(id, err)
+	}
+	return cursorReply(id, res.Last)
+}
+
+func (m *many) store(req *wire.Request) (topic.Result, error) {
+	if err := m.h.mayPublish(nil, m.r); err != nil {
+		if e := fairlead.AsError(err); e.Code == fairlead.Unauthenticated {
+			err = fairlead.Errorf(e.Code, "%s; on a WebSocket it is sent with the handshake", e.Message)
+		}
+		return topic.Result{}, err
+	}
+	e, err := eventOf(req)
+	if err != nil {
+		return topic.Result{}, err
+	}
+	if int64(len(e.Data)) > m.h.cfg.MaxBody {
+		return topic.Result{}, m.h.bodyTooLarge()
+	}
+	b := topic.Batch{Events: []fairlead.Event{e}, IdempotencyKey: req.IdempotencyKey}
+	if len(b.IdempotencyKey) > maxIdempotencyKey {
+		return topic.Result{}, fairlead.Errorf(fairlead.InvalidArgument, "an idempotency_key has at most %d bytes", maxIdempotencyKey)
+	}
+	if b.IdempotencyKey != "" {
+		again := *req
+		again.ID = nil
+		b.Fingerprint = sha256.Sum256(marshal(again))
+	}
+	return m.h.cfg.Topics.Append(m.ctx, *req.Publish, b)
+}
+
+// ask hands an application's message to OnMessage.
+func (m *many) ask(id, request json.RawMessage) []byte {
+	if m.h.cfg.OnMessage == nil {
+		return errorReply(id, fairlead.Errorf(fairlead.InvalidArgument, "this server has no answers to requests of its own"))
+	}
+	reply, err := m.onMessage(Message{Request: request, Remote: m.remote})
+	switch {
+	case err != nil:
+		return errorReply(id, err)
+	case reply.OK != nil && !json.Valid(reply.OK):
+		return errorReply(id, fairlead.Errorf(fairlead.Internal, "the application's answer is not JSON"))
+	}
+	return okReply(id, reply.OK)
+}
+
+func (m *many) onMessage(message Message) (reply Reply, err error) {
+	defer func() {
+		if v := recover(); v != nil {
+			m.h.cfg.Observer.Panicked(v, debug.Stack())
+			err = fairlead.Errorf(fairlead.Internal, "the application failed to answer")
+		}
+	}()
+	return m.h.cfg.OnMessage(m.ctx, message)
+}
+
+// okReply returns {"id":…,"ok":…}; nil stands for {}.
+func okReply(id, ok json.RawMessage) []byte {
+	if ok == nil {
+		ok = json.RawMessage("{}")
+	}
+	return marshal(wire.Message{ID: id, OK: ok})
+}
+
+func cursorReply(id json.RawMessage, c fairlead.Cursor) []byte {
+	return okReply(id, marshal(struct {
+		Cursor fairlead.Cursor `json:"cursor"`
+	}{c}))
+}
+
+func errorReply(id json.RawMessage, err error) []byte {
+	e := fairlead.AsError(err)
+	return marshal(wire.Message{ID: id, Error: &wire.Problem{Code: e.Code, Message: e.Message}})
+}

@@ -1,0 +1,349 @@
+package deliver
+
+import (
+	"context"
+	"errors"
+	"net/http"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/fairlead-edge/fairlead"
+	"github.com/fairlead-edge/fairlead/internal/wire"
+	"github.com/fairlead-edge/fairlead/topic"
+	"github.com/fairlead-edge/fairlead/websocket"
+)
+
+// protocolJSON is the subprotocol with many topics on one socket.
+const protocolJSON = "fairlead.v1.json"
+
+// pendingCommands is how many of a client's messages wait to be acted on or
+// answered before no more of them is read.
+const pendingCommands = 16
+
+// missedBeats is for how many heartbeats in a row a client may send nothing,
+// not even a pong, before its connection counts as half open.
+const missedBeats = 2
+
+// socket is a WebSocket session. The handler's goroutine alone writes, reads
+// topics, and adds and removes them, so that what it sends is in order; a
+// second goroutine reads the client's messages and hands commands over.
+type socket struct {
+	*session
+
+	h        *Handler
+	r        *http.Request
+	conn     *websocket.Conn
+	pulse    *pulse
+	many     *many // nil on the socket of one topic
+	sub      *subscription
+	failGap  bool
+	commands chan func() []byte // run by the handler; each returns a reply or nil
+	busy     atomic.Bool        // the reading goroutine is not reading
+	out      []byte
+}
+
+// serveOne serves one topic, an envelope a message.
+func (h *Handler) serveOne(w http.ResponseWriter, r *http.Request, q *query) error {
+	if len(websocket.Subprotocols(r)) > 0 {
+		return fairlead.Errorf(fairlead.InvalidArgument, "the socket of one topic has no subprotocol; %s is spoken at %s", protocolJSON, h.cfg.Prefix)
+	}
+	reader := topic.NewReader()
+	defer reader.Close()
+	sub, err := h.subscribe(q, fairlead.Latest, reader)
+	if err != nil {
+		return err
+	}
+	pastEnd := sub == nil
+	if pastEnd {
+		if sub, err = h.beforeEnd(q, reader); err != nil {
+			return err
+		}
+		sub.pending = reader.Poll(sub.items)
+	}
+	conn, err := websocket.Accept(w, r, h.socketConfig(""))
+	if err != nil {
+		return nil //nolint:nilerr // Accept has answered
+	}
+	s := &socket{h: h, r: r, conn: conn, sub: sub, failGap: q.failOnGap}
+	if pastEnd {
+		s.session = h.begin(r, TransportWebSocket, reader, true, func() { _ = conn.CloseNow() })
+		s.closeAtEnd(&sub.items[0])
+		h.end(s.session, "")
+		return nil
+	}
+	s.serve(reader, sub.resumed)
+	return nil
+}
+
+func (h *Handler) socketConfig(subprotocol string) websocket.Config {
+	cfg := websocket.Config{
+		MaxMessage: h.cfg.MaxMessage, WriteTimeout: h.cfg.WriteTimeout,
+		CheckOrigin: func(*http.Request) bool { return true }, // admitted already
+	}
+	if subprotocol != "" {
+		cfg.Subprotocols = []string{subprotocol}
+	}
+	return cfg
+}
+
+// serve runs the session to its end.
+func (s *socket) serve(reader *topic.Reader, resumed bool) {
+	conn := s.conn
+	s.session = s.h.begin(s.r, TransportWebSocket, reader, resumed, func() { _ = conn.CloseNow() })
+	s.commands = make(chan func() []byte, pendingCommands)
+	s.pulse = newPulse(s.ctx, s.h.cfg.Heartbeat)
+	defer s.pulse.stop()
+	var reading sync.WaitGroup
+	reading.Go(s.readMessages)
+	reason := s.run()
+	s.cancel(nil)
+	_ = conn.CloseNow() // run has said goodbye where that made sense
+	reading.Wait()
+	s.h.end(s.session, reason)
+}
+
+// errGone is the cause of a session whose client closed or lost its connection.
+var errGone = errors.New("deliver: the client has gone")
+
+// readMessages reads the client's messages until the connection ends.
+func (s *socket) readMessages() {
+	for {
+		_, message, err := s.conn.Read()
+		if err != nil || s.ctx.Err() != nil {
+			s.cancel(errGone)
+			return
+		}
+		s.busy.Store(true)
+		s.handle(message)
+		s.busy.Store(false)
+	}
+}
+
+// handle acts on a client's message, on the reading goroutine.
+func (s *socket) handle(message []byte) {
+	if s.many != nil {
+		s.many.handle(message)
+		return
+	}
+	s.reply(errorReply(nil, fairlead.Errorf(fairlead.InvalidArgument,
+		"this socket only delivers; to subscribe and publish use the subprotocol %s at %s", protocolJSON, s.h.cfg.Prefix)))
+}
+
+// command hands f to the handler's goroutine; it waits while too many wait.
+func (s *socket) command(f func() []byte) {
+	select {
+	case s.commands <- f:
+		s.pulse.wake()
+	case <-s.ctx.Done():
+	}
+}
+
+func (s *socket) reply(message []byte) { s.command(func() []byte { return message }) }
+
+// run sends until the session ends, and returns why.
+func (s *socket) run() fairlead.Code {
+	items, n := make([]topic.Item, batch), 0
+	if s.sub != nil {
+		items, n = s.sub.items, s.sub.pending
+	}
+	wrote := time.Now()
+	for {
+		if n > 0 {
+			if reason, done := s.send(items[:n]); done {
+				return reason
+			}
+			wrote = time.Now()
+		}
+		waiting := s.pulse.wait()
+		acted, err := s.act()
+		if err != nil {
+			return s.lost(err)
+		}
+		if acted {
+			wrote = time.Now()
+		}
+		if s.ctx.Err() != nil {
+			return s.leave()
+		}
+		if n, err = s.reader.Next(waiting, items); err == nil || s.ctx.Err() != nil || !s.pulse.beat() {
+			continue
+		}
+		if code := s.beat(wrote); code != "" {
+			return code
+		}
+		s.pulse.put(time.Now())
+	}
+}
+
+// act runs the commands that wait.
+func (s *socket) act() (acted bool, err error) {
+	for {
+		select {
+		case f := <-s.commands:
+			acted = true
+			if reply := f(); reply != nil {
+				err = s.write(websocket.AppendFrame(nil, websocket.Text, reply))
+			}
+			if err != nil {
+				return true, err
+			}
+		default:
+			return acted, nil
+		}
+	}
+}
+
+// beat gives a sign of life to a silent connection, and looks for one.
+func (s *socket) beat(wrote time.Time) fairlead.Code {
+	silent := time.Since(s.conn.LastRead())
+	if s.busy.Load() {
+		silent = 0 // it is we who do not listen
+	}
+	// Beats vary by a tenth.
+	if silent >= (missedBeats+1)*s.h.cfg.Heartbeat*9/10 {
+		return fairlead.DeadlineExceeded
+	}
+	if silent < s.h.cfg.Heartbeat/2 && time.Since(wrote) < s.h.cfg.Heartbeat/2 {
+		return ""
+	}
+	if err := s.conn.Ping(nil); err != nil {
+		return s.lost(err)
+	}
+	return ""
+}
+
+// send writes items, many in one write, and reports whether they end the session.
+func (s *socket) send(items []topic.Item) (fairlead.Code, bool) {
+	s.out = s.out[:0]
+	for i := range items {
+		item := &items[i]
+		if item.Kind == topic.KindLag || (item.Kind == topic.KindGap && s.failGap) {
+			return s.tooSlow(item), true
+		}
+		frame := s.frame(item)
+		s.count(item)
+		s.moved(item)
+		if len(items) == 1 {
+			s.out = nil
+			if err := s.write(frame); err != nil {
+				return s.lost(err), true
+			}
+			break
+		}
+		s.out = append(s.out, frame...)
+		if len(s.out) >= gather || i == len(items)-1 {
+			if err := s.write(s.out); err != nil {
+				return s.lost(err), true
+			}
+			s.out = s.out[:0]
+		}
+	}
+	if cap(s.out) > 2*gather {
+		s.out = nil
+	}
+	if last := &items[len(items)-1]; s.many == nil && (last.Kind == topic.KindEnd || last.Kind == topic.KindFault) {
+		return s.closeAtEnd(last), true
+	}
+	return "", false
+}
+
+// moved notes where the reader stands after the item.
+func (s *socket) moved(item *topic.Item) {
+	if s.many != nil {
+		s.many.moved(item)
+		return
+	}
+	s.sub.places.set(item.Log.Name(), item.Cursor)
+}
+
+// frame returns the item as a WebSocket frame.
+func (s *socket) frame(item *topic.Item) []byte {
+	switch {
+	case item.Kind != topic.KindEvent:
+		_, member, payload := control(item, item.Log.Name())
+		return websocket.AppendFrame(nil, websocket.Text, asMember(member, payload))
+	case item.Skipped > 0 && s.many != nil:
+		return websocket.AppendFrame(nil, websocket.Text, asMember("event", envelope(item)))
+	case item.Skipped > 0:
+		return websocket.AppendFrame(nil, websocket.Text, envelope(item))
+	case s.many != nil:
+		return item.Record.Frame(formatFrameMany, encodeFrameMany)
+	}
+	return item.Record.Frame(formatFrame, encodeFrame)
+}
+
+func (s *socket) write(frames []byte) error {
+	s.bytes.Add(uint64(len(frames)))
+	return s.conn.WriteFrame(frames)
+}
+
+// closeAtEnd closes a connection whose topic has ended or broken.
+func (s *socket) closeAtEnd(item *topic.Item) fairlead.Code {
+	if item.Kind == topic.KindFault {
+		_ = s.conn.Close(fairlead.Fault.CloseCode(), string(item.Fault.Code))
+		return fairlead.Fault
+	}
+	_ = s.conn.Close(websocket.NormalClosure, "")
+	return ""
+}
+
+// tooSlow tries to tell a reader that fell behind where it stands.
+func (s *socket) tooSlow(item *topic.Item) fairlead.Code {
+	code := fairlead.TooSlow
+	if item.Kind == topic.KindGap {
+		code = fairlead.OutOfRange
+	}
+	cut := time.AfterFunc(tooSlowPatience, func() { _ = s.conn.CloseNow() })
+	defer cut.Stop()
+	if len(s.out) > 0 && s.write(s.out) != nil {
+		return code
+	}
+	if s.many != nil && item.Kind == topic.KindLag {
+		if s.write(s.frame(item)) != nil { // the reason below cannot name its topic
+			return code
+		}
+	}
+	_ = s.conn.Close(code.CloseCode(), string(item.Gap.After))
+	return code
+}
+
+// leave ends a session whose context has ended: its client has gone, or is
+// sent away.
+func (s *socket) leave() fairlead.Code {
+	cause := context.Cause(s.ctx)
+	e, ok := errors.AsType[*fairlead.Error](cause)
+	if !ok {
+		return fairlead.Cancelled
+	}
+	if errors.Is(cause, errReset) {
+		return fairlead.Draining
+	}
+	advice := marshal(wire.Draining{RetryAfterMS: e.RetryAfter.Milliseconds(), Cursors: s.cursors()})
+	if err := s.write(websocket.AppendFrame(nil, websocket.Text, asMember("draining", advice))); err != nil {
+		return s.lost(err)
+	}
+	_ = s.conn.Close(e.Code.CloseCode(), "come back later")
+	return e.Code
+}
+
+// cursors are where to come back to.
+func (s *socket) cursors() map[string]fairlead.Cursor {
+	if s.many != nil {
+		return s.many.cursors()
+	}
+	p := s.sub.places
+	return map[string]fairlead.Cursor{p.names[0]: p.cursors[0]}
+}
+
+// lost tells a client that left from one that stalled.
+func (s *socket) lost(err error) fairlead.Code {
+	var timeout interface{ Timeout() bool }
+	switch {
+	case errors.Is(context.Cause(s.ctx), errReset):
+		return fairlead.Draining
+	case errors.As(err, &timeout) && timeout.Timeout():
+		return fairlead.TooSlow
+	}
+	return fairlead.Cancelled
+}
