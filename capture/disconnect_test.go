@@ -134,8 +134,9 @@ func TestAnyReaderKeepsTheCall(t *testing.T) {
 func TestDeleteCancelsAtOnce(t *testing.T) {
 	t.Parallel()
 	for how, path := range map[string]func(*cell) string{
-		"by id":  func(x *cell) string { return x.url },
-		"by key": func(*cell) string { return capture.Prefix + "?key=k1" },
+		"by id":            func(x *cell) string { return x.url },
+		"by key":           func(*cell) string { return capture.Prefix + "?key=k1" },
+		"by key in quotes": func(*cell) string { return capture.Prefix + "?key=%22k1%22" },
 	} {
 		t.Run(how, func(t *testing.T) {
 			t.Parallel()

@@ -41,11 +41,23 @@
 //
 // [Config.Owner] says what identifies a caller. Without it, and without an
 // Authorization header, the id in the stream's URL is the capability; an
-// Idempotency-Key of such a caller should be hard to guess, as a UUID is.
+// Idempotency-Key of such a caller should be hard to guess, as a UUID is. A
+// repeat under the key, and a DELETE by it, must carry the same credentials,
+// cookies and the usual headers for API keys included.
+//
+// # A reconnect after the end
+//
+// A request with one of our ids for a stream that is over goes upstream, with
+// the upstream's own last id, since many servers end a response and expect a
+// reconnect. Where the upstream gave no id that would be a new answer in the
+// middle of another: a reader that lacks events gets those instead, and only
+// its next reconnect goes upstream.
 //
 // # Limits
 //
-// Streams live in memory and end with the process. An id of this package that
+// Streams live in memory, about 4 KiB each beside what they carry, and end with
+// the process. What was kept long enough is evicted by the next use of the
+// Store, or by [Store.Sweep]. An id of this package that
 // is met after a restart, or behind a second instance in front of this one, is
 // taken for one of an earlier life: the request goes upstream without it.
 package capture

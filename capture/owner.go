@@ -125,7 +125,12 @@ var ambient = []string{"Cookie", "Proxy-Authorization", "X-Api-Key", "Api-Key", 
 // keyHash names an Idempotency-Key of one caller.
 type keyHash [sha256.Size]byte
 
+// hashKey takes a key with or without the quotes of a structured field's string
+// (RFC 9651 §3.3.3), in which the header's draft has it and few clients send it.
 func hashKey(own owner, key string, r *http.Request) keyHash {
+	if bare, ok := strings.CutPrefix(key, `"`); ok {
+		key = strings.TrimSuffix(bare, `"`)
+	}
 	h := sha256.New()
 	writeStrings(h, string(own[:]), key)
 	if own.nobody() {
