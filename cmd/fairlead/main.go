@@ -2,6 +2,8 @@
 //
 //	fairlead serve   [--upstream URL]... [--config FILE] [--http ADDR] [--admin ADDR] [--topics]
 //	fairlead check   FILE
+//	fairlead pub     URL [DATA]
+//	fairlead sub     URL
 //	fairlead version
 //
 // It exits with 0 when all went well, which for serve is a drain, with 1 on an
@@ -14,6 +16,8 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"os/signal"
+	"syscall"
 
 	"github.com/alecthomas/kong"
 
@@ -24,6 +28,8 @@ import (
 type commands struct {
 	Serve   serveCommand   `cmd:"" help:"Serve topics, and put Fairlead in front of an API."`
 	Check   checkCommand   `cmd:"" help:"Read a configuration file and tell every error in it."`
+	Pub     pubCmd         `cmd:"" help:"Publish to a topic."`
+	Sub     subCmd         `cmd:"" help:"Read a topic or any event stream, and come back after a drop."`
 	Version versionCommand `cmd:"" help:"Print the version."`
 }
 
@@ -34,7 +40,15 @@ type terminal struct {
 }
 
 func main() {
-	os.Exit(run(context.Background(), os.Args[1:], terminal{os.Stdin, os.Stdout, os.Stderr}))
+	os.Exit(runInterruptible(os.Args[1:], terminal{os.Stdin, os.Stdout, os.Stderr}))
+}
+
+// runInterruptible runs the command line on a context that ends with SIGINT or
+// SIGTERM.
+func runInterruptible(args []string, t terminal) (status int) {
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
+	defer stop()
+	return run(ctx, args, t)
 }
 
 // Exit statuses.

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"context"
 	"os"
 	"path/filepath"
 	"testing"
@@ -13,7 +12,7 @@ import (
 
 func TestMain(m *testing.M) {
 	if filepath.Base(os.Args[0]) == "fairlead" { // a script runs us
-		os.Exit(run(context.Background(), os.Args[1:], terminal{os.Stdin, os.Stdout, os.Stderr}))
+		os.Exit(runInterruptible(os.Args[1:], terminal{os.Stdin, os.Stdout, os.Stderr}))
 	}
 	leak.Main(m)
 }

@@ -30,6 +30,7 @@ set by FAIRLEAD_ADMIN_TOKEN and FAIRLEAD_PUBLISH_TOKEN, or in the file.`
 func (c *serveCommand) Run(ctx context.Context, t terminal) error {
 	signals, stop := daemon.Signals()
 	defer stop()
+	ctx = context.WithoutCancel(ctx) // a signal drains, and does not cut off
 	return daemon.Run(ctx, daemon.Options{
 		Config: c.Config, Upstreams: c.Upstream, Topics: c.Topics, HTTP: c.HTTP, Admin: c.Admin,
 		AdminToken: c.AdminToken, PublishToken: c.PublishToken,
