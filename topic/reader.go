@@ -4,7 +4,6 @@ import (
 	"context"
 	"slices"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"github.com/fairlead-edge/fairlead"
@@ -28,8 +27,7 @@ type Reader struct {
 	front int
 	timed []*sub // are held back by a rate; one entry a log
 
-	interrupted atomic.Bool
-	timer       *time.Timer // of waits; owned by Next's goroutine
+	timer *time.Timer // of waits; owned by Next's goroutine
 
 	unacked []*sub // handed out by the last call; owned by Next's goroutine
 }
@@ -107,58 +105,35 @@ func (r *Reader) Close() {
 
 // Next fills buf with what comes next, waiting for at least one item, and
 // returns how many it holds. Calling it says that all it returned before was
-// consumed. It returns 0 without an error after Interrupt. The error is ctx's
-// cause.
+// consumed. The error is ctx's cause.
 func (r *Reader) Next(ctx context.Context, buf []Item) (int, error) {
-	return r.NextUntil(ctx, buf, time.Time{})
-}
-
-// NextUntil is Next that also returns 0 without an error at the deadline,
-// unless that is the zero time.
-func (r *Reader) NextUntil(ctx context.Context, buf []Item, deadline time.Time) (int, error) {
 	for {
 		n, at := r.poll(buf)
-		if n > 0 || len(buf) == 0 || r.interrupted.Swap(false) {
+		if n > 0 || len(buf) == 0 {
 			return n, nil
-		}
-		due := deadline
-		if at > 0 && (due.IsZero() || at < due.UnixNano()) {
-			due = time.Unix(0, at)
 		}
 		select {
 		case <-r.wake:
-		case <-r.alarm(due):
-			if due.Equal(deadline) {
-				return 0, nil
-			}
+		case <-r.alarm(at):
 		case <-ctx.Done():
 			return 0, context.Cause(ctx)
 		}
 	}
 }
 
-// alarm returns a channel that has a value at due; nil if that is zero. The
-// reader has one timer for all its waits.
-func (r *Reader) alarm(due time.Time) <-chan time.Time {
-	switch {
-	case due.IsZero():
+// alarm returns a channel that has a value at the time (Unix nanoseconds), or
+// never for 0. The reader has one timer for all its waits.
+func (r *Reader) alarm(at int64) <-chan time.Time {
+	if at == 0 {
 		return nil
-	case r.timer == nil:
-		r.timer = time.NewTimer(time.Until(due))
-	default:
-		r.timer.Reset(time.Until(due))
+	}
+	wait := time.Until(time.Unix(0, at))
+	if r.timer == nil {
+		r.timer = time.NewTimer(wait)
+	} else {
+		r.timer.Reset(wait)
 	}
 	return r.timer.C
-}
-
-// Interrupt lets the Next that is waiting, or else the one that would wait
-// next, return with nothing.
-func (r *Reader) Interrupt() {
-	r.interrupted.Store(true)
-	select {
-	case r.wake <- struct{}{}:
-	default:
-	}
 }
 
 // Poll is Next without waiting: 0 when there is nothing to read now.
