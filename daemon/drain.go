@@ -105,15 +105,17 @@ func (d *daemon) sites() []*site {
 // closed and their contexts cancelled: one that needs longer is a bug.
 const dropWait = 5 * time.Second
 
-// drop resets what is left and returns when no handler runs any more.
-func (d *daemon) drop() {
+// drop resets what is left and returns when no handler runs any more; cancel
+// ends the context of all of them.
+func (d *daemon) drop(cancel context.CancelFunc) {
 	s := d.site.Load()
 	s.captured.Close()
 	for _, srv := range d.servers {
 		_ = srv.Close() // also closes the listener; what fails is closed already
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), dropWait)
-	defer cancel()
+	cancel() // only now: a connection that is closed cannot look like an end
+	ctx, stop := context.WithTimeout(context.Background(), dropWait)
+	defer stop()
 	for _, old := range d.sites() {
 		for _, r := range old.routes {
 			_ = r.proxy.Close(ctx)

@@ -94,8 +94,7 @@ func Run(ctx context.Context, o Options, p Process) error {
 	d.site.Store(first)
 	var running sync.WaitGroup
 	defer running.Wait()
-	defer cancel()
-	defer d.drop()
+	defer d.drop(cancel)
 	if err := d.listen(ctx, &cfg); err != nil {
 		return err
 	}
