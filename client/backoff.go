@@ -8,7 +8,7 @@ import (
 	"time"
 )
 
-// backoff is the delay before the next try: it doubles from low to high, and
+// backoff is the delay before the next try. It doubles from low to high, and
 // each is drawn at random between half of it and all of it, so that the
 // readers of a server that went away do not come back together.
 type backoff struct {
@@ -18,9 +18,12 @@ type backoff struct {
 
 func (b *backoff) reset() { b.next = 0 }
 
-func (b *backoff) delay() time.Duration {
+// delay returns the next delay. It is never shorter than hint, which is what
+// the server asked for, and spread over up to half of that more.
+func (b *backoff) delay(hint time.Duration) time.Duration {
 	b.next = min(max(b.next*2, b.low), b.high)
-	return b.next/2 + rand.N(b.next/2+1)
+	least, most := max(b.next/2, hint), max(b.next, hint+hint/2)
+	return least + rand.N(most-least+1)
 }
 
 // sleep waits for d or until ctx is done, and reports whether it waited d.
@@ -35,16 +38,24 @@ func sleep(ctx context.Context, d time.Duration) bool {
 	}
 }
 
-// retryAfter reads a Retry-After header (RFC 9110 §10.2.3); 0 when there is none.
+// maxHint bounds the delay that a server can ask for.
+const maxHint = time.Hour
+
+func bounded(hint time.Duration) time.Duration { return min(max(hint, 0), maxHint) }
+
+// milliseconds makes a bounded hint of a number from the wire.
+func milliseconds(n int64) time.Duration {
+	return bounded(time.Duration(min(n, maxHint.Milliseconds())) * time.Millisecond)
+}
+
+// retryAfter reads a Retry-After header (RFC 9110 §10.2.3); 0 when there is
+// none that can be read.
 func retryAfter(value string) time.Duration {
-	if seconds, err := strconv.Atoi(value); err == nil && seconds >= 0 {
-		return time.Duration(min(seconds, maxRetryAfter)) * time.Second
+	if seconds, err := strconv.ParseInt(value, 10, 64); err == nil {
+		return bounded(time.Duration(min(seconds, int64(maxHint.Seconds()))) * time.Second)
 	}
 	if at, err := http.ParseTime(value); err == nil {
-		return min(max(time.Until(at), 0), maxRetryAfter*time.Second)
+		return bounded(time.Until(at))
 	}
 	return 0
 }
-
-// maxRetryAfter bounds the delay a server can ask for, in seconds.
-const maxRetryAfter = 3600

@@ -25,7 +25,8 @@ type Config struct {
 	// Empty: what the server does by default.
 	After fairlead.Cursor
 	// HTTP makes the requests; default http.DefaultClient. It must not have a
-	// Timeout, which would cut streams.
+	// Timeout, which would cut streams. WebSockets are dialled with its
+	// *http.Transport's DialContext and TLSClientConfig, and through no proxy.
 	HTTP *http.Client
 	// Header is sent with every request.
 	Header http.Header
@@ -33,19 +34,22 @@ type Config struct {
 	Token string
 	// MinBackoff and MaxBackoff bound the delay before connecting again; it
 	// doubles with each failure and is drawn at random from the half below
-	// that. Default 500 ms and 30 s.
+	// that. A longer one that the server asks for is kept, up to an hour, and up
+	// to half of it added at random. Default 500 ms and 30 s.
 	MinBackoff, MaxBackoff time.Duration
 	// StableAfter is how long a connection must have lived for the delay to
 	// start small again; merely being accepted is not enough. Default 10 s.
 	StableAfter time.Duration
-	// IdleTimeout is how long the server may be silent, heartbeats included,
-	// until the connection counts as dead. Default 45 s, three heartbeats.
+	// IdleTimeout is how long the server may send nothing at all, be it a
+	// heartbeat, while the reader waits for it, until the connection counts as
+	// dead; and how long it may take to answer a publish. Default 45 s, three
+	// heartbeats.
 	IdleTimeout time.Duration
 	// MaxEvent is the largest event or message read, in bytes; default 1 MiB
 	// of data and what its envelope adds.
 	MaxEvent int64
 	// OnRetry, if set, is told why a connection ended and the delay before the
-	// next.
+	// next. It is called by the goroutine that reads or publishes.
 	OnRetry func(err error, delay time.Duration)
 }
 
@@ -74,17 +78,6 @@ func (c Config) withDefaults() Config {
 	return c
 }
 
-func (c *Config) header() http.Header {
-	h := c.Header.Clone()
-	if h == nil {
-		h = make(http.Header)
-	}
-	if c.Token != "" {
-		h.Set("Authorization", "Bearer "+c.Token)
-	}
-	return h
-}
-
 // Kind says what an Item is.
 type Kind uint8
 
@@ -100,12 +93,14 @@ const (
 type Item struct {
 	Kind Kind
 	// Cursor is where to go on after the item: Config.After of another
-	// subscription, on any transport.
+	// subscription, on any transport. After a gap it may be where the reader was,
+	// from where it is told of the gap again. Empty: the stream has no ids.
 	Cursor fairlead.Cursor
-	// Event is the event, for KindEvent. Over plain SSE only its Type, Cursor
-	// and Data are known.
+	// Event is the event, for KindEvent. Over SSE only its Type, Cursor and Data
+	// are known, unless the URL has ?format=envelope.
 	Event fairlead.Event
-	// Skipped counts events that the topic's policy passed over before this one.
+	// Skipped counts events that the topic's policy passed over before this one;
+	// over SSE only those of an envelope are known.
 	Skipped uint64
 	// Gap is for KindGap.
 	Gap Gap

@@ -1,10 +1,12 @@
 package client
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
+	"errors"
+	"fmt"
 	"io"
-	"net/http"
 	"strconv"
 	"time"
 
@@ -15,23 +17,39 @@ import (
 const (
 	pollWait  = 30 * time.Second // how long the server waits for an event
 	pollLimit = 100              // events a page
-	// maxPage bounds a page in bytes: its events of the largest size would be
-	// more, and a server that sends less is asked again.
-	maxPage = 256 << 20
+	// maxPage bounds a page, in bytes, beside one event of the largest size:
+	// the server cuts a page once it has 4 MiB.
+	maxPage = 16 << 20
 )
 
 // pollSession reads page after page.
 type pollSession struct {
 	reader *reader
-	ctx    context.Context //nolint:containedctx // it is one connection's
+	ctx    context.Context
 	cancel context.CancelCauseFunc
-	items  []Item // of the last page, not yet returned
+	items  []Item          // of the last page, not yet returned
+	then   fairlead.Cursor // where to go on after them
+}
+
+// openPoll fetches the first page, by which the server proves itself.
+func (r *reader) openPoll(ctx context.Context, cancel context.CancelCauseFunc) (session, error) {
+	r.after = cmp.Or(r.start(), fairlead.Latest) // as a stream does, and not as a page
+	s := &pollSession{reader: r, ctx: ctx, cancel: cancel}
+	return s, s.fetch()
 }
 
 func (s *pollSession) next() (Item, error) {
 	for len(s.items) == 0 {
+		if s.then != "" {
+			s.reader.move(s.then)
+		}
+		began := time.Now()
 		if err := s.fetch(); err != nil {
 			return Item{}, err
+		}
+		// A server that does not wait for events is not asked without a pause.
+		if pause := s.reader.cfg.MinBackoff; len(s.items) == 0 && time.Since(began) < pause && !sleep(s.ctx, pause) {
+			return Item{}, context.Cause(s.ctx)
 		}
 	}
 	item := s.items[0]
@@ -42,46 +60,49 @@ func (s *pollSession) next() (Item, error) {
 // fetch asks for one page. The server answers with an empty one when nothing
 // came in time.
 func (s *pollSession) fetch() error {
-	r := s.reader
-	req, err := http.NewRequestWithContext(s.ctx, http.MethodGet, r.url, http.NoBody)
+	r, wait := s.reader, pollWait
+	if r.word() && r.after == fairlead.Latest {
+		wait = 0 // first to learn where that is, lest it move on with a lost answer
+	}
+	target := with(r.url, map[string]string{"limit": strconv.Itoa(pollLimit), "after": string(r.after)})
+	req, err := r.request(s.ctx, target, "application/json")
 	if err != nil {
-		return fairlead.Errorf(fairlead.InvalidArgument, "%v", err)
+		return err
 	}
-	req.Header = r.cfg.header()
-	req.Header.Set("Accept", "application/json")
-	req.Header.Set("Prefer", "wait="+strconv.Itoa(int(pollWait.Seconds())))
-	q := req.URL.Query()
-	q.Set("limit", strconv.Itoa(pollLimit))
-	if r.after == "" {
-		r.after = fairlead.Latest // as a stream does, and not as a page
-	}
-	q.Set("after", string(r.after))
-	req.URL.RawQuery = q.Encode()
+	req.Header.Set("Prefer", "wait="+strconv.Itoa(int(wait.Seconds())))
 
-	w := newWatch(pollWait+r.cfg.IdleTimeout, s.cancel)
+	w := newWatch(wait+r.cfg.IdleTimeout, s.cancel)
 	defer w.stop()
 	resp, err := r.cfg.HTTP.Do(req)
 	if err != nil {
 		return err
 	}
 	defer resp.Body.Close()
-	if resp.StatusCode == http.StatusNoContent {
-		return errEnded
-	}
-	if resp.StatusCode != http.StatusOK {
-		err := responseError(resp)
-		r.pause = err.RetryAfter
+	if err := admit(resp, "application/json"); err != nil {
 		return err
 	}
-	var page wire.Page
-	if err := json.NewDecoder(io.LimitReader(watched{resp.Body, w}, maxPage)).Decode(&page); err != nil {
-		return err
+	limit := maxPage + r.cfg.MaxEvent
+	body, err := io.ReadAll(io.LimitReader(watchedBody{resp.Body, w}, limit+1))
+	if err != nil {
+		return fmt.Errorf("client: read page: %w", err)
 	}
-	s.take(&page)
-	return nil
+	if int64(len(body)) > limit {
+		return fairlead.Errorf(fairlead.TooLarge, "the server sends a page of more than %d bytes", limit)
+	}
+	return s.take(body)
 }
 
-func (s *pollSession) take(page *wire.Page) {
+// take makes items of a page.
+func (s *pollSession) take(body []byte) error {
+	var page wire.Page
+	err := json.Unmarshal(body, &page)
+	if err == nil && page.Next == "" && !page.Closed {
+		err = errors.New("it does not say what is next")
+	}
+	if err != nil {
+		return fairlead.Errorf(fairlead.NotAcceptable, "the server does not answer with a page of events (%v); is the URL a topic's?", err)
+	}
+	s.then = page.Next
 	if page.Gap != nil {
 		s.items = append(s.items, gapItem(page.Gap))
 	}
@@ -90,15 +111,14 @@ func (s *pollSession) take(page *wire.Page) {
 	}
 	switch {
 	case page.Fault != nil:
-		s.items = append(s.items, Item{Kind: KindFault, Cursor: page.Fault.Cursor, Fault: page.Fault.Err()})
+		s.items = append(s.items, Item{Kind: KindFault, Cursor: cmp.Or(page.Fault.Cursor, page.Next), Fault: page.Fault.Err()})
 	case page.Closed:
 		s.items = append(s.items, Item{Kind: KindEnd, Cursor: page.Next})
-	case page.Next != "":
-		s.reader.after = page.Next
 	}
+	return nil
 }
 
-func (s *pollSession) close() { s.items = nil }
+func (s *pollSession) close() {}
 
 func eventItem(v *wire.Envelope) Item {
 	return Item{Cursor: v.Cursor, Event: v.Event(), Skipped: v.Skipped}
@@ -107,7 +127,7 @@ func eventItem(v *wire.Envelope) Item {
 func gapItem(g *wire.Gap) Item {
 	item := Item{Kind: KindGap, Gap: Gap{After: g.After, Earliest: g.Earliest, Skipped: -1}}
 	if g.Skipped != nil {
-		item.Gap.Skipped = int64(min(*g.Skipped, 1<<62)) //nolint:gosec // bounded
+		item.Gap.Skipped = int64(min(*g.Skipped, 1<<62))
 	}
 	return item
 }

@@ -4,9 +4,8 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
-	"fmt"
-	"net/url"
-	"time"
+	"net"
+	"net/http"
 
 	"github.com/fairlead-edge/fairlead"
 	"github.com/fairlead-edge/fairlead/internal/wire"
@@ -17,67 +16,106 @@ import (
 type socketSession struct {
 	reader *reader
 	conn   *websocket.Conn
+	watch  *watch
 	stop   func() bool // of what closes the connection when its context ends
-	ticker *time.Timer
 }
 
 func (r *reader) openWebSocket(ctx context.Context, cancel context.CancelCauseFunc) (session, error) {
-	target, err := url.Parse(r.url)
-	if err != nil {
-		return nil, fairlead.Errorf(fairlead.InvalidArgument, "%v", err)
+	w := newWatch(r.cfg.IdleTimeout, cancel)
+	if err := r.locate(ctx); err != nil {
+		w.stop()
+		return nil, err
 	}
+	target := r.url
 	if r.after != "" {
-		q := target.Query()
-		q.Set("after", string(r.after))
-		target.RawQuery = q.Encode()
+		target = with(target, map[string]string{"after": string(r.after)})
 	}
-	conn, resp, err := websocket.Dial(ctx, target.String(), websocket.DialConfig{
-		Config: websocket.Config{MaxMessage: r.cfg.MaxEvent}, Header: r.cfg.header(),
-	})
+	conn, resp, err := websocket.Dial(ctx, target.String(), r.dial(w))
 	if err != nil {
-		if resp == nil {
+		w.stop()
+		switch {
+		case resp == nil:
 			return nil, err
+		case resp.StatusCode == http.StatusNoContent:
+			err = errEnded
+		case resp.StatusCode == http.StatusOK, resp.StatusCode == http.StatusSwitchingProtocols:
+			err = fairlead.Errorf(fairlead.NotAcceptable, "the server does not speak WebSocket there: %v", err)
+		default:
+			err = responseError(resp)
 		}
-		defer resp.Body.Close()
-		if resp.StatusCode == 204 {
-			return nil, errEnded
-		}
-		refused := responseError(resp)
-		r.pause = refused.RetryAfter
-		return nil, refused
+		resp.Body.Close()
+		return nil, err
 	}
-	s := &socketSession{reader: r, conn: conn}
-	s.stop = context.AfterFunc(ctx, func() { _ = conn.CloseNow() })
-	s.ticker = time.AfterFunc(r.cfg.IdleTimeout, func() { s.check(cancel) })
-	return s, nil
+	stop := context.AfterFunc(ctx, func() { _ = conn.CloseNow() })
+	return &socketSession{reader: r, conn: conn, watch: w, stop: stop}, nil
 }
 
-// check gives the connection up when nothing arrived for too long.
-func (s *socketSession) check(cancel context.CancelCauseFunc) {
-	idle := s.reader.cfg.IdleTimeout
-	if left := time.Until(s.conn.LastRead().Add(idle)); left > 0 {
-		s.ticker.Reset(left)
-		return
+// dial returns how to connect: as the HTTP client does, if that can be known.
+func (r *reader) dial(w *watch) websocket.DialConfig {
+	d := websocket.DialConfig{Config: websocket.Config{MaxMessage: r.cfg.MaxEvent}, Header: r.header}
+	dial := new(net.Dialer).DialContext
+	if t, ok := r.cfg.HTTP.Transport.(*http.Transport); ok {
+		d.TLS = t.TLSClientConfig
+		if t.DialContext != nil {
+			dial = t.DialContext
+		}
 	}
-	cancel(fmt.Errorf("%w for %s", errSilent, idle))
+	d.NetDial = func(ctx context.Context, network, address string) (net.Conn, error) {
+		conn, err := dial(ctx, network, address)
+		if err != nil {
+			return nil, err
+		}
+		return watchedConn{conn, w}, nil
+	}
+	return d
+}
+
+// locate learns where the topic's newest event is, when the subscription
+// begins there: a WebSocket does not say so before its first event, and what is
+// published until a next connection would be missed if this one broke.
+func (r *reader) locate(ctx context.Context) error {
+	if at := r.start(); r.placed || at != "" && at != fairlead.Latest {
+		return nil
+	}
+	req, err := r.request(ctx, r.url, "application/json")
+	if err != nil {
+		return err
+	}
+	req.Method = http.MethodHead
+	resp, err := r.cfg.HTTP.Do(req)
+	if err != nil {
+		return err
+	}
+	resp.Body.Close()
+	// Whatever else this answers, the handshake will say it in words.
+	if latest := resp.Header.Get("Fairlead-Latest"); latest != "" && resp.StatusCode == http.StatusOK {
+		r.move(fairlead.Cursor(latest))
+	}
+	return nil
+}
+
+// message is what a server sends: an envelope or a control member.
+type message struct {
+	wire.Message
+	wire.Envelope
 }
 
 func (s *socketSession) next() (Item, error) {
 	for {
-		_, message, err := s.conn.Read()
+		_, b, err := s.conn.Read()
 		if err != nil {
 			return Item{}, s.closed(err)
 		}
-		var m struct {
-			wire.Message
-			wire.Envelope
-		}
-		if err := json.Unmarshal(message, &m); err != nil {
+		var m message
+		if err := json.Unmarshal(b, &m); err != nil {
 			return Item{}, fairlead.Errorf(fairlead.NotAcceptable, "the server sends what is not a topic's message; is the URL one?")
 		}
 		switch {
 		case m.Draining != nil:
-			s.reader.pause = time.Duration(m.Draining.RetryAfterMS) * time.Millisecond
+			s.reader.pause = milliseconds(m.Draining.RetryAfterMS)
+			for _, cursor := range m.Draining.Cursors { // of the one topic
+				s.reader.move(cursor)
+			}
 		case m.Gap != nil:
 			return gapItem(m.Gap), nil
 		case m.End != nil:
@@ -90,16 +128,27 @@ func (s *socketSession) next() (Item, error) {
 	}
 }
 
-// closed tells the ends that a close code names from a broken connection.
+// closed makes of a close code what it says; other ends are the connection's.
 func (s *socketSession) closed(err error) error {
-	if by, ok := errors.AsType[*websocket.CloseError](err); ok {
-		if by.Code == websocket.NormalClosure {
-			return errEnded
-		}
-		for _, c := range fairlead.Codes() {
-			if c.CloseCode() == by.Code && by.Code >= 4000 {
-				return fairlead.Errorf(c, "%s", by.Reason)
-			}
+	if broken, ok := errors.AsType[*websocket.ProtocolError](err); ok && broken.Code == websocket.MessageTooBig {
+		return fairlead.Errorf(fairlead.TooLarge, "the server sends a message of more than %d bytes; Config.MaxEvent bounds it", s.reader.cfg.MaxEvent)
+	}
+	by, ok := errors.AsType[*websocket.CloseError](err)
+	switch {
+	case !ok:
+		return err
+	case by.Code == websocket.NormalClosure:
+		return errEnded
+	case by.Code == fairlead.Fault.CloseCode(): // which Cancelled shares
+		return fairlead.Errorf(fairlead.Fault, "the source of the topic broke: %s", by.Reason)
+	case by.Code == websocket.PolicyViolation:
+		return fairlead.Errorf(fairlead.PermissionDenied, "%s", by.Reason)
+	case by.Code < 4000:
+		return err
+	}
+	for _, c := range fairlead.Codes() {
+		if c.CloseCode() == by.Code {
+			return fairlead.Errorf(c, "%s", by.Reason)
 		}
 	}
 	return err
@@ -107,6 +156,6 @@ func (s *socketSession) closed(err error) error {
 
 func (s *socketSession) close() {
 	s.stop()
-	s.ticker.Stop()
+	s.watch.stop()
 	_ = s.conn.CloseNow()
 }

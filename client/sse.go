@@ -1,13 +1,13 @@
 package client
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
 	"io"
 	"mime"
 	"net/http"
-	"net/url"
 	"strings"
 
 	"github.com/fairlead-edge/fairlead"
@@ -20,70 +20,83 @@ const streams = "/.well-known/fairlead/streams/"
 
 type sseSession struct {
 	reader   *reader
-	body     io.ReadCloser
+	body     watchedBody
 	decoder  *sse.Decoder
-	watch    *watch
-	captured bool // the body's clean end is the stream's
+	envelope bool // each event's data is one
+	final    bool // the body's clean end is the stream's
 }
 
 func (r *reader) openSSE(ctx context.Context, cancel context.CancelCauseFunc) (session, error) {
-	target := r.url
-	if r.stream != "" {
-		target = r.stream
+	target := cmp.Or(r.stream, r.url)
+	if r.word() {
+		target = with(target, map[string]string{"after": string(r.after)})
 	}
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, target, http.NoBody)
+	req, err := r.request(ctx, target, sse.ContentType)
 	if err != nil {
-		return nil, fairlead.Errorf(fairlead.InvalidArgument, "%v", err)
+		return nil, err
 	}
-	req.Header = r.cfg.header()
-	req.Header.Set("Accept", sse.ContentType)
 	req.Header.Set("Cache-Control", "no-cache")
-	switch {
-	case r.after.IsWord():
-		q := req.URL.Query()
-		q.Set("after", string(r.after))
-		req.URL.RawQuery = q.Encode()
-	case r.after != "":
+	if r.after != "" && !r.word() {
+		if !sendable(string(r.after)) {
+			return nil, fairlead.Errorf(fairlead.InvalidArgument, "the event id %.40q cannot be sent in a header", r.after)
+		}
 		req.Header.Set("Last-Event-ID", string(r.after))
 	}
 	w := newWatch(r.cfg.IdleTimeout, cancel)
 	resp, err := r.cfg.HTTP.Do(req)
+	w.stop()
 	if err != nil {
-		w.stop()
 		return nil, err
 	}
-	if err := r.admit(resp); err != nil {
-		w.stop()
+	if err := admit(resp, sse.ContentType); err != nil {
 		resp.Body.Close()
 		return nil, err
 	}
-	s := &sseSession{reader: r, body: resp.Body, watch: w}
-	s.decoder = sse.NewDecoder(watched{resp.Body, w})
+	s := &sseSession{reader: r, body: watchedBody{resp.Body, w}, envelope: target.Query().Get("format") == "envelope"}
+	s.decoder = sse.NewDecoder(s.body)
 	s.decoder.Max = int(r.cfg.MaxEvent)
-	if at := resp.Header.Get("Content-Location"); strings.HasPrefix(at, streams) {
-		u, err := resp.Request.URL.Parse(at)
-		if err == nil && sameOrigin(u, resp.Request.URL) {
-			r.stream, s.captured = u.String(), true
-		}
+	if !r.word() {
+		s.decoder.Resume(string(r.after))
+	}
+	if r.stream == nil {
+		s.captured(resp)
 	}
 	return s, nil
 }
 
-// sameOrigin keeps credentials from being sent elsewhere.
-func sameOrigin(a, b *url.URL) bool { return a.Scheme == b.Scheme && a.Host == b.Host }
-
-// admit checks that a response is a stream.
-func (r *reader) admit(resp *http.Response) error {
-	switch {
-	case resp.StatusCode == http.StatusNoContent:
-		return errEnded
-	case resp.StatusCode != http.StatusOK:
-		err := responseError(resp)
-		r.pause = err.RetryAfter
-		return err
+// captured notes whether the answer is recorded, and where it can be resumed.
+// The record itself, at that address, says with an event where it ends.
+func (s *sseSession) captured(resp *http.Response) {
+	r := s.reader
+	u, err := resp.Request.URL.Parse(resp.Header.Get("Content-Location"))
+	if err != nil || !strings.HasPrefix(u.Path, streams) {
+		return
 	}
-	if kind, _, _ := mime.ParseMediaType(resp.Header.Get("Content-Type")); kind != sse.ContentType {
-		return fairlead.Errorf(fairlead.NotAcceptable, "the server answers with %q, not with %s", resp.Header.Get("Content-Type"), sse.ContentType)
+	// A body that only the connection's end delimits ends the same when cut.
+	s.final = resp.ContentLength >= 0 || len(resp.TransferEncoding) > 0 || resp.ProtoMajor >= 2
+	if u.Scheme != r.url.Scheme || u.Host != r.url.Host {
+		return // credentials stay with the host they are for
+	}
+	// Who may read it can depend on the query.
+	q := r.url.Query()
+	for _, name := range []string{"after", "last_event_id", "offset"} {
+		q.Del(name)
+	}
+	u.RawQuery = q.Encode()
+	r.stream = u
+}
+
+// admit checks that an answer is what was asked for.
+func admit(resp *http.Response, want string) error {
+	switch resp.StatusCode {
+	case http.StatusOK:
+	case http.StatusNoContent:
+		return errEnded
+	default:
+		return responseError(resp)
+	}
+	if kind, _, _ := mime.ParseMediaType(resp.Header.Get("Content-Type")); kind != want {
+		return fairlead.Errorf(fairlead.NotAcceptable, "the server answers with %q, not with %s", resp.Header.Get("Content-Type"), want)
 	}
 	return nil
 }
@@ -91,106 +104,61 @@ func (r *reader) admit(resp *http.Response) error {
 func (s *sseSession) next() (Item, error) {
 	for {
 		e, err := s.decoder.Next()
-		if pause, ok := s.decoder.Retry(); ok {
-			s.reader.pause = pause
+		if retry, ok := s.decoder.Retry(); ok {
+			s.reader.retry = bounded(retry)
 		}
-		if err != nil {
-			// An id without an event is a place to go on from, too.
-			if id := s.decoder.LastEventID(); id != "" {
-				s.reader.after = fairlead.Cursor(id)
-			}
-			if errors.Is(err, io.EOF) && s.captured {
-				return Item{Kind: KindEnd}, nil
-			}
+		// An id without an event is a place to go on from, too.
+		if id := s.decoder.LastEventID(); id != "" || !s.reader.word() {
+			s.reader.move(fairlead.Cursor(id))
+		}
+		switch {
+		case errors.Is(err, io.EOF) && s.final:
+			return Item{Kind: KindEnd}, nil
+		case errors.Is(err, sse.ErrTooLarge):
+			return Item{}, fairlead.Errorf(fairlead.TooLarge, "the server sends an event of more than %d bytes; Config.MaxEvent bounds it", s.reader.cfg.MaxEvent)
+		case err != nil:
 			return Item{}, err
 		}
-		item, known := s.item(e)
-		if known {
+		if item, known := s.item(e); known {
 			return item, nil
 		}
 	}
 }
 
 // item turns an event into an item; events for the connection are not known.
-func (s *sseSession) item(e sse.Event) (Item, bool) {
+func (s *sseSession) item(e sse.Event) (item Item, known bool) {
 	cursor := fairlead.Cursor(s.decoder.LastEventID())
-	item := Item{Cursor: cursor}
 	switch e.Type {
 	case fairlead.TypeGap:
-		item = decodeGap(e.Data)
-		item.Cursor = cursor
+		var g wire.Gap
+		_ = json.Unmarshal(e.Data, &g) // the type says what it is
+		item = gapItem(&g)
 	case fairlead.TypeEnd:
 		item.Kind = KindEnd
 	case fairlead.TypeFault:
-		item.Kind, item.Fault = KindFault, decodeFault(e.Data)
-	case fairlead.TypeDraining, fairlead.TypePing:
-		s.reader.after = cursor
+		f := wire.Fault{Message: "the source of the stream broke"}
+		_ = json.Unmarshal(e.Data, &f) // the same
+		item.Kind, item.Fault = KindFault, f.Err()
+	case fairlead.TypeDraining:
+		var d wire.Draining
+		_ = json.Unmarshal(e.Data, &d) // there is a retry line, too
+		s.reader.pause = milliseconds(d.RetryAfterMS)
+		return Item{}, false
+	case fairlead.TypePing:
 		return Item{}, false
 	default:
-		item.Event = fairlead.Event{Cursor: cursor, Type: e.Type, Data: e.Data}
+		item.Event = fairlead.Event{Type: e.Type, Data: e.Data}
+		var v wire.Envelope
+		if s.envelope && json.Unmarshal(e.Data, &v) == nil {
+			item = eventItem(&v)
+		}
+		item.Event.Cursor = cursor
 	}
+	item.Cursor = cursor
 	return item, true
 }
 
 func (s *sseSession) close() {
-	s.watch.stop()
+	s.body.watch.stop()
 	s.body.Close()
-}
-
-// A control event that cannot be read still says what its type says.
-func decodeGap(data []byte) Item {
-	var g wire.Gap
-	_ = json.Unmarshal(data, &g)
-	return gapItem(&g)
-}
-
-func decodeFault(data []byte) *fairlead.Error {
-	f := wire.Fault{Message: "the source of the stream broke"}
-	_ = json.Unmarshal(data, &f)
-	return f.Err()
-}
-
-// maxProblem bounds how much of an error's body is read, in bytes.
-const maxProblem = 64 << 10
-
-// responseError makes an error of an answer that is not a success: the
-// server's own code and words when it sent them (RFC 9457).
-func responseError(resp *http.Response) *fairlead.Error {
-	e := fairlead.Errorf(codeOf(resp.StatusCode), "the server answers %s", resp.Status)
-	body, _ := io.ReadAll(io.LimitReader(resp.Body, maxProblem)) // the status says enough
-	var problem struct {
-		Code   fairlead.Code `json:"code"`
-		Detail string        `json:"detail"`
-	}
-	if json.Unmarshal(body, &problem) == nil && problem.Detail != "" {
-		e.Message = resp.Status + ": " + problem.Detail
-		if problem.Code.HTTPStatus() == resp.StatusCode {
-			e.Code = problem.Code
-		}
-	}
-	e.RetryAfter = retryAfter(resp.Header.Get("Retry-After"))
-	return e
-}
-
-// codeOf chooses a code for a status that came without one.
-func codeOf(status int) fairlead.Code {
-	switch status {
-	case http.StatusRequestTimeout, http.StatusTooEarly:
-		return fairlead.Unavailable
-	case http.StatusConflict:
-		return fairlead.Conflict
-	case http.StatusServiceUnavailable:
-		return fairlead.Overloaded
-	case http.StatusBadGateway:
-		return fairlead.Unavailable
-	}
-	for _, c := range fairlead.Codes() {
-		if c.HTTPStatus() == status {
-			return c
-		}
-	}
-	if status >= http.StatusInternalServerError {
-		return fairlead.Internal
-	}
-	return fairlead.InvalidArgument
 }

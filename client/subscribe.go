@@ -1,11 +1,12 @@
 package client
 
 import (
+	"cmp"
 	"context"
 	"errors"
-	"fmt"
-	"io"
 	"iter"
+	"net/http"
+	"net/url"
 	"time"
 
 	"github.com/fairlead-edge/fairlead"
@@ -21,53 +22,72 @@ type session interface {
 // errEnded means that the reader has seen all there will be.
 var errEnded = errors.New("client: the stream has ended")
 
-// errSilent means that the server sent nothing for Config.IdleTimeout.
-var errSilent = errors.New("client: the server fell silent")
-
 // reader is the state of a subscription over its connections.
 type reader struct {
-	cfg   Config
-	url   string
-	after fairlead.Cursor
+	cfg    Config
+	url    *url.URL
+	header http.Header // of every request
+	after  fairlead.Cursor
+	placed bool // after is from the server: no word, whatever it looks like
 	// stream is the address of a captured stream, once it is known.
-	stream string
-	// pause is the least delay before the next connection that the server
-	// asked for.
-	pause time.Duration
+	stream  *url.URL
+	backoff backoff
+	// retry is the server's least delay before each next connection, and pause
+	// that before the very next one.
+	retry, pause time.Duration
 }
 
 // Subscribe reads the stream or topic at url, over connection after
 // connection. Each step yields an item or the error that ended the
-// subscription: an *[fairlead.Error] made from the server's answer, or ctx's
-// cause. Breaking off the loop closes the connection.
+// subscription: an *[fairlead.Error] made from the server's answer or for what
+// no server could answer, or ctx's cause. Breaking off the loop closes the
+// connection. While the loop's body runs nothing is read: a slow consumer slows
+// the server, and is not taken for a dead connection. No goroutine outlives the
+// loop.
 func Subscribe(ctx context.Context, url string, cfg Config) iter.Seq2[Item, error] {
 	return func(yield func(Item, error) bool) {
-		r := &reader{cfg: cfg.withDefaults(), url: url, after: cfg.After}
-		if err := r.run(ctx, yield); err != nil {
+		r, err := newReader(url, cfg.withDefaults())
+		if err == nil {
+			err = r.run(ctx, yield)
+		}
+		if err != nil {
 			yield(Item{}, err)
 		}
 	}
 }
 
+func newReader(url string, cfg Config) (*reader, error) {
+	u, err := parseURL(url)
+	if err != nil {
+		return nil, err
+	}
+	header := cfg.header()
+	if err := checkHeader(header); err != nil {
+		return nil, err
+	}
+	return &reader{
+		cfg: cfg, url: u, header: header, after: cfg.After,
+		backoff: backoff{low: cfg.MinBackoff, high: cfg.MaxBackoff},
+	}, nil
+}
+
 // run connects until the stream has ended, the caller breaks off, both of
 // which are nil, or an error is final.
 func (r *reader) run(ctx context.Context, yield func(Item, error) bool) error {
-	b := backoff{low: r.cfg.MinBackoff, high: r.cfg.MaxBackoff}
 	for {
-		began := time.Now()
-		done, err := r.connect(ctx, yield)
+		err := r.connect(ctx, yield)
 		switch {
-		case done:
+		case err == nil:
 			return nil
 		case ctx.Err() != nil:
 			return context.Cause(ctx)
 		case final(err):
 			return err
 		}
-		if time.Since(began) >= r.cfg.StableAfter {
-			b.reset()
+		if e, ok := asError(err); ok {
+			r.pause = max(r.pause, e.RetryAfter)
 		}
-		delay := max(b.delay(), r.pause)
+		delay := r.backoff.delay(max(r.retry, r.pause))
 		r.pause = 0
 		if r.cfg.OnRetry != nil {
 			r.cfg.OnRetry(err, delay)
@@ -78,32 +98,48 @@ func (r *reader) run(ctx context.Context, yield func(Item, error) bool) error {
 	}
 }
 
-// connect reads one connection to its end; done says that there is nothing
-// left to do.
-func (r *reader) connect(ctx context.Context, yield func(Item, error) bool) (done bool, err error) {
+// connect reads one connection to its end; nil says that there is nothing left
+// to do.
+func (r *reader) connect(ctx context.Context, yield func(Item, error) bool) error {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	s, err := r.open(ctx, cancel)
-	if err != nil {
-		return errors.Is(err, errEnded), err
+	if err == nil {
+		defer s.close()
+		opened := time.Now()
+		err = r.read(s, yield)
+		// Silence, however long, proves no stability.
+		if time.Since(opened) >= r.cfg.StableAfter && !errors.Is(context.Cause(ctx), errSilent) {
+			r.backoff.reset()
+		}
 	}
-	defer s.close()
+	if err == nil || errors.Is(err, errEnded) {
+		return nil
+	}
+	return causeOf(ctx, err)
+}
+
+// causeOf prefers the reason why ctx ended to the error it led to.
+func causeOf(ctx context.Context, err error) error {
+	if cause := context.Cause(ctx); cause != nil {
+		return cause
+	}
+	return err
+}
+
+func (r *reader) read(s session, yield func(Item, error) bool) error {
 	for {
 		item, err := s.next()
-		if errors.Is(err, errEnded) {
-			return true, nil
-		}
 		if err != nil {
-			if cause := context.Cause(ctx); cause != nil {
-				err = cause
-			}
-			return false, err
+			return err
 		}
 		if item.Cursor != "" {
-			r.after = item.Cursor
+			r.move(item.Cursor)
+		} else if !r.word() {
+			item.Cursor = r.after
 		}
 		if !yield(item, nil) || item.Kind == KindEnd || item.Kind == KindFault {
-			return true, nil
+			return nil
 		}
 	}
 }
@@ -115,51 +151,41 @@ func (r *reader) open(ctx context.Context, cancel context.CancelCauseFunc) (sess
 	case WebSocket:
 		return r.openWebSocket(ctx, cancel)
 	case Poll:
-		return &pollSession{reader: r, ctx: ctx, cancel: cancel}, nil
+		return r.openPoll(ctx, cancel)
 	}
 	return nil, fairlead.Errorf(fairlead.InvalidArgument, "there is no transport %q: use %s, %s or %s", r.cfg.Transport, SSE, WebSocket, Poll)
 }
 
-// final reports whether err would be the same if one tried again.
-func final(err error) bool {
-	e, ok := errors.AsType[*fairlead.Error](err)
-	if !ok {
-		return false
+// move notes where the reader stands.
+func (r *reader) move(to fairlead.Cursor) { r.after, r.placed = to, true }
+
+// word reports whether the reader has yet to be given a place.
+func (r *reader) word() bool { return !r.placed && r.after.IsWord() }
+
+// start returns where the next connection begins: a cursor, a word, or "" for
+// what the server does by default.
+func (r *reader) start() fairlead.Cursor {
+	q := r.url.Query()
+	return cmp.Or(r.after, fairlead.Cursor(q.Get("after")), fairlead.Cursor(q.Get("last_event_id")))
+}
+
+// request returns a GET of the target with the header of every request.
+func (r *reader) request(ctx context.Context, target *url.URL, accept string) (*http.Request, error) {
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, target.String(), http.NoBody)
+	if err != nil {
+		return nil, fairlead.Errorf(fairlead.InvalidArgument, "%v", err)
 	}
-	switch e.Code {
-	case fairlead.RateLimited, fairlead.Overloaded, fairlead.Draining, fairlead.TooSlow,
-		fairlead.Unavailable, fairlead.DeadlineExceeded, fairlead.Internal, fairlead.Fault:
-		return false
+	req.Header = r.header.Clone()
+	req.Header.Set("Accept", accept)
+	return req, nil
+}
+
+// with returns a copy of u with query parameters set.
+func with(u *url.URL, set map[string]string) *url.URL {
+	v, q := *u, u.Query()
+	for name, value := range set {
+		q.Set(name, value)
 	}
-	return true
-}
-
-// watch ends the connection through cancel when nothing arrives for a while.
-// Any byte is a sign of life.
-type watch struct {
-	timer *time.Timer
-	idle  time.Duration
-}
-
-func newWatch(idle time.Duration, cancel context.CancelCauseFunc) *watch {
-	return &watch{idle: idle, timer: time.AfterFunc(idle, func() {
-		cancel(fmt.Errorf("%w for %s", errSilent, idle))
-	})}
-}
-
-func (w *watch) life() { w.timer.Reset(w.idle) }
-func (w *watch) stop() { w.timer.Stop() }
-
-// watched is a body whose every byte is a sign of life.
-type watched struct {
-	io.Reader
-	watch *watch
-}
-
-func (w watched) Read(p []byte) (int, error) {
-	n, err := w.Reader.Read(p)
-	if n > 0 {
-		w.watch.life()
-	}
-	return n, err
+	v.RawQuery = q.Encode()
+	return &v
 }
