@@ -191,6 +191,8 @@ var wrong = []struct{ text, want string }{
 	{"heartbeat: 5s\n---\nheartbeat: 6s", `second document`},
 	{"http: [", `:1:7:`},
 	{"upstreams: {a: {endpoints: [{http: 1}]}}", `:1:29: want a single value here`},
+	{strings.Repeat("[", 200_000), `:1:101: this is nested deeper than any configuration`},
+	{"topics:\n" + strings.Repeat("- ", 100_000), `:2:101: this is nested deeper than any configuration`},
 	{"[]", `:1:1: want keys and values here`},
 }
 

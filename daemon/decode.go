@@ -59,13 +59,17 @@ type defaulted interface{ defaults() }
 type worded interface{ word(text string) error }
 
 // maxFile bounds the configuration: a larger one is another file.
-const maxFile = 4 << 20
+const maxFile = 1 << 20
 
 // decode reads text into v, a pointer to a struct that holds the defaults.
 func (d *decoder) decode(text []byte, v any) {
 	d.at = make(map[string]position)
 	if len(text) > maxFile {
 		d.reportf(position{1, 1}, "the file has %d bytes; at most %d are read", len(text), maxFile)
+		return
+	}
+	if at, deep := nested(text); deep {
+		d.reportf(at, "this is nested deeper than any configuration")
 		return
 	}
 	file, err := parse(text)
@@ -85,6 +89,36 @@ func (d *decoder) decode(text []byte, v any) {
 		seen = true
 		d.value("", doc.Body, reflect.ValueOf(v).Elem())
 	}
+}
+
+// maxDepth bounds brackets within brackets, and the columns of an indentation:
+// the parser recurses on both, and no panic of it could be turned into an error
+// once its stack is full.
+const maxDepth = 100
+
+// nested returns where text is nested deeper than maxDepth.
+func nested(text []byte) (at position, deep bool) {
+	open := 0
+	at.line = 1
+	indenting := true
+	for _, c := range text {
+		at.column++
+		switch c {
+		case '\n':
+			at = position{at.line + 1, 0}
+			indenting = true
+			continue
+		case '[', '{':
+			open++
+		case ']', '}':
+			open = max(open-1, 0)
+		}
+		indenting = indenting && (c == ' ' || c == '-' || c == '?' || c == '\t')
+		if open > maxDepth || indenting && at.column > maxDepth {
+			return at, true
+		}
+	}
+	return position{}, false
 }
 
 // parse turns a panic of the parser into an error: what it reads is a file
