@@ -25,7 +25,8 @@ const publishTries = 5
 // error is an *[fairlead.Error], ctx's cause, or the last connection's.
 func Publish(ctx context.Context, url string, e fairlead.Event, cfg Config) (fairlead.Cursor, error) {
 	cfg = cfg.withDefaults()
-	if _, err := parseURL(url); err != nil {
+	u, err := parseURL(url)
+	if err != nil {
 		return "", err
 	}
 	header, err := publishHeader(&e, &cfg)
@@ -34,7 +35,7 @@ func Publish(ctx context.Context, url string, e fairlead.Event, cfg Config) (fai
 	}
 	b := backoff{low: cfg.MinBackoff, high: cfg.MaxBackoff}
 	for try := 1; ; try++ {
-		cursor, err := publish(ctx, url, header, e.Data, &cfg)
+		cursor, err := publish(ctx, u.String(), header, e.Data, &cfg)
 		switch {
 		case err == nil:
 			return cursor, nil

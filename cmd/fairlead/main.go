@@ -28,8 +28,8 @@ import (
 type commands struct {
 	Serve   serveCommand   `cmd:"" help:"Serve topics, and put Fairlead in front of an API."`
 	Check   checkCommand   `cmd:"" help:"Read a configuration file and tell every error in it."`
-	Pub     pubCmd         `cmd:"" help:"Publish to a topic."`
-	Sub     subCmd         `cmd:"" help:"Read a topic or any event stream, and come back after a drop."`
+	Pub     pubCommand     `cmd:"" help:"Publish to a topic."`
+	Sub     subCommand     `cmd:"" help:"Read a topic or any event stream, and come back after a drop."`
 	Version versionCommand `cmd:"" help:"Print the version."`
 }
 

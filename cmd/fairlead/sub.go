@@ -1,55 +1,89 @@
 package main
 
 import (
-	"bufio"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
-	"os"
+	"syscall"
 	"time"
+	"unicode/utf8"
 
 	"github.com/fairlead-edge/fairlead"
 	"github.com/fairlead-edge/fairlead/client"
 )
 
-// subCmd reads a topic or any event stream.
-type subCmd struct {
-	URL string `arg:"" help:"The URL of a topic or of any event stream."`
-
-	Transport string `default:"sse" enum:"sse,ws,poll" help:"How to read: ${enum}."`
-	After     string `help:"Where to start: a cursor, earliest, latest or snapshot."`
-	Token     string `env:"FAIRLEAD_TOKEN" help:"Sent as the bearer token."`
-	JSON      bool   `help:"Print each item as a JSON object on a line, cursor included." name:"json"`
-	Count     int    `help:"Stop after that many events; 0: never." short:"n"`
+type subCommand struct {
+	URL       string `arg:"" help:"A topic, or any event stream."`
+	Transport string `default:"sse" enum:"sse,ws,poll" help:"How to read: ${enum}; default ${default}."`
+	After     string `placeholder:"CURSOR" help:"Where to start: a cursor, earliest, latest or snapshot."`
+	Token     string `placeholder:"TOKEN" env:"FAIRLEAD_TOKEN" help:"Sent as the bearer token."`
+	JSON      bool   `name:"json" help:"Print each item as a JSON object on a line, with its cursor."`
+	Count     int    `short:"n" placeholder:"N" help:"Stop after so many events; default 0, never."`
 }
 
-// Run prints the data of each event on a line, and reads on through broken
-// connections until the stream ends or the program is interrupted.
-func (c *subCmd) Run(ctx context.Context) error {
-	out := bufio.NewWriter(os.Stdout)
+// Help is shown by sub --help.
+func (*subCommand) Help() string {
+	return `The data of each event is printed on a line. After a broken connection sub goes on
+after the last event; what it missed because it is no longer retained is told on
+standard error. It exits with 0 when the stream has ended, on SIGINT and SIGTERM,
+and with 1 when the stream's source broke.`
+}
+
+// Validate reports wrong usage.
+func (c *subCommand) Validate() error {
+	if c.Count < 0 {
+		return errors.New("--count: it must not be negative")
+	}
+	return checkURL(c.URL)
+}
+
+// Run prints what is read until the stream ends or the program is interrupted.
+func (c *subCommand) Run(ctx context.Context, t terminal) error {
 	seen := 0
 	for item, err := range client.Subscribe(ctx, c.URL, client.Config{
-		Transport: client.Transport(c.Transport), After: fairlead.Cursor(c.After), Token: c.Token, OnRetry: sayRetry,
+		Transport: client.Transport(c.Transport), After: fairlead.Cursor(c.After), Token: c.Token, OnRetry: t.sayRetry,
 	}) {
-		switch {
-		case errors.Is(err, context.Canceled):
-			return nil // interrupted
-		case err != nil:
+		if err != nil && ctx.Err() != nil {
+			return nil //nolint:nilerr // interrupted, as its user means it
+		}
+		if err != nil {
 			return fmt.Errorf("sub: %w", err)
 		}
-		if err := c.print(out, item); err != nil {
-			return fmt.Errorf("sub: standard output: %w", err)
-		}
-		if item.Kind == client.KindFault {
+		err = c.print(t, &item)
+		switch {
+		case errors.Is(err, syscall.EPIPE):
+			return nil // who reads the output has had enough
+		case err != nil:
+			return fmt.Errorf("sub: %w", err)
+		case item.Kind == client.KindFault:
 			return fmt.Errorf("sub: the stream broke: %w", item.Fault)
-		}
-		if item.Kind == client.KindEvent {
+		case item.Kind == client.KindEvent:
 			seen++
 		}
 		if seen == c.Count && c.Count > 0 {
 			return nil
 		}
+	}
+	return nil
+}
+
+func (c *subCommand) print(t terminal, item *client.Item) error {
+	switch {
+	case c.JSON:
+		b, err := json.Marshal(lineOf(item))
+		if err != nil {
+			return err
+		}
+		return t.print(b)
+	case item.Kind == client.KindEvent:
+		return t.print(item.Event.Data)
+	case item.Kind == client.KindGap:
+		missed := fmt.Sprint(item.Gap.Skipped)
+		if item.Gap.Skipped < 0 {
+			missed = "an unknown number of"
+		}
+		fmt.Fprintf(t.err, "fairlead: gap: %s events are no longer retained; going on with %s\n", missed, item.Gap.Earliest)
 	}
 	return nil
 }
@@ -60,9 +94,10 @@ type line struct {
 	Topic   string          `json:"topic,omitempty"`
 	Type    string          `json:"type,omitempty"`
 	Key     string          `json:"key,omitempty"`
-	Time    *time.Time      `json:"time,omitempty"`
+	Time    time.Time       `json:"time,omitzero"`
 	Skipped uint64          `json:"skipped,omitempty"`
 	Data    *string         `json:"data,omitempty"`
+	Base64  []byte          `json:"data_base64,omitempty"` // what is not UTF-8
 	Gap     *gapLine        `json:"gap,omitempty"`
 	End     bool            `json:"end,omitempty"`
 	Fault   string          `json:"fault,omitempty"`
@@ -71,41 +106,19 @@ type line struct {
 type gapLine struct {
 	After    fairlead.Cursor `json:"after"`
 	Earliest fairlead.Cursor `json:"earliest"`
-	Skipped  *int64          `json:"skipped"`
+	Skipped  *int64          `json:"skipped"` // null: unknown
 }
 
-func (c *subCmd) print(out *bufio.Writer, item client.Item) error {
-	if c.JSON {
-		b, err := json.Marshal(lineOf(item))
-		if err != nil {
-			return err
-		}
-		_, _ = out.Write(append(b, '\n')) // Flush has the error
-		return out.Flush()
-	}
-	switch item.Kind {
-	case client.KindEvent:
-		_, _ = out.Write(item.Event.Data)
-		_ = out.WriteByte('\n')
-	case client.KindGap:
-		missed := fmt.Sprint(item.Gap.Skipped)
-		if item.Gap.Skipped < 0 {
-			missed = "an unknown number of"
-		}
-		fmt.Fprintf(os.Stderr, "gap: %s events are no longer retained; going on with %s\n", missed, item.Gap.Earliest)
-	case client.KindEnd, client.KindFault:
-	}
-	return out.Flush()
-}
-
-func lineOf(item client.Item) line {
+func lineOf(item *client.Item) line {
 	l := line{Cursor: item.Cursor, Skipped: item.Skipped}
 	switch item.Kind {
 	case client.KindEvent:
-		e, data := item.Event, string(item.Event.Data)
-		l.Topic, l.Type, l.Key, l.Data = e.Topic, e.Type, e.Key, &data
-		if !e.Time.IsZero() {
-			l.Time = &e.Time
+		e := &item.Event
+		l.Topic, l.Type, l.Key, l.Time = e.Topic, e.Type, e.Key, e.Time
+		if text := string(e.Data); utf8.ValidString(text) {
+			l.Data = &text
+		} else {
+			l.Base64 = e.Data
 		}
 	case client.KindGap:
 		l.Gap = &gapLine{After: item.Gap.After, Earliest: item.Gap.Earliest}
@@ -118,8 +131,4 @@ func lineOf(item client.Item) line {
 		l.Fault = item.Fault.Error()
 	}
 	return l
-}
-
-func sayRetry(err error, delay time.Duration) {
-	fmt.Fprintf(os.Stderr, "%v; trying again in %s\n", err, delay.Round(time.Millisecond))
 }
