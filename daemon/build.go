@@ -61,7 +61,7 @@ func (d *daemon) build(cfg Config, old *site) (*site, error) {
 		}, s.captured, old.routes))
 	}
 	if d.options.demo() {
-		s.demo = demoOf(old)
+		s.demo = &demo{}
 		s.routes = append(s.routes, d.newRoute(demoRoute(s.demo, cfg.Heartbeat), s.captured, old.routes))
 	}
 	s.order()

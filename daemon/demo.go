@@ -157,14 +157,6 @@ func publishPrices(ctx context.Context, topics *topic.Store) error {
 	}
 }
 
-// demoOf returns the demo of the old site, or a new one.
-func demoOf(old *site) *demo {
-	if old.demo != nil {
-		return old.demo
-	}
-	return &demo{}
-}
-
 // demoRoute is the route of the demo API: as a file would say it.
 func demoRoute(api *demo, heartbeat Duration) routeSource {
 	r := Route{Path: Pattern{[]string{"demo", "answer"}}, Upstream: "demo"}

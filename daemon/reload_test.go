@@ -56,6 +56,23 @@ func TestAReloadKeepsTheStreamsOfUnchangedAndOfRemovedRoutes(t *testing.T) {
 	close(a.lines)
 }
 
+func TestAReloadWithOtherEndpointsLeavesTheStreamsOfTheOldOnes(t *testing.T) {
+	a, b := newUpstream(t), newUpstream(t)
+	const text = "upstreams: {u: {endpoints: [%q]}}\nroutes: [{path: /**, upstream: u}]\n"
+	file := write(t, fmt.Sprintf(text, a.URL))
+	p := start(t, "", daemon.Options{Config: file})
+	s := stream(t, p.http+"/stream")
+	a.lines <- "one"
+	s.want("one")
+	reload(t, p, file, fmt.Sprintf(text, b.URL), readAgain)
+	if _, got := answer(t, http.MethodGet, p.http+"/x", ""); got != "hello from "+strings.TrimPrefix(b.URL, "http://")+"/x" {
+		t.Errorf("the new endpoint: %q", got)
+	}
+	a.lines <- "two"
+	s.want("two")
+	close(a.lines)
+}
+
 func TestABadConfigurationIsLoggedWithItsPositionAndTheOldOneStays(t *testing.T) {
 	up := newUpstream(t)
 	good := fmt.Sprintf("upstreams: {u: {endpoints: [%q]}}\nroutes: [{path: /**, upstream: u}]\n", up.URL)

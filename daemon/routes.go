@@ -10,6 +10,7 @@ import (
 	"net/url"
 	"path"
 	"reflect"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -38,10 +39,15 @@ type routeSource struct {
 	heartbeat    Duration
 }
 
+func (s *routeSource) equal(t *routeSource) bool {
+	return s.endpoints == t.endpoints && s.preserveHost == t.preserveHost && s.heartbeat == t.heartbeat &&
+		slices.Equal(s.trusted, t.trusted) && reflect.DeepEqual(s.cfg, t.cfg)
+}
+
 // newRoute returns the route, which is one of old if there is an equal one.
 func (d *daemon) newRoute(from routeSource, store *capture.Store, old []*route) *route {
 	for _, r := range old {
-		if reflect.DeepEqual(r.from, from) {
+		if r.from.equal(&from) {
 			return r
 		}
 	}
@@ -68,7 +74,7 @@ func (d *daemon) newRoute(from routeSource, store *capture.Store, old []*route) 
 func newPools(cfg, was *Config, old map[string]*upstream.Pool) (map[string]*upstream.Pool, error) {
 	pools := make(map[string]*upstream.Pool, len(cfg.Upstreams))
 	for name, u := range cfg.Upstreams {
-		if p, ok := old[name]; ok && reflect.DeepEqual(u.Endpoints, was.Upstreams[name].Endpoints) {
+		if p, ok := old[name]; ok && slices.Equal(u.Endpoints, was.Upstreams[name].Endpoints) {
 			pools[name] = p
 			continue
 		}
