@@ -40,6 +40,9 @@ func (c *pubCommand) Validate() error { return checkURL(c.URL) }
 // checkURL reports what a client could never connect to.
 func checkURL(s string) error {
 	u, err := url.Parse(s)
+	if s == "" {
+		return nil // that it is missing is said elsewhere
+	}
 	if err != nil || u.Host == "" || !slices.Contains([]string{"http", "https", "ws", "wss"}, u.Scheme) {
 		return fmt.Errorf("%q is not a URL to connect to: begin it with http:// or https:// and a host", s)
 	}
