@@ -13,7 +13,7 @@ import (
 )
 
 func TestATopicIsReadOnOneTransportWhereAnotherStopped(t *testing.T) {
-	p := start(t, "topics: [{match: news/*, retain: {events: 100}}]", daemon.Options{})
+	p := start(t, "topics: [{match: news/*, retain: {events: 100}}]\ndrain: {window: 200ms}", daemon.Options{})
 	publish := func(data string) {
 		t.Helper()
 		if status, text := answer(t, http.MethodPost, p.http+"/topics/news/a", data, "Content-Type", "text/plain"); status != http.StatusCreated {
