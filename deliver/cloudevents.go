@@ -36,7 +36,8 @@ func binaryCloudEvent(h http.Header, common fairlead.Event, body []byte) (fairle
 			return common, err
 		}
 		if value, err = url.PathUnescape(value); err != nil {
-			return common, fairlead.Errorf(fairlead.InvalidArgument, "the header %s is not percent-encoded as CloudEvents asks: encode space, double quote, percent and what is not ASCII", header)
+			return common, fairlead.Errorf(fairlead.InvalidArgument,
+				"the header %s is not percent-encoded as CloudEvents asks: encode space, double quote, percent and what is not ASCII", header)
 		}
 		attributes[name] = value
 	}

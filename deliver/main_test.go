@@ -1,8 +1,8 @@
 package deliver_test
 
 import (
-	"bytes"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -29,7 +29,7 @@ type factory struct {
 }
 
 var factories = []factory{
-	{"net/http", func(t testing.TB, cfg deliver.Config) *httptest.Server {
+	{"goroutines", func(t testing.TB, cfg deliver.Config) *httptest.Server {
 		return started(t, httptest.NewUnstartedServer(deliver.New(cfg)))
 	}},
 }
@@ -153,7 +153,11 @@ func (s *site) events(path string, headers ...string) *events {
 		s.t.Fatalf("stream: %s %s", resp.Status, text)
 	}
 	s.t.Cleanup(func() { resp.Body.Close() })
-	return &events{s.t, sse.NewDecoder(resp.Body), resp}
+	return newEvents(s.t, resp)
+}
+
+func newEvents(t testing.TB, resp *http.Response) *events {
+	return &events{t, sse.NewDecoder(resp.Body), resp}
 }
 
 func (e *events) next() sse.Event {
@@ -251,18 +255,10 @@ func (s *sock) closed() (code int, reason string) {
 	s.t.Helper()
 	for {
 		if _, _, err := s.Read(); err != nil {
-			if c, ok := err.(*websocket.CloseError); ok {
+			if c, ok := errors.AsType[*websocket.CloseError](err); ok {
 				reason = c.Reason
 			}
 			return websocket.CloseCode(err), reason
 		}
 	}
-}
-
-func lines(n int) string {
-	var b bytes.Buffer
-	for i := range n {
-		fmt.Fprintf(&b, "%d\n", i)
-	}
-	return b.String()
 }

@@ -135,7 +135,7 @@ func sendJSON(w http.ResponseWriter, rc *http.ResponseController, status int, bo
 	_ = rc.SetWriteDeadline(time.Now().Add(timeout))
 	defer func() { _ = rc.SetWriteDeadline(time.Time{}) }()
 	w.WriteHeader(status)
-	if _, err := w.Write(body); err != nil {
+	if _, err := w.Write(body); err != nil { //nolint:gosec // JSON, and nosniff says so
 		return err
 	}
 	if err := rc.Flush(); err != nil && !errors.Is(err, http.ErrNotSupported) {

@@ -11,7 +11,6 @@ import (
 	"net/http"
 	"slices"
 	"strings"
-	"time"
 
 	"github.com/fairlead-edge/fairlead"
 	"github.com/fairlead-edge/fairlead/internal/wire"
@@ -166,7 +165,8 @@ func parseEvents(h http.Header, common fairlead.Event, body []byte) (events []fa
 		e, err := parseCloudEvent(common, body)
 		return []fairlead.Event{e}, false, err
 	case strings.HasPrefix(kind, "application/cloudevents"):
-		return nil, false, fairlead.Errorf(fairlead.UnsupportedMedia, "of CloudEvents the JSON format is read: application/cloudevents+json, application/cloudevents-batch+json, or ce- headers")
+		return nil, false, fairlead.Errorf(fairlead.UnsupportedMedia,
+			"of CloudEvents the JSON format is read: application/cloudevents+json, application/cloudevents-batch+json, or ce- headers")
 	case h.Get("Ce-Specversion") != "":
 		e, err := binaryCloudEvent(h, common, body)
 		return []fairlead.Event{e}, false, err
@@ -260,7 +260,7 @@ func isTraceparent(s string) bool {
 // a JSON string is text, and any other value is JSON.
 func eventOf(m *wire.Request) (fairlead.Event, error) {
 	e := fairlead.Event{
-		Type: m.Type, Key: m.Key, ContentType: m.ContentType, Attributes: m.Attributes, Critical: m.Critical, Time: time.Time{},
+		Type: m.Type, Key: m.Key, ContentType: m.ContentType, Attributes: m.Attributes, Critical: m.Critical,
 	}
 	if isTraceparent(m.Traceparent) {
 		e.Traceparent = m.Traceparent

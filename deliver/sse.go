@@ -92,12 +92,10 @@ func (s *stream) run() fairlead.Code {
 	items, n := s.sub.items, s.sub.pending
 	for {
 		if n > 0 {
-			reason, done := s.send(items[:n])
-			if done {
+			if reason, done := s.send(items[:n]); done {
 				return reason
 			}
 			p.put(time.Now())
-			n = 0
 		}
 		if s.ctx.Err() != nil {
 			return s.leave()
@@ -125,7 +123,8 @@ func (s *stream) send(items []topic.Item) (fairlead.Code, bool) {
 		item := &items[i]
 		switch {
 		case item.Kind == topic.KindLag, item.Kind == topic.KindGap && s.q.failOnGap:
-			return s.tooSlow(), true
+			s.tooSlow()
+			return fairlead.TooSlow, true
 		case i == len(items)-1 && len(s.out) == 0 && s.shares(item):
 			// One event alone is the common case: it needs no copy.
 			s.sub.places.set(item.Log.Name(), item.Cursor)
@@ -238,14 +237,13 @@ func (s *stream) leave() fairlead.Code {
 }
 
 // tooSlow tries to tell the reader where it stands: it comes back from there.
-func (s *stream) tooSlow() fairlead.Code {
+func (s *stream) tooSlow() {
 	s.w.WriteTimeout = tooSlowPatience
 	if len(s.out) > 0 && s.write(s.out) != nil {
-		return fairlead.TooSlow
+		return
 	}
 	s.id = s.sub.places.appendID(s.id[:0])
 	_ = s.w.Position(string(s.id), 0) // the session ends either way
-	return fairlead.TooSlow
 }
 
 // lost tells a reader that left from one that stalled.
