@@ -158,8 +158,9 @@ func (r *relay) supervise(ctx context.Context) {
 		case <-done:
 			done = nil
 			r.end(context.Cause(ctx))
-			r.upstream.askClose(closePayload(GoingAway, "the proxy is restarting"))
+			// The client first: the upstream's echo would tell it the other code.
 			r.client.askClose(closePayload(ServiceRestart, "the proxy is restarting"))
+			r.upstream.askClose(closePayload(GoingAway, "the proxy is restarting"))
 		case <-closing:
 			closing = nil
 			tick.Reset(r.cfg.CloseTimeout)
