@@ -53,7 +53,9 @@ func (d *daemon) watch(trusted []Prefix, next http.Handler) http.Handler {
 		}
 		complete := false
 		defer func() {
-			d.finished(d.flights.end(f), ww, r, complete, trusted)
+			// Its record first: who waits for the last flight may exit.
+			d.finished(d.flights.look(f), ww, r, complete, trusted)
+			d.flights.end(f)
 		}()
 		next.ServeHTTP(ww, r.WithContext(context.WithValue(r.Context(), flightKey{}, f)))
 		complete = true
@@ -155,7 +157,14 @@ func (f *flights) begin() *flight {
 	return one
 }
 
-func (f *flights) end(one *flight) flight {
+// look returns what is known of one.
+func (f *flights) look(one *flight) flight {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return *one
+}
+
+func (f *flights) end(one *flight) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	delete(f.all, one)
@@ -165,7 +174,6 @@ func (f *flights) end(one *flight) flight {
 		}
 		f.idle = nil
 	}
-	return *one
 }
 
 // routed notes which route the request takes.
