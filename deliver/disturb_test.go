@@ -87,8 +87,8 @@ func swallowed(s *site, conn net.Conn) string {
 	if err != nil || resp.StatusCode != http.StatusSwitchingProtocols {
 		s.t.Fatal(resp, err)
 	}
-	p, _ := io.ReadAll(br)
-	if len(p) >= 4 && p[0] == 0x88 {
+	p := make([]byte, 4)
+	if _, err := io.ReadFull(br, p); err == nil && p[0] == 0x88 {
 		return fmt.Sprintf("close %d", int(p[2])<<8|int(p[3]))
 	}
 	return fmt.Sprintf("close %d", websocket.AbnormalClosure)

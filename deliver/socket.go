@@ -3,6 +3,7 @@ package deliver
 import (
 	"context"
 	"errors"
+	"net"
 	"net/http"
 	"sync"
 	"sync/atomic"
@@ -338,11 +339,10 @@ func (s *socket) cursors() map[string]fairlead.Cursor {
 
 // lost tells a client that left from one that stalled.
 func (s *socket) lost(err error) fairlead.Code {
-	var timeout interface{ Timeout() bool }
-	switch {
-	case errors.Is(context.Cause(s.ctx), errReset):
-		return fairlead.Draining
-	case errors.As(err, &timeout) && timeout.Timeout():
+	if e, ok := errors.AsType[*fairlead.Error](context.Cause(s.ctx)); ok {
+		return e.Code
+	}
+	if timeout, ok := errors.AsType[net.Error](err); ok && timeout.Timeout() {
 		return fairlead.TooSlow
 	}
 	return fairlead.Cancelled

@@ -29,6 +29,7 @@ type stream struct {
 	sub   *subscription
 	w     *sse.Writer
 	multi bool // ids are composite, and control events name their topic
+	cut   bool // something could not be written, or was not to be
 	id    []byte
 	out   []byte
 }
@@ -69,7 +70,7 @@ func (h *Handler) serveSSE(w http.ResponseWriter, r *http.Request, q *query) err
 	switch reason = s.run(); reason {
 	case "", fairlead.Fault:
 	case fairlead.Draining:
-		if errors.Is(context.Cause(s.ctx), errReset) {
+		if s.cut {
 			panic(http.ErrAbortHandler)
 		}
 	default:
@@ -226,7 +227,8 @@ func (s *stream) leave() fairlead.Code {
 		return fairlead.Cancelled
 	}
 	if errors.Is(cause, errReset) {
-		return fairlead.Draining
+		s.cut = true
+		return e.Code
 	}
 	s.out = s.out[:0]
 	s.control(fairlead.TypeDraining, marshal(wire.Draining{RetryAfterMS: e.RetryAfter.Milliseconds()}), e.RetryAfter)
@@ -248,10 +250,11 @@ func (s *stream) tooSlow() {
 
 // lost tells a reader that left from one that stalled.
 func (s *stream) lost() fairlead.Code {
+	s.cut = true
+	if e, ok := errors.AsType[*fairlead.Error](context.Cause(s.ctx)); ok {
+		return e.Code
+	}
 	if s.ctx.Err() != nil {
-		if errors.Is(context.Cause(s.ctx), errReset) {
-			return fairlead.Draining
-		}
 		return fairlead.Cancelled
 	}
 	return fairlead.TooSlow
