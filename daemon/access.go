@@ -5,12 +5,12 @@ import (
 	"log/slog"
 	"net/http"
 	"net/netip"
-	"slices"
 	"strings"
 	"sync"
 	"time"
 
 	"github.com/fairlead-edge/fairlead/observe"
+	"github.com/fairlead-edge/fairlead/proxy"
 )
 
 // watched notes what is sent through it.
@@ -44,7 +44,7 @@ func (w *watched) Unwrap() http.ResponseWriter { return w.ResponseWriter }
 
 // watch counts and logs each request at its end: no body, no credential, no
 // query, and no stream's id.
-func (d *daemon) watch(trusted []Prefix, next http.Handler) http.Handler {
+func (d *daemon) watch(trusted []netip.Prefix, next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		ww := &watched{ResponseWriter: w, began: time.Now()}
 		f := d.flights.begin()
@@ -62,7 +62,7 @@ func (d *daemon) watch(trusted []Prefix, next http.Handler) http.Handler {
 	})
 }
 
-func (d *daemon) finished(f flight, w *watched, r *http.Request, complete bool, trusted []Prefix) {
+func (d *daemon) finished(f flight, w *watched, r *http.Request, complete bool, trusted []netip.Prefix) {
 	if w.status == 0 && complete {
 		w.status = http.StatusOK
 		if r.Header.Get("Upgrade") != "" {
@@ -79,7 +79,7 @@ func (d *daemon) finished(f flight, w *watched, r *http.Request, complete bool, 
 	attrs := []slog.Attr{
 		slog.String("method", r.Method), slog.String("path", loggedPath(r.URL.Path)), slog.String("route", f.route),
 		slog.Int("status", w.status), slog.Float64("duration_seconds", took.Seconds()), slog.Int64("bytes", w.sent),
-		slog.String("client", clientAddress(r, trusted)), slog.String("proto", r.Proto),
+		slog.String("client", proxy.ClientAddr(r, trusted).String()), slog.String("proto", r.Proto),
 	}
 	if f.reason != "" {
 		attrs = append(attrs, slog.String("reason", f.reason))
@@ -102,28 +102,6 @@ func loggedPath(path string) string {
 		return ownPaths + "/streams/…"
 	}
 	return path
-}
-
-// clientAddress returns where the request comes from: the peer, or what the
-// last proxy that is trusted says of its peer.
-func clientAddress(r *http.Request, trusted []Prefix) string {
-	addr, err := netip.ParseAddrPort(r.RemoteAddr)
-	if err != nil {
-		return r.RemoteAddr // a Unix socket's peer
-	}
-	client := addr.Addr().Unmap()
-	hops := strings.Split(strings.Join(r.Header.Values("X-Forwarded-For"), ","), ",")
-	for _, hop := range slices.Backward(hops) {
-		if !slices.ContainsFunc(trusted, func(p Prefix) bool { return netip.Prefix(p).Contains(client) }) {
-			break
-		}
-		before, err := netip.ParseAddr(strings.TrimSpace(hop))
-		if err != nil {
-			break
-		}
-		client = before.Unmap()
-	}
-	return client.String()
 }
 
 // noRoute is the label of requests that no route took.

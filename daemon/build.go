@@ -57,7 +57,7 @@ func (d *daemon) build(cfg Config, old *site) (*site, error) {
 	for _, r := range cfg.Routes {
 		up := cfg.Upstreams[r.Upstream]
 		s.routes = append(s.routes, d.newRoute(routeSource{
-			r, s.pools[r.Upstream], up.PreserveHost, cfg.TrustedProxies, cfg.Heartbeat,
+			r, s.pools[r.Upstream], up.PreserveHost, cfg.trusted(), cfg.Heartbeat,
 		}, s.captured, old.routes))
 	}
 	if d.options.demo() {
@@ -67,7 +67,7 @@ func (d *daemon) build(cfg Config, old *site) (*site, error) {
 	s.order()
 
 	// Around them, from the outside in: log, host check, choice of the path.
-	s.public = d.watch(cfg.TrustedProxies, checkHost(cfg.Hosts, isLoopback(cfg.HTTP), d.choose(s)))
+	s.public = d.watch(cfg.trusted(), checkHost(cfg.Hosts, isLoopback(cfg.HTTP), d.choose(s)))
 	s.admin = d.adminHandler(&cfg)
 	return s, nil
 }

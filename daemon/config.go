@@ -1,6 +1,7 @@
 package daemon
 
 import (
+	"net/netip"
 	"time"
 
 	"github.com/fairlead-edge/fairlead/capture"
@@ -148,6 +149,15 @@ func (c *Config) policies() func(name string) topic.Policy {
 		p, _ := ordered.find(name) // no rule: the zero policy is the default
 		return p
 	}
+}
+
+// trusted returns the trusted proxies.
+func (c *Config) trusted() []netip.Prefix {
+	all := make([]netip.Prefix, len(c.TrustedProxies))
+	for i, p := range c.TrustedProxies {
+		all[i] = netip.Prefix(p)
+	}
+	return all
 }
 
 // topicPattern returns what finds the pattern that decides about a topic: a

@@ -35,7 +35,7 @@ type routeSource struct {
 	cfg          Route
 	endpoints    http.RoundTripper
 	preserveHost bool
-	trusted      []Prefix
+	trusted      []netip.Prefix
 	heartbeat    Duration
 }
 
@@ -51,10 +51,6 @@ func (d *daemon) newRoute(from routeSource, store *capture.Store, old []*route) 
 			return r
 		}
 	}
-	trusted := make([]netip.Prefix, len(from.trusted))
-	for i, p := range from.trusted {
-		trusted[i] = netip.Prefix(p)
-	}
 	return &route{
 		label: "/" + from.cfg.Path.String(), from: from,
 		proxy: proxy.New(proxy.Config{
@@ -62,7 +58,7 @@ func (d *daemon) newRoute(from routeSource, store *capture.Store, old []*route) 
 			Target:         &url.URL{Scheme: "http", Host: from.cfg.Upstream},
 			Transport:      store.Transport(from.cfg.Capture.config(from.heartbeat), from.endpoints),
 			PreserveHost:   from.preserveHost,
-			TrustedProxies: trusted,
+			TrustedProxies: from.trusted,
 			Relay:          d.relay,
 			Observe:        d.exchanged,
 		}),
