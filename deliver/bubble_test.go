@@ -88,7 +88,7 @@ func (b *bubble) put(name, data string) fairlead.Cursor {
 }
 
 func (b *bubble) get(path string, headers ...string) *http.Response {
-	req, err := http.NewRequestWithContext(b.t.Context(), "GET", "http://h"+path, http.NoBody)
+	req, err := http.NewRequestWithContext(b.t.Context(), http.MethodGet, "http://h"+path, http.NoBody)
 	if err != nil {
 		b.t.Fatal(err)
 	}
