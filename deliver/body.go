@@ -5,22 +5,61 @@ import (
 	"io"
 	"net/http"
 	"os"
+	"slices"
 	"time"
 
 	"github.com/fairlead-edge/fairlead"
 )
+
+// leftover is how long what remains of a refused request's body is read, so
+// that the answer reaches a client that still sends.
+const leftover = time.Second
+
+// body is a request's body of which each part has its own deadline.
+type body struct {
+	io.ReadCloser
+
+	rc    *http.ResponseController
+	limit time.Duration
+	whole bool // it was read to its end
+}
+
+func newBody(w http.ResponseWriter, r *http.Request, limit time.Duration) *body {
+	b := &body{ReadCloser: r.Body, rc: http.NewResponseController(w), limit: limit}
+	b.whole = r.Body == nil || r.Body == http.NoBody
+	return b
+}
+
+// Read reads within the deadline.
+func (b *body) Read(p []byte) (int, error) {
+	_ = b.rc.SetReadDeadline(time.Now().Add(b.limit)) // a recorder in a test has none
+	n, err := b.ReadCloser.Read(p)
+	if errors.Is(err, io.EOF) {
+		b.whole = true
+	}
+	return n, err
+}
+
+// refuse prepares for an answer that does not wait for the rest of the body:
+// net/http would read on after the handler, for as long as it takes.
+func (b *body) refuse(w http.ResponseWriter, r *http.Request) {
+	if b.whole || r.ProtoMajor != 1 {
+		return
+	}
+	w.Header().Set("Connection", "close")
+	_ = b.rc.SetReadDeadline(time.Now().Add(leftover))
+}
 
 // readBody reads a publish's body, up to its limit and while it makes progress.
 func (h *Handler) readBody(w http.ResponseWriter, r *http.Request) ([]byte, error) {
 	if r.ContentLength > h.cfg.MaxBody {
 		return nil, h.bodyTooLarge()
 	}
-	rc := http.NewResponseController(w)
-	// A deadline that is left over would end the request later.
-	defer func() { _ = rc.SetReadDeadline(time.Time{}) }()
-	body, err := io.ReadAll(http.MaxBytesReader(w, &patient{r.Body, rc, h.cfg.WriteTimeout}, h.cfg.MaxBody))
+	text, err := io.ReadAll(http.MaxBytesReader(w, r.Body, h.cfg.MaxBody))
 	if err == nil {
-		return body, nil
+		// A deadline that is left over would end the request later.
+		_ = http.NewResponseController(w).SetReadDeadline(time.Time{})
+		return slices.Clone(text), nil // events are kept: not more than they are
 	}
 	if _, ok := errors.AsType[*http.MaxBytesError](err); ok {
 		return nil, h.bodyTooLarge()
@@ -33,17 +72,4 @@ func (h *Handler) readBody(w http.ResponseWriter, r *http.Request) ([]byte, erro
 
 func (h *Handler) bodyTooLarge() error {
 	return fairlead.Errorf(fairlead.TooLarge, "a publish has at most %d bytes", h.cfg.MaxBody)
-}
-
-// patient is a body of which each part has its own deadline.
-type patient struct {
-	io.ReadCloser
-
-	rc    *http.ResponseController
-	limit time.Duration
-}
-
-func (p *patient) Read(b []byte) (int, error) {
-	_ = p.rc.SetReadDeadline(time.Now().Add(p.limit)) // a recorder in a test has none
-	return p.ReadCloser.Read(b)
 }

@@ -108,7 +108,9 @@ func (c Config) withDefaults() Config {
 	if c.Prefix == "" {
 		c.Prefix = "/topics"
 	}
-	c.Prefix = "/" + strings.Trim(c.Prefix, "/")
+	if c.Prefix = strings.Trim(c.Prefix, "/"); c.Prefix != "" {
+		c.Prefix = "/" + c.Prefix
+	}
 	if c.Heartbeat <= 0 {
 		c.Heartbeat = 15 * time.Second
 	}

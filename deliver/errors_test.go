@@ -102,6 +102,11 @@ func badInputs() []bad {
 			pub: cell{"400", raw("POST /topics/t HTTP/1.1\r\nHost: h\r\nContent-Length: 10\r\n\r\nhalf", false)},
 		},
 		bad{
+			input: "a body where none belongs", before: hello,
+			stream: cell{"400", raw("GET /topics/t HTTP/1.1\r\nHost: h\r\nContent-Length: 10\r\n\r\nhalf", false)},
+			page:   cell{"400", raw("DELETE /topics/t HTTP/1.1\r\nHost: h\r\nContent-Length: 10\r\n\r\nhalf", false)},
+		},
+		bad{
 			input: "a body whose sender closes its half of the connection", before: hello,
 			pub: cell{"400", raw("POST /topics/t HTTP/1.1\r\nHost: h\r\nContent-Length: 10\r\n\r\nhalf", true)},
 		},
@@ -188,7 +193,7 @@ func badInputs() []bad {
 		bad{
 			input: "publishing without the token", cfg: deliver.Config{PublishToken: "secret"},
 			v1:  cell{"`unauthenticated`", many(`{"id":1,"publish":"t","data":1}`)},
-			pub: cell{"401", post("/topics/t", "x", "Authorization: Bearer wrong")},
+			pub: cell{"401", raw("POST /topics/t HTTP/1.1\r\nHost: h\r\nContent-Length: 10\r\nAuthorization: Bearer wrong\r\n\r\nhalf", false)},
 		},
 		bad{
 			input: "another method", before: hello,

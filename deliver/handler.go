@@ -30,7 +30,13 @@ const (
 
 // ServeHTTP answers a request for the resource; any other path is 404.
 func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	sent := newBody(w, r, h.cfg.WriteTimeout)
+	if !sent.whole {
+		r = r.WithContext(r.Context()) // a copy: the caller's keeps its body
+		r.Body = sent
+	}
 	if err := h.serve(w, r); err != nil {
+		sent.refuse(w, r)
 		answer(w, r, err)
 	}
 }
@@ -140,6 +146,9 @@ func (h *Handler) describe(w http.ResponseWriter, name string) error {
 func (h *Handler) remove(w http.ResponseWriter, r *http.Request, name string) error {
 	if err := h.mayPublish(w.Header(), r); err != nil {
 		return err
+	}
+	if r.ContentLength != 0 {
+		return fairlead.Errorf(fairlead.InvalidArgument, "a DELETE of a topic has no body")
 	}
 	if err := h.cfg.Topics.Remove(name); err != nil {
 		return err

@@ -148,12 +148,16 @@ func raw(request string, half bool) probe {
 		if half {
 			conn.CloseWrite()
 		}
-		resp, err := http.ReadResponse(bufio.NewReader(conn), nil)
+		br := bufio.NewReader(conn)
+		resp, err := http.ReadResponse(br, nil)
 		if err != nil {
 			s.t.Fatal(err)
 		}
 		defer resp.Body.Close()
 		text, err := io.ReadAll(resp.Body)
+		if resp.StatusCode >= 400 { // the rest of the request is not waited for
+			_, _ = io.Copy(io.Discard, br)
+		}
 		if resp.StatusCode == 200 && strings.HasPrefix(resp.Header.Get("Content-Type"), "text/event-stream") {
 			return "200, then " + ending(err)
 		}

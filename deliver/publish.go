@@ -52,9 +52,6 @@ func (h *Handler) publish(w http.ResponseWriter, r *http.Request, name string) e
 	}
 	h.cfg.Observer.Published(name, stored.count, code)
 	if err != nil {
-		if r.ProtoMajor == 1 && r.Body != http.NoBody {
-			w.Header().Set("Connection", "close") // what is left of the body is not waited for
-		}
 		return err
 	}
 	var body []byte
@@ -191,7 +188,7 @@ func parseLines(common fairlead.Event, body []byte) ([]fairlead.Event, error) {
 		if !json.Valid(line) {
 			return nil, fairlead.Errorf(fairlead.InvalidArgument, "line %d is not JSON; nothing of the batch was stored", number)
 		}
-		common.Data = line
+		common.Data = slices.Clone(line) // kept for as long as the event, and no neighbour with it
 		events = append(events, common)
 	}
 	if len(events) == 0 {

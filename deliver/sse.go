@@ -125,6 +125,9 @@ func (s *stream) send(items []topic.Item) (fairlead.Code, bool) {
 		switch {
 		case item.Kind == topic.KindLag, item.Kind == topic.KindGap && s.q.failOnGap:
 			s.tooSlow()
+			if item.Kind == topic.KindGap {
+				return fairlead.OutOfRange, true
+			}
 			return fairlead.TooSlow, true
 		case i == len(items)-1 && len(s.out) == 0 && s.shares(item):
 			// One event alone is the common case: it needs no copy.
