@@ -1,0 +1,180 @@
+package client_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/fairlead-edge/fairlead"
+	"github.com/fairlead-edge/fairlead/client"
+	"github.com/fairlead-edge/fairlead/internal/leak"
+)
+
+func TestMain(m *testing.M) { leak.Main(m) }
+
+// server is an HTTP/1.1 server on connections in memory, for a synctest bubble.
+type server struct {
+	http   http.Server
+	client *http.Client
+	conns  chan net.Conn
+	done   chan struct{}
+	once   sync.Once
+}
+
+// serve starts h, and ends it with the test.
+func serve(t *testing.T, h http.HandlerFunc) *server {
+	t.Helper()
+	s := &server{conns: make(chan net.Conn), done: make(chan struct{})}
+	s.http = http.Server{Handler: h, ReadHeaderTimeout: time.Minute}
+	transport := &http.Transport{DisableKeepAlives: true, DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+		ours, theirs := net.Pipe()
+		select {
+		case s.conns <- theirs:
+			return ours, nil
+		case <-s.done:
+		case <-ctx.Done():
+		}
+		return nil, net.ErrClosed
+	}}
+	s.client = &http.Client{Transport: transport}
+	var wg sync.WaitGroup
+	wg.Go(func() { _ = s.http.Serve(s) })
+	t.Cleanup(func() {
+		_ = s.http.Close()
+		_ = s.Close()
+		transport.CloseIdleConnections()
+		wg.Wait()
+	})
+	return s
+}
+
+func (s *server) Accept() (net.Conn, error) {
+	select {
+	case c := <-s.conns:
+		return c, nil
+	case <-s.done:
+		return nil, net.ErrClosed
+	}
+}
+
+func (s *server) Close() error {
+	s.once.Do(func() { close(s.done) })
+	return nil
+}
+
+func (*server) Addr() net.Addr { return &net.UnixAddr{Name: "memory", Net: "pipe"} }
+
+// url is where every in-memory server is.
+const url = "http://topic.test/topics/a"
+
+// replies answers one request after the other, the last one for ever.
+func replies(all ...http.HandlerFunc) http.HandlerFunc {
+	var mu sync.Mutex
+	n := 0
+	return func(w http.ResponseWriter, r *http.Request) {
+		mu.Lock()
+		h := all[min(n, len(all)-1)]
+		if r.Method != http.MethodHead {
+			n++
+		}
+		mu.Unlock()
+		h(w, r)
+	}
+}
+
+// status answers with a status, and header fields in pairs.
+func status(code int, pairs ...string) http.HandlerFunc {
+	return func(w http.ResponseWriter, _ *http.Request) {
+		for i := 0; i+1 < len(pairs); i += 2 {
+			w.Header().Set(pairs[i], pairs[i+1])
+		}
+		w.WriteHeader(code)
+	}
+}
+
+// stream answers with an event stream, and ends it cleanly.
+func stream(text string, pairs ...string) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Content-Type", "text/event-stream")
+		status(200, pairs...)(w, r)
+		_, _ = io.WriteString(w, text)
+		_ = http.NewResponseController(w).Flush() // so that the body is chunked
+	}
+}
+
+// cut answers with an event stream that breaks.
+func cut(text string, pairs ...string) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		stream(text, pairs...)(w, r)
+		panic(http.ErrAbortHandler)
+	}
+}
+
+// page answers with a JSON page.
+func page(text string) http.HandlerFunc {
+	return func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Type", "application/json; charset=utf-8")
+		_, _ = io.WriteString(w, text)
+	}
+}
+
+// asked records what the requests asked for, before it passes them on.
+type asked struct {
+	mu  sync.Mutex
+	all []string
+}
+
+func (a *asked) by(h http.HandlerFunc) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		a.mu.Lock()
+		a.all = append(a.all, r.Method+" "+r.URL.RequestURI()+" "+r.Header.Get("Last-Event-ID"))
+		a.mu.Unlock()
+		h(w, r)
+	}
+}
+
+func (a *asked) requests() []string {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.all
+}
+
+// collect reads a subscription to its end.
+func collect(ctx context.Context, url string, cfg client.Config) (items []string, err error) {
+	for item, failed := range client.Subscribe(ctx, url, cfg) {
+		if failed != nil {
+			return items, failed
+		}
+		items = append(items, show(&item))
+	}
+	return items, nil
+}
+
+func show(item *client.Item) string {
+	switch item.Kind {
+	case client.KindGap:
+		return fmt.Sprintf("gap(%s..%s %d)@%s", item.Gap.After, item.Gap.Earliest, item.Gap.Skipped, item.Cursor)
+	case client.KindEnd:
+		return "end@" + string(item.Cursor)
+	case client.KindFault:
+		return fmt.Sprintf("fault(%v)@%s", item.Fault, item.Cursor)
+	case client.KindEvent:
+	}
+	return fmt.Sprintf("%s@%s", item.Event.Data, item.Cursor)
+}
+
+// codeOf returns the code of the error that ended a subscription.
+func codeOf(t *testing.T, err error) fairlead.Code {
+	t.Helper()
+	e, ok := errors.AsType[*fairlead.Error](err)
+	if !ok {
+		t.Fatalf("%v has no code", err)
+	}
+	return e.Code
+}
