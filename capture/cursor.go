@@ -30,7 +30,7 @@ const (
 // randomText returns n characters of base64url, 6 random bits each.
 func randomText(n int) string {
 	b := make([]byte, (n*6+7)/8)
-	rand.Read(b) // never fails (Go 1.24)
+	rand.Read(b) // never fails
 	return base64.RawURLEncoding.EncodeToString(b)[:n]
 }
 

@@ -25,6 +25,7 @@ type Store struct {
 	bytes atomic.Int64
 	count counters
 	wg    sync.WaitGroup // the goroutines of the calls
+	last  atomic.Bool    // nobody can come back: see StopLingering
 
 	mu       sync.Mutex
 	closed   bool
@@ -219,6 +220,24 @@ func (st *Store) ownerLists() [][]Identity {
 	st.mu.Lock()
 	defer st.mu.Unlock()
 	return slices.Clip(st.owners)
+}
+
+// StopLingering is for a server to which nobody can come back, because it has
+// closed its listener: calls that linger without a reader are cancelled, and
+// so is from now on each whose last reader leaves. Those with [Continue] go on.
+func (st *Store) StopLingering() {
+	st.last.Store(true)
+	st.mu.Lock()
+	calls := make([]*stream, 0, len(st.calls))
+	for s := range st.calls {
+		calls = append(calls, s)
+	}
+	st.mu.Unlock()
+	for _, s := range calls {
+		if s.leave != Continue {
+			s.lingered()
+		}
+	}
 }
 
 // Drain waits until the calls to the upstreams are over. When ctx ends first it

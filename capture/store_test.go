@@ -115,6 +115,40 @@ func TestDrainWaitsForTheUpstreams(t *testing.T) {
 	})
 }
 
+func TestNobodyLingersForAServerThatIsClosed(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		name   string
+		policy capture.OnDisconnect
+		waits  time.Duration
+	}{
+		{"a call that lingers is cancelled", capture.Linger(time.Hour), 0},
+		{"one that continues goes on", capture.Continue, 5 * time.Second},
+	} {
+		for _, first := range []bool{true, false} {
+			t.Run(fmt.Sprintf("%s, left before: %v", c.name, first), func(t *testing.T) {
+				t.Parallel()
+				synctest.Test(t, func(t *testing.T) {
+					f := newFixture(t, capture.Config{OnDisconnect: c.policy}, capture.StoreConfig{})
+					resp := f.get()
+					up := <-f.up.came
+					time.AfterFunc(5*time.Second, func() { up.Close() })
+					if first {
+						resp.Body.Close()
+					}
+					f.store.StopLingering()
+					resp.Body.Close()
+					began := time.Now()
+					if err := f.store.Drain(t.Context()); err != nil || time.Since(began) != c.waits {
+						t.Errorf("%v after %v, want %v", err, time.Since(began), c.waits)
+					}
+					time.Sleep(5 * time.Second)
+				})
+			})
+		}
+	}
+}
+
 func TestAClosedStoreLetsRequestsPass(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t, capture.Config{}, capture.StoreConfig{})

@@ -126,11 +126,12 @@ func (s *stream) exit() {
 	s.mu.Lock()
 	s.readers--
 	decide := s.readers == 0 && (s.phase == pending || s.phase == live)
-	if decide && s.leave > 0 {
+	lingers := s.leave > 0 && !s.store.last.Load()
+	if decide && lingers {
 		s.timer = time.AfterFunc(time.Duration(s.leave), s.lingered)
 	}
 	s.mu.Unlock()
-	if decide && s.leave == Cancel {
+	if decide && !lingers && s.leave != Continue {
 		s.stop(fairlead.Errorf(fairlead.Cancelled, "its last reader went away"))
 	}
 }

@@ -62,24 +62,20 @@ func (d *daemon) drained(deadline context.Context) error {
 }
 
 // drain returns when nothing is served any more, or when ctx ends. During the
-// window new connections are still accepted, and told to come back elsewhere:
-// whoever sends them here needs that long to notice.
+// window, or until nothing is in flight, new connections are still accepted and
+// told to come back elsewhere: whoever sends them here needs time to notice.
 func (d *daemon) drain(ctx context.Context) {
 	window, cancel := context.WithTimeout(ctx, d.window())
 	defer cancel()
-	var told sync.WaitGroup
+	var finished sync.WaitGroup
 	for _, s := range d.sites() {
 		if s.readers != nil {
-			told.Go(func() { _ = s.readers.Drain(ctx, d.window()) }) // ctx says the rest
+			finished.Go(func() { _ = s.readers.Drain(ctx, d.window()) }) // ctx says the rest
 		}
 	}
-	if d.flights.wait(window) != nil { // else there is nobody to wait for
-		<-window.Done()
-	}
-	told.Wait()
+	_ = d.flights.wait(window) // idle or not, the window is over
 
 	// From here on no new connection; what is open may finish.
-	var finished sync.WaitGroup
 	for _, s := range d.servers {
 		if s.name == "http" { // the operator's goes last
 			finished.Go(func() { _ = s.Shutdown(ctx) }) // ctx says the rest
@@ -90,7 +86,9 @@ func (d *daemon) drain(ctx context.Context) {
 			finished.Go(func() { _ = r.proxy.Close(ctx) })
 		}
 	}
-	finished.Go(func() { _ = d.site.Load().captured.Drain(ctx) })
+	captured := d.site.Load().captured
+	captured.StopLingering() // for nobody can come back
+	finished.Go(func() { _ = captured.Drain(ctx) })
 	finished.Go(func() { _ = d.flights.wait(ctx) })
 	finished.Wait()
 }

@@ -80,7 +80,7 @@ func Problem(w http.ResponseWriter, _ *http.Request, err error) {
 	if e.RetryAfter > 0 {
 		h.Set("Retry-After", strconv.Itoa(int((e.RetryAfter+time.Second-1)/time.Second)))
 	}
-	if e.Code == fairlead.MethodNotAllowed {
+	if e.Code == fairlead.MethodNotAllowed && h.Get("Allow") == "" {
 		h.Set("Allow", "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS")
 	}
 	w.WriteHeader(e.Code.HTTPStatus())

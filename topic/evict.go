@@ -33,17 +33,7 @@ func (l *Log) evictOldest() {
 	l.records[l.head] = nil
 	l.head++
 	l.size -= r.size()
-	// Was there a reader to which the policy would have delivered it?
-	needed := r.Event.Critical
-	switch l.policy.Deliver {
-	case Every, Wait:
-		needed = true
-	case LatestPerKey:
-		needed = needed || !r.superseded
-	case Newest:
-		needed = needed || l.next-r.seq <= uint64(l.policy.Newest)
-	}
-	if needed {
+	if !l.passesOver(r) {
 		l.lost = r.seq
 	}
 	x := l.extra

@@ -84,7 +84,7 @@ var lastLife atomic.Uint64
 // microseconds of the clock and twelve random bits.
 func newLife() uint64 {
 	var b [2]byte
-	rand.Read(b[:]) // never fails (Go 1.24)
+	rand.Read(b[:]) // never fails
 	life := uint64(time.Now().UnixMicro())<<12 | uint64(binary.BigEndian.Uint16(b[:])&0xfff)
 	for {
 		last := lastLife.Load()

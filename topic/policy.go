@@ -164,7 +164,16 @@ func ParseDeliver(s string) (Policy, error) {
 
 // String returns the delivery policy as [ParseDeliver] reads it.
 func (p Policy) String() string {
-	s := [...]string{Every: "every", Newest: "newest " + strconv.Itoa(max(p.Newest, 1)), LatestPerKey: "latest-per-key", Wait: "wait"}[p.Deliver]
+	s := "every"
+	switch p.Deliver {
+	case Newest:
+		s = "newest " + strconv.Itoa(max(p.Newest, 1))
+	case LatestPerKey:
+		s = "latest-per-key"
+	case Wait:
+		s = "wait"
+	case Every:
+	}
 	if p.Rate > 0 {
 		s += " at most " + strconv.FormatFloat(p.Rate, 'f', -1, 64) + "/s"
 	}

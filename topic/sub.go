@@ -107,7 +107,7 @@ func (s *sub) pull(buf []Item, now int64) (n int, more bool, at int64) {
 			return n, false, 0
 		}
 		r := l.at(s.pos + 1)
-		if s.skips(r) {
+		if l.passesOver(r) {
 			s.pos++
 			s.skipped++
 			continue
@@ -197,16 +197,18 @@ func (s *sub) last() Item {
 	return item
 }
 
-// skips reports whether the policy passes r over for this reader.
-func (s *sub) skips(r *Record) bool {
-	p := s.log.policy
-	switch {
-	case r.Event.Critical:
+// passesOver reports whether the policy owes r to no reader any more: those
+// that have not read it skip it, and when it is evicted it is no loss.
+func (l *Log) passesOver(r *Record) bool {
+	if r.Event.Critical {
 		return false
-	case p.Deliver == Newest:
-		return s.log.next-1-s.pos > uint64(p.Newest)
-	case p.Deliver == LatestPerKey:
+	}
+	switch l.policy.Deliver {
+	case Newest:
+		return l.next-r.seq > uint64(l.policy.Newest)
+	case LatestPerKey:
 		return r.superseded
+	case Every, Wait:
 	}
 	return false
 }
