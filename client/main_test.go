@@ -101,8 +101,10 @@ func status(code int, pairs ...string) http.HandlerFunc {
 // stream answers with an event stream, and ends it cleanly.
 func stream(text string, pairs ...string) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
-		w.Header().Set("Content-Type", "text/event-stream")
-		status(200, pairs...)(w, r)
+		if w.Header().Get("Content-Type") == "" { // it begins
+			w.Header().Set("Content-Type", "text/event-stream")
+			status(200, pairs...)(w, r)
+		}
 		_, _ = io.WriteString(w, text)
 		_ = http.NewResponseController(w).Flush() // so that the body is chunked
 	}
@@ -145,8 +147,10 @@ func (a *asked) requests() []string {
 	return a.all
 }
 
-// collect reads a subscription to its end.
+// collect reads a subscription to its end, for a day at most.
 func collect(ctx context.Context, url string, cfg client.Config) (items []string, err error) {
+	ctx, cancel := context.WithTimeout(ctx, 24*time.Hour)
+	defer cancel()
 	for item, failed := range client.Subscribe(ctx, url, cfg) {
 		if failed != nil {
 			return items, failed

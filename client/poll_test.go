@@ -81,7 +81,7 @@ func TestAServerThatDoesNotWaitIsNotHammered(t *testing.T) {
 		if _, err := collect(ctx, url, client.Config{Transport: client.Poll, HTTP: s.client, After: "0"}); err != http.ErrServerClosed {
 			t.Error(err)
 		}
-		if n := len(a.requests()); n != 21 {
+		if n := len(a.requests()); n != 22 {
 			t.Errorf("%d requests in 10 s", n)
 		}
 	})

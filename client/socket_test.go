@@ -13,7 +13,7 @@ import (
 )
 
 func accept(w http.ResponseWriter, r *http.Request) *websocket.Conn {
-	c, err := websocket.Accept(w, r, websocket.Config{})
+	c, err := websocket.Accept(w, r, websocket.Config{WriteTimeout: time.Hour})
 	if err != nil {
 		panic(http.ErrAbortHandler)
 	}

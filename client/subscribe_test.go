@@ -14,6 +14,9 @@ import (
 	"github.com/fairlead-edge/fairlead/client"
 )
 
+// mute never answers.
+func mute(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() }
+
 // delays records the delays before connections, which are within a spread.
 type delays []time.Duration
 
@@ -86,7 +89,6 @@ func TestAServerThatFallsSilentIsLeftAndNeverCountsAsStable(t *testing.T) {
 		stream("id: 1\ndata: a\n\n")(w, r)
 		<-r.Context().Done()
 	}
-	mute := func(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() }
 	for name, h := range map[string]http.HandlerFunc{"after an event": silent, "before the header": mute} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -272,7 +274,7 @@ func TestWhatTryingAgainWouldNotMendIsAnError(t *testing.T) {
 		"an event that is too large":  {client.SSE, stream("data: " + strings.Repeat("x", 1<<10) + "\n\n"), fairlead.TooLarge},
 		"an id that cannot be sent":   {client.SSE, stream("id: \x01\ndata: x\n\n"), fairlead.InvalidArgument},
 		"a transport there is not":    {"pigeon", status(200), fairlead.InvalidArgument},
-		"a message that is too large": {client.WebSocket, sending(strings.Repeat(" ", 1<<10)), fairlead.TooLarge},
+		"a message that is too large": {client.WebSocket, sending(strings.Repeat(" ", 1<<10+1)), fairlead.TooLarge},
 		"a message that is none":      {client.WebSocket, sending("hello"), fairlead.NotAcceptable},
 		"close 4410":                  {client.WebSocket, closing(4410), fairlead.OutOfRange},
 		"close 4404":                  {client.WebSocket, closing(4404), fairlead.NotFound},
@@ -315,7 +317,7 @@ func TestWhenTheContextEndsTheErrorIsItsCause(t *testing.T) {
 		<-r.Context().Done()
 	}
 	for _, transport := range []client.Transport{client.SSE, client.WebSocket, client.Poll} {
-		h := map[client.Transport]http.HandlerFunc{client.SSE: hang, client.WebSocket: sending(), client.Poll: hang}[transport]
+		h := map[client.Transport]http.HandlerFunc{client.SSE: hang, client.WebSocket: sending(), client.Poll: mute}[transport]
 		for name, h := range map[string]http.HandlerFunc{"while it reads": h, "between connections": status(500)} {
 			t.Run(string(transport)+" "+name, func(t *testing.T) {
 				t.Parallel()
