@@ -106,26 +106,33 @@ func (s *socketSession) next() (Item, error) {
 		if err != nil {
 			return Item{}, s.closed(err)
 		}
-		var m message
-		if err := json.Unmarshal(b, &m); err != nil {
-			return Item{}, fairlead.Errorf(fairlead.NotAcceptable, "the server sends what is not a topic's message; is the URL one?")
-		}
-		switch {
-		case m.Draining != nil:
-			s.reader.pause = milliseconds(m.Draining.RetryAfterMS)
-			for _, cursor := range m.Draining.Cursors { // of the one topic
-				s.reader.move(cursor)
-			}
-		case m.Gap != nil:
-			return gapItem(m.Gap), nil
-		case m.End != nil:
-			return Item{Kind: KindEnd, Cursor: m.End.Cursor}, nil
-		case m.Fault != nil:
-			return Item{Kind: KindFault, Cursor: m.Fault.Cursor, Fault: m.Fault.Err()}, nil
-		case m.Cursor != "":
-			return eventItem(&m.Envelope), nil
+		if item, known, err := s.item(b); known || err != nil {
+			return item, err
 		}
 	}
+}
+
+// item turns a message into an item; those for the connection are not known.
+func (s *socketSession) item(b []byte) (item Item, known bool, err error) {
+	var m message
+	if err := json.Unmarshal(b, &m); err != nil {
+		return Item{}, false, fairlead.Errorf(fairlead.NotAcceptable, "the server sends what is not a topic's message; is the URL one?")
+	}
+	switch {
+	case m.Draining != nil:
+		s.reader.pause = milliseconds(m.Draining.RetryAfterMS)
+		for _, cursor := range m.Draining.Cursors { // of the one topic
+			s.reader.move(cursor)
+		}
+		return Item{}, false, nil
+	case m.Gap != nil:
+		return gapItem(m.Gap), true, nil
+	case m.End != nil:
+		return Item{Kind: KindEnd, Cursor: m.End.Cursor}, true, nil
+	case m.Fault != nil:
+		return Item{Kind: KindFault, Cursor: m.Fault.Cursor, Fault: m.Fault.Err()}, true, nil
+	}
+	return eventItem(&m.Envelope), m.Cursor != "", nil
 }
 
 // closed makes of a close code what it says; other ends are the connection's.
