@@ -6,8 +6,10 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"slices"
+	"sync"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/fairlead-edge/fairlead"
@@ -182,39 +184,52 @@ func TestAReaderOfADrainingServerGoesOnAtAnother(t *testing.T) {
 	for _, transport := range transports {
 		t.Run(string(transport), func(t *testing.T) {
 			t.Parallel()
-			var second atomic.Pointer[deliver.Handler]
-			at, cfg, first, store := topics(t, func(h http.Handler) http.Handler {
-				return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-					if other := second.Load(); other != nil {
-						h = other
-					}
-					h.ServeHTTP(w, r)
-				})
-			}, topic.Policy{})
-			publish(t, at, cfg, "a")
-			cfg.Transport, cfg.After = transport, fairlead.Earliest
-			ctx, cancel := context.WithTimeout(t.Context(), patience)
-			defer cancel()
-			var got []string
-			for item, err := range client.Subscribe(ctx, at, cfg) {
-				if err != nil {
-					t.Fatal(err)
-				}
-				got = append(got, string(item.Event.Data))
-				if len(got) == 1 {
-					second.Store(deliver.New(deliver.Config{Topics: store, AllowPublish: true}))
-					if err := first.Drain(ctx, 0); err != nil {
-						t.Fatal(err)
-					}
-					publish(t, at, cfg, "b", "c")
-				}
-				if len(got) == 3 {
-					break
-				}
+			synctest.Test(t, func(t *testing.T) { changeNodes(t, transport) })
+		})
+	}
+}
+
+func changeNodes(t *testing.T, transport client.Transport) {
+	store := topic.NewStore(topic.StoreConfig{})
+	node := func() *deliver.Handler { return deliver.New(deliver.Config{Topics: store, AllowPublish: true}) }
+	first := node()
+	var serving atomic.Pointer[deliver.Handler]
+	serving.Store(first)
+	s := serve(t, func(w http.ResponseWriter, r *http.Request) { serving.Load().ServeHTTP(w, r) })
+	var d delays
+	cfg := client.Config{HTTP: s.client, Transport: transport, After: fairlead.Earliest, OnRetry: d.note}
+	publish(t, url, cfg, "a")
+
+	var got []string
+	var drained sync.WaitGroup
+	for item, err := range client.Subscribe(t.Context(), url, cfg) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		got = append(got, string(item.Event.Data))
+		if len(got) == 3 {
+			break
+		}
+		if len(got) > 1 {
+			continue
+		}
+		serving.Store(node())
+		drained.Go(func() {
+			if err := first.Drain(t.Context(), 0); err != nil {
+				t.Error(err)
 			}
-			if want := []string{"a", "b", "c"}; !slices.Equal(got, want) {
-				t.Errorf("%q, want %q", got, want)
+			for _, data := range []string{"b", "c"} {
+				if _, err := client.Publish(t.Context(), url, fairlead.Event{Data: []byte(data)}, client.Config{HTTP: s.client}); err != nil {
+					t.Error(err)
+				}
 			}
 		})
+	}
+	drained.Wait()
+	if want := []string{"a", "b", "c"}; !slices.Equal(got, want) {
+		t.Errorf("%q, want %q", got, want)
+	}
+	if transport != client.Poll { // which was between two pages
+		d.within(t, [2]time.Duration{time.Second, 3 * time.Second})
 	}
 }

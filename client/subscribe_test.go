@@ -198,10 +198,7 @@ func TestAnyByteIsASignOfLife(t *testing.T) {
 
 func TestAHintOfTheServerIsKeptWithinBounds(t *testing.T) {
 	t.Parallel()
-	hour := [2]time.Duration{time.Hour, 90 * time.Minute}
-	seconds := func(n time.Duration) [2]time.Duration {
-		return [2]time.Duration{n * time.Second, n * time.Second * 3 / 2}
-	}
+	spread := func(d time.Duration) [2]time.Duration { return [2]time.Duration{d, d * 3 / 2} }
 	closing := func(code int, messages ...string) http.HandlerFunc {
 		return func(w http.ResponseWriter, r *http.Request) {
 			c := accept(w, r)
@@ -214,20 +211,20 @@ func TestAHintOfTheServerIsKeptWithinBounds(t *testing.T) {
 		first     http.HandlerFunc
 		want      [2]time.Duration
 	}{
-		"Retry-After":                 {client.SSE, status(503, "Retry-After", "7"), seconds(7)},
-		"Retry-After of 429, polling": {client.Poll, status(429, "Retry-After", "7"), seconds(7)},
-		"Retry-After of a handshake":  {client.WebSocket, status(503, "Retry-After", "7"), seconds(7)},
-		"Retry-After past all bounds": {client.SSE, status(503, "Retry-After", "9223372036854775807"), hour},
+		"Retry-After":                 {client.SSE, status(503, "Retry-After", "7"), spread(7 * time.Second)},
+		"Retry-After of 429, polling": {client.Poll, status(429, "Retry-After", "7"), spread(7 * time.Second)},
+		"Retry-After of a handshake":  {client.WebSocket, status(503, "Retry-After", "7"), spread(7 * time.Second)},
+		"Retry-After past all bounds": {client.SSE, status(503, "Retry-After", "9223372036854775807"), spread(time.Hour)},
 		"Retry-After as a date": {client.SSE, func(w http.ResponseWriter, r *http.Request) {
 			status(503, "Retry-After", time.Now().Add(9*time.Second).UTC().Format(http.TimeFormat))(w, r)
-		}, seconds(9)},
+		}, spread(9 * time.Second)},
 		"Retry-After of the past":  {client.SSE, status(503, "Retry-After", "Sun, 06 Nov 1994 08:49:37 GMT"), [2]time.Duration{time.Second / 4, time.Second / 2}},
 		"Retry-After below zero":   {client.SSE, status(503, "Retry-After", "-5"), [2]time.Duration{time.Second / 4, time.Second / 2}},
-		"retry":                    {client.SSE, stream("retry: 7000\n\n"), seconds(7)},
-		"retry past all bounds":    {client.SSE, stream("retry: 99999999999999999999\n\n"), hour},
-		"draining, as an event":    {client.SSE, stream("event: fairlead.draining\ndata: {\"retry_after_ms\":7000}\n\n"), seconds(7)},
-		"draining, as a message":   {client.WebSocket, closing(1012, `{"draining":{"retry_after_ms":7000}}`), seconds(7)},
-		"draining past all bounds": {client.WebSocket, closing(1013, `{"draining":{"retry_after_ms":9223372036854775807}}`), hour},
+		"retry":                    {client.SSE, stream("retry: 7000\n\n"), spread(7 * time.Second)},
+		"retry past all bounds":    {client.SSE, stream("retry: 99999999999999999999\n\n"), spread(time.Hour)},
+		"draining, as an event":    {client.SSE, stream("event: fairlead.draining\ndata: {\"retry_after_ms\":7000}\n\n"), spread(7 * time.Second)},
+		"draining, as a message":   {client.WebSocket, closing(1012, `{"draining":{"retry_after_ms":7000}}`), spread(7 * time.Second)},
+		"draining past all bounds": {client.WebSocket, closing(1013, `{"draining":{"retry_after_ms":9223372036854775807}}`), spread(time.Hour)},
 		"draining below zero":      {client.WebSocket, closing(1013, `{"draining":{"retry_after_ms":-7}}`), [2]time.Duration{time.Second / 4, time.Second / 2}},
 	} {
 		t.Run(name, func(t *testing.T) {
