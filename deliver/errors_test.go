@@ -86,7 +86,7 @@ func badInputs() []bad {
 	rows[11].pub = cell{"403", post("/topics/t", "x", "Origin: https://elsewhere.example")}
 	return append(rows,
 		bad{
-			input: "a header over 1 MiB", before: hello,
+			input: "a header over the server's limit (`fairlead serve`: 64 KiB)", before: hello,
 			stream: cell{"431", raw("GET /topics/t HTTP/1.1\r\nHost: h\r\nAccept: text/event-stream\r\n"+huge, false)},
 			page:   cell{"431", raw("GET /topics/t HTTP/1.1\r\nHost: h\r\nAccept: application/json\r\n"+huge, false)},
 			pub:    cell{"431", raw("POST /topics/t HTTP/1.1\r\nHost: h\r\nContent-Length: 0\r\n"+huge, false)},
@@ -99,7 +99,7 @@ func badInputs() []bad {
 		},
 		bad{
 			input: "a body that stops before its length", before: hello, cfg: short,
-			pub: cell{"400", raw("POST /topics/t HTTP/1.1\r\nHost: h\r\nContent-Length: 10\r\n\r\nhalf", false)},
+			pub: cell{"408", raw("POST /topics/t HTTP/1.1\r\nHost: h\r\nContent-Length: 10\r\n\r\nhalf", false)},
 		},
 		bad{
 			input: "a body where none belongs", before: hello,

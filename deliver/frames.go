@@ -12,7 +12,8 @@ import (
 	"github.com/fairlead-edge/fairlead/websocket"
 )
 
-// The wire formats of an event that its readers share.
+// The wire formats of an event that its readers share: as many as
+// topic.MaxFormats, to be raised there for another one.
 const (
 	formatSSE       topic.Format = iota // with its cursor as id
 	formatSSEBare                       // without an id line
@@ -53,7 +54,7 @@ func mustAppend(e *fairlead.Event, s sse.Event) []byte {
 }
 
 func encodeJSON(e *fairlead.Event) []byte {
-	return wire.AppendEnvelope(make([]byte, 0, len(e.Data)+256), e, 0)
+	return wire.AppendEnvelope(make([]byte, 0, len(e.Data)+256), e)
 }
 
 func encodeFrame(e *fairlead.Event) []byte {
@@ -94,12 +95,12 @@ func control(item *topic.Item, name string) (typ, member string, payload []byte)
 		typ, member, v = fairlead.TypeGap, "gap", gapOf(item, name)
 	case topic.KindFault:
 		typ, member = fairlead.TypeFault, "fault"
-		v = wire.Fault{Topic: name, Code: item.Fault.Code, Message: item.Fault.Message}
+		v = wire.Fault{Topic: name, Cursor: item.Cursor, Code: item.Fault.Code, Message: item.Fault.Message}
 	case topic.KindLag:
 		typ, member = fairlead.TypeFault, "fault"
 		v = wire.Fault{Topic: name, Cursor: item.Cursor, Code: fairlead.TooSlow, Message: errTooSlow.Message}
 	default:
-		typ, member, v = fairlead.TypeEnd, "end", wire.End{Topic: name}
+		typ, member, v = fairlead.TypeEnd, "end", wire.End{Topic: name, Cursor: item.Cursor}
 	}
 	return typ, member, marshal(v)
 }

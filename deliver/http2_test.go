@@ -74,7 +74,7 @@ func TestHTTP2CarriesManyStreamsOnOneConnection(t *testing.T) {
 	body, sent := io.Pipe()
 	defer sent.Close()
 	go func() { _, _ = sent.Write([]byte("half")) }()
-	if resp := do("POST", "/topics/t", body); resp.StatusCode != 400 {
+	if resp := do("POST", "/topics/t", body); resp.StatusCode != http.StatusRequestTimeout {
 		t.Errorf("a body that stops is %s", resp.Status)
 	}
 	do("DELETE", "/topics/t", http.NoBody)

@@ -32,7 +32,10 @@ const exposed = "Fairlead-Earliest, Fairlead-Latest, Fairlead-Closed, Preference
 func (o *origins) admit(header http.Header, r *http.Request) error {
 	sent := r.Header.Values("Origin")
 	if len(sent) == 0 {
-		if r.Header.Get("Sec-Fetch-Site") == "cross-site" && !o.any {
+		// A page that sends no Origin still says that it is one; following a
+		// link to a topic is something else.
+		navigates := r.Method == http.MethodGet && r.Header.Get("Sec-Fetch-Mode") == "navigate"
+		if r.Header.Get("Sec-Fetch-Site") == "cross-site" && !navigates && !o.any {
 			return foreign()
 		}
 		return nil

@@ -95,9 +95,10 @@ func TestSeveralTopicsShareAStreamAndOneID(t *testing.T) {
 		seen := map[string]bool{}
 		for len(seen) < 3 {
 			e := stream.next()
-			seen[e.Type+string(e.Data)] = true
+			what, _, _ := strings.Cut(e.Type+string(e.Data), `,"cursor"`)
+			seen[what] = true
 		}
-		if !seen["a1"] || !seen["b1"] || !seen[`fairlead.end{"topic":"a"}`] {
+		if !seen["a1"] || !seen["b1"] || !seen[`fairlead.end{"topic":"a"`] {
 			t.Errorf("after the drop came %v", seen)
 		}
 		at = fairlead.Cursor(stream.LastEventID())

@@ -6,7 +6,6 @@ import (
 	"maps"
 	"mime"
 	"slices"
-	"strconv"
 	"strings"
 	"time"
 	"unicode/utf8"
@@ -14,9 +13,9 @@ import (
 	"github.com/fairlead-edge/fairlead"
 )
 
-// AppendEnvelope appends e as an envelope. skipped, unless 0, says how many
-// events the topic's policy passed over just before it.
-func AppendEnvelope(dst []byte, e *fairlead.Event, skipped uint64) []byte {
+// AppendEnvelope appends e as an envelope. The member "skipped" is a reader's,
+// not the event's: who has something to say there puts it before the last "}".
+func AppendEnvelope(dst []byte, e *fairlead.Event) []byte {
 	dst = append(dst, `{"topic":`...)
 	dst = AppendString(dst, e.Topic)
 	for _, m := range [...]struct{ name, value string }{
@@ -44,9 +43,6 @@ func AppendEnvelope(dst []byte, e *fairlead.Event, skipped uint64) []byte {
 			dst = AppendString(append(dst, ':'), e.Attributes[name])
 		}
 		dst = append(dst, '}')
-	}
-	if skipped > 0 {
-		dst = strconv.AppendUint(append(dst, `,"skipped":`...), skipped, 10)
 	}
 	return append(appendData(dst, e), '}')
 }
