@@ -3,7 +3,9 @@ package fairlead
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"net/http"
+	"slices"
 	"time"
 )
 
@@ -93,14 +95,8 @@ func (c Code) GRPC() int { return c.row().grpc }
 // Title returns a short sentence for people, the same for every error of c.
 func (c Code) Title() string { return c.row().title }
 
-// Codes returns every code of the table, in no particular order.
-func Codes() []Code {
-	codes := make([]Code, 0, len(table))
-	for c := range table {
-		codes = append(codes, c)
-	}
-	return codes
-}
+// Codes returns every code of the table, sorted.
+func Codes() []Code { return slices.Sorted(maps.Keys(table)) }
 
 // Error is an error with a code; its message says what to do.
 type Error struct {

@@ -85,3 +85,24 @@ func TestAnErrorIsFoundInItsChainAndOthersAreNotRepeated(t *testing.T) {
 		t.Errorf("got %v", got)
 	}
 }
+
+// Clients choose a code by a status or close code that came without one: what
+// several codes share must be known to client.codeOf.
+func TestOnlyKnownStatusesAndCloseCodesAreShared(t *testing.T) {
+	t.Parallel()
+	statuses, closes := map[int]int{}, map[int]int{}
+	for _, c := range fairlead.Codes() {
+		statuses[c.HTTPStatus()]++
+		closes[c.CloseCode()]++
+	}
+	for status, n := range statuses {
+		if n > 1 && status != 409 && status != 502 && status != 503 {
+			t.Errorf("%d codes have the status %d", n, status)
+		}
+	}
+	for code, n := range closes {
+		if n > 1 && code >= 4000 && code != fairlead.Fault.CloseCode() {
+			t.Errorf("%d codes have the close code %d", n, code)
+		}
+	}
+}
