@@ -22,7 +22,15 @@ func (b *backoff) reset() { b.next = 0 }
 // the server asked for, and spread over up to half of that more.
 func (b *backoff) delay(hint time.Duration) time.Duration {
 	b.next = min(max(b.next*2, b.low), b.high)
-	least, most := max(b.next/2, hint), max(b.next, hint+hint/2)
+	return spread(b.next, hint)
+}
+
+// least returns the delay after a connection that was of use: the first one
+// there is, whatever came before, from where the next failure goes on.
+func (b *backoff) least(hint time.Duration) time.Duration { return spread(b.low, hint) }
+
+func spread(d, hint time.Duration) time.Duration {
+	least, most := max(d/2, hint), max(d, hint+hint/2)
 	return least + rand.N(most-least+1)
 }
 

@@ -35,10 +35,14 @@ type Config struct {
 	// MinBackoff and MaxBackoff bound the delay before connecting again; it
 	// doubles with each failure and is drawn at random from the half below
 	// that. A longer one that the server asks for is kept, up to an hour, and up
-	// to half of it added at random. Default 500 ms and 30 s.
+	// to half of it added at random. A connection that yielded an item with a new
+	// cursor is no failure: the delay after it is the one that the server asked
+	// for, or MinBackoff, and the next failure doubles what the last one waited.
+	// Default 500 ms and 30 s.
 	MinBackoff, MaxBackoff time.Duration
 	// StableAfter is how long a connection must have lived for the delay to
-	// start small again; merely being accepted is not enough. Default 10 s.
+	// start small again; merely being accepted is not enough, nor are items.
+	// Default 10 s.
 	StableAfter time.Duration
 	// IdleTimeout is how long the server may send nothing at all, be it a
 	// heartbeat, while the reader waits for it, until the connection counts as

@@ -29,6 +29,9 @@ type reader struct {
 	header http.Header // of every request
 	after  fairlead.Cursor
 	placed bool // after is from the server: no word, whatever it looks like
+	// held says that the server may hold a connection of this reader that it
+	// does not know to be dead, and advanced that the last one led somewhere.
+	held, advanced bool
 	// stream is the address of a captured stream, once it is known.
 	stream  *url.URL
 	backoff backoff
@@ -81,14 +84,13 @@ func (r *reader) run(ctx context.Context, yield func(Item, error) bool) error {
 			return nil
 		case ctx.Err() != nil:
 			return context.Cause(ctx)
-		case final(err):
+		case final(err) && !r.ownConflict(err):
 			return err
 		}
 		if e, ok := asError(err); ok {
 			r.pause = max(r.pause, e.RetryAfter)
 		}
-		delay := r.backoff.delay(max(r.retry, r.pause))
-		r.pause = 0
+		delay := r.delay()
 		if r.cfg.OnRetry != nil {
 			r.cfg.OnRetry(err, delay)
 		}
@@ -98,12 +100,33 @@ func (r *reader) run(ctx context.Context, yield func(Item, error) bool) error {
 	}
 }
 
+// delay returns how long to wait before the next connection.
+func (r *reader) delay() time.Duration {
+	hint := max(r.retry, r.pause)
+	r.pause = 0
+	if r.advanced {
+		return r.backoff.least(hint)
+	}
+	return r.backoff.delay(hint)
+}
+
+// ownConflict reports whether err may be about this reader itself: a topic
+// that takes one reader still has its last connection, half open.
+func (r *reader) ownConflict(err error) bool {
+	e, ok := asError(err)
+	return ok && e.Code == fairlead.Conflict && r.held
+}
+
 // connect reads one connection to its end; nil says that there is nothing left
 // to do.
 func (r *reader) connect(ctx context.Context, yield func(Item, error) bool) error {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
+	r.advanced = false
 	s, err := r.open(ctx, cancel)
+	if _, refused := asError(err); !refused {
+		r.held = true
+	}
 	if err == nil {
 		defer s.close()
 		opened := time.Now()
@@ -128,12 +151,14 @@ func causeOf(ctx context.Context, err error) error {
 }
 
 func (r *reader) read(s session, yield func(Item, error) bool) error {
+	before := r.after
 	for {
 		item, err := s.next()
 		if err != nil {
 			return err
 		}
 		if item.Cursor != "" {
+			r.advanced = r.advanced || item.Cursor != before
 			r.move(item.Cursor)
 		} else if !r.word() {
 			item.Cursor = r.after

@@ -83,6 +83,73 @@ func TestOnlyAStableConnectionMakesTheDelaySmallAgain(t *testing.T) {
 	}
 }
 
+// What a connection gave does not make the next failures start small, but it
+// does not count as one of them either.
+func TestAConnectionThatLedSomewhereDoesNotMakeTheDelayGrow(t *testing.T) {
+	t.Parallel()
+	event := func(id int, more string) http.HandlerFunc {
+		return cut(fmt.Sprintf("%sid: %d\ndata: a\n\n", more, id))
+	}
+	small, double := [2]time.Duration{time.Second / 4, time.Second / 2}, [2]time.Duration{time.Second / 2, time.Second}
+	for name, c := range map[string]struct {
+		all  []http.HandlerFunc
+		want [][2]time.Duration
+	}{
+		"events": {
+			[]http.HandlerFunc{event(1, ""), event(2, ""), event(3, ""), event(4, ""), status(204)},
+			[][2]time.Duration{small, small, small, small},
+		},
+		"events of a server that says when to come back": {
+			[]http.HandlerFunc{event(1, "retry: 2000\n\n"), event(2, ""), event(3, ""), status(204)},
+			[][2]time.Duration{{2 * time.Second, 3 * time.Second}, {2 * time.Second, 3 * time.Second}, {2 * time.Second, 3 * time.Second}},
+		},
+		"events between failures": {
+			[]http.HandlerFunc{status(500), event(1, ""), status(500), status(204)},
+			[][2]time.Duration{small, small, double},
+		},
+		"the same event again and again": {
+			[]http.HandlerFunc{event(1, ""), event(1, ""), event(1, ""), status(204)},
+			[][2]time.Duration{small, small, double},
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				s := serve(t, replies(c.all...))
+				var d delays
+				if _, err := collect(t.Context(), url, client.Config{HTTP: s.client, OnRetry: d.note}); err != nil {
+					t.Error(err)
+				}
+				d.within(t, c.want...)
+			})
+		})
+	}
+}
+
+// A topic with one reader may still have this one's last connection.
+func TestAReaderThatMeetsItsOwnLastConnectionTriesAgain(t *testing.T) {
+	t.Parallel()
+	for transport, first := range map[client.Transport]http.HandlerFunc{
+		client.SSE:       cut("id: 1\ndata: a\n\n"),
+		client.WebSocket: dropping(`{"cursor":"1","data":"a"}`),
+		client.Poll:      page(`{"events":[{"cursor":"1","data":"a"}],"next":"1","closed":false}`),
+	} {
+		t.Run(string(transport), func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				s := serve(t, replies(first, status(409), status(409), status(204)))
+				tries := 0
+				items, err := collect(t.Context(), url, client.Config{
+					Transport: transport, HTTP: s.client, After: "0", OnRetry: func(error, time.Duration) { tries++ },
+				})
+				if want := []string{"a@1"}; !slices.Equal(items, want) || err != nil || tries < 2 {
+					t.Errorf("%q, %v after %d tries", items, err, tries)
+				}
+			})
+		})
+	}
+}
+
 func TestAServerThatFallsSilentIsLeftAndNeverCountsAsStable(t *testing.T) {
 	t.Parallel()
 	silent := func(w http.ResponseWriter, r *http.Request) {
@@ -97,7 +164,7 @@ func TestAServerThatFallsSilentIsLeftAndNeverCountsAsStable(t *testing.T) {
 				var d delays
 				var why []error
 				began := time.Now()
-				_, err := collect(t.Context(), url, client.Config{HTTP: s.client, OnRetry: func(err error, delay time.Duration) {
+				_, err := collect(t.Context(), url, client.Config{HTTP: s.client, After: "1", OnRetry: func(err error, delay time.Duration) {
 					why = append(why, err)
 					d.note(err, delay)
 				}})
@@ -263,6 +330,7 @@ func TestWhatTryingAgainWouldNotMendIsAnError(t *testing.T) {
 		"a status that is nobody's":   {client.SSE, status(418), fairlead.InvalidArgument},
 		"a code of another status":    {client.SSE, problem(403, `{"code":"draining","detail":"x"}`), fairlead.PermissionDenied},
 		"a second reader":             {client.Poll, problem(409, `{"code":"conflict","detail":"x"}`), fairlead.Conflict},
+		"a second reader, streaming":  {client.SSE, problem(409, `{"code":"conflict","detail":"x"}`), fairlead.Conflict},
 		"no stream":                   {client.SSE, page(`{}`), fairlead.NotAcceptable},
 		"no page":                     {client.Poll, stream(""), fairlead.NotAcceptable},
 		"a page without next":         {client.Poll, page(`{}`), fairlead.NotAcceptable},
