@@ -66,7 +66,7 @@ func (m *many) handle(message []byte) {
 	}
 	switch {
 	case req.Subscribe != nil:
-		m.command(func() []byte { return m.subscribe(id, *req.Subscribe, req.After) })
+		m.enter(id, *req.Subscribe, req.After)
 	case req.Unsubscribe != nil:
 		m.command(func() []byte { return m.unsubscribe(id, *req.Unsubscribe) })
 	case req.Publish != nil:
@@ -104,22 +104,51 @@ func oneVerb(r *wire.Request) error {
 	return nil
 }
 
-// subscribe runs on the handler's goroutine.
-func (m *many) subscribe(id json.RawMessage, name string, after fairlead.Cursor) []byte {
+// enter subscribes, on the reading goroutine, and tries again while the topic
+// has its one reader.
+func (m *many) enter(id json.RawMessage, name string, after fairlead.Cursor) {
 	if err := fairlead.CheckTopicName(name); err != nil {
-		return errorReply(id, err)
+		m.reply(errorReply(id, err))
+		return
 	}
+	again := make(chan bool, 1)
+	for try := 0; ; try++ {
+		m.command(func() []byte {
+			reply, err := m.subscribe(id, name, after)
+			retry := busy(err) && m.topics[name] == nil && try < busyTries
+			again <- retry
+			switch {
+			case retry:
+				return nil
+			case err != nil:
+				return errorReply(id, err)
+			}
+			return reply
+		})
+		select {
+		case retry := <-again:
+			if !retry || !pause(m.ctx) {
+				return
+			}
+		case <-m.ctx.Done():
+			return
+		}
+	}
+}
+
+// subscribe runs on the handler's goroutine.
+func (m *many) subscribe(id json.RawMessage, name string, after fairlead.Cursor) ([]byte, error) {
 	l, err := m.h.cfg.Topics.Get(name)
 	if err != nil {
-		return errorReply(id, err)
+		return nil, err
 	}
 	switch old := m.topics[name]; {
 	case old != nil && old.log == l:
-		return errorReply(id, fairlead.Errorf(fairlead.Conflict, "the topic %q is subscribed already", name))
+		return nil, fairlead.Errorf(fairlead.Conflict, "the topic %q is subscribed already", name)
 	case old != nil: // it was removed, and created again
 		m.forget(name)
 	case len(m.topics) >= m.h.cfg.MaxTopics:
-		return errorReply(id, fairlead.Errorf(fairlead.TooLarge, "this connection reads %d topics, as many as are allowed; open another", len(m.topics)))
+		return nil, fairlead.Errorf(fairlead.TooLarge, "this connection reads %d topics, as many as are allowed; open another", len(m.topics))
 	}
 	if after == "" {
 		after = fairlead.Latest
@@ -130,10 +159,10 @@ func (m *many) subscribe(id json.RawMessage, name string, after fairlead.Cursor)
 		start = after
 	}
 	if err != nil {
-		return errorReply(id, err)
+		return nil, err
 	}
 	m.topics[name] = &place{l, start}
-	return cursorReply(id, start)
+	return cursorReply(id, start), nil
 }
 
 // unsubscribe runs on the handler's goroutine.

@@ -1,6 +1,7 @@
 package deliver
 
 import (
+	"errors"
 	"net/http"
 	"strconv"
 	"strings"
@@ -19,7 +20,7 @@ const (
 // then the stream. "" means neither is acceptable.
 func negotiate(accept []string) string {
 	all := strings.Join(accept, ",")
-	if strings.TrimSpace(all) == "" {
+	if strings.Trim(all, ", \t") == "" { // empty members of a list mean nothing (RFC 9110 §5.6.1)
 		return mediaSSE
 	}
 	streamQ, streamFit := weigh(all, mediaSSE)
@@ -82,13 +83,22 @@ func preferredWait(h http.Header) time.Duration {
 			if !strings.EqualFold(strings.TrimSpace(name), "wait") {
 				continue
 			}
-			seconds, err := strconv.ParseUint(strings.Trim(strings.TrimSpace(value), `"`), 10, 31)
+			seconds, err := number(strings.Trim(strings.TrimSpace(value), `"`))
 			if err == nil {
 				return min(time.Duration(seconds)*time.Second, maxWait)
 			}
 		}
 	}
 	return 0
+}
+
+// number reads a count, of which one too large is the greatest there is.
+func number(s string) (uint64, error) {
+	n, err := strconv.ParseUint(s, 10, 31)
+	if errors.Is(err, strconv.ErrRange) {
+		err = nil
+	}
+	return n, err
 }
 
 // boolean reads a header field that is a Boolean of RFC 9651 §3.3.6; absent is

@@ -20,12 +20,13 @@ func (h *Handler) servePage(w http.ResponseWriter, r *http.Request, q *query) er
 	reader := topic.NewReader()
 	reader.Unpaced = true
 	defer reader.Close()
-	sub, err := h.subscribe(q, fairlead.Earliest, reader)
+	q.fresh, q.batch = fairlead.Earliest, q.limit
+	sub, err := h.subscribe(r.Context(), q, reader)
 	if err != nil {
 		return err
 	}
 	if sub == nil { // past the end: step back in front of it, to say which it was
-		if sub, err = h.beforeEnd(q, reader); err != nil {
+		if sub, err = h.beforeEnd(r.Context(), q, reader); err != nil {
 			return err
 		}
 	}
@@ -36,8 +37,7 @@ func (h *Handler) servePage(w http.ResponseWriter, r *http.Request, q *query) er
 
 	items := sub.items[:sub.pending]
 	if sub.pending == 0 {
-		items = make([]topic.Item, q.limit)
-		if items, err = s.await(items, q.wait); err != nil {
+		if items, err = s.await(sub.items, q.wait); err != nil {
 			reason = fairlead.AsError(err).Code
 			return err
 		}
@@ -49,7 +49,8 @@ func (h *Handler) servePage(w http.ResponseWriter, r *http.Request, q *query) er
 	if q.wait > 0 {
 		w.Header().Set("Preference-Applied", "wait="+strconv.Itoa(int(q.wait.Seconds())))
 	}
-	body := s.page(items[:min(len(items), q.limit)], sub.places.cursors[0])
+	body := s.page(items, sub.places.cursors[0])
+	reader.Close() // who has the page and asks for the next one meets no other reader
 	s.bytes.Add(uint64(len(body)))
 	if sendJSON(w, rc, http.StatusOK, body, h.cfg.WriteTimeout) != nil {
 		reason = fairlead.Cancelled

@@ -4,7 +4,6 @@ import (
 	"net/http"
 	"net/url"
 	"slices"
-	"strconv"
 	"time"
 
 	"github.com/fairlead-edge/fairlead"
@@ -19,6 +18,9 @@ type query struct {
 	failOnGap bool   // gap=fail
 	limit     int    // of a page
 	wait      time.Duration
+
+	fresh fairlead.Cursor // where a reader without a cursor starts
+	batch int             // how many items are read at once
 }
 
 const (
@@ -38,7 +40,7 @@ func (h *Handler) parseQuery(r *http.Request) (*query, error) {
 	if err != nil {
 		return nil, fairlead.Errorf(fairlead.InvalidArgument, "the query of the URL cannot be read: percent-encode its values")
 	}
-	q := &query{limit: defaultLimit, wait: preferredWait(r.Header)}
+	q := &query{limit: defaultLimit, wait: preferredWait(r.Header), fresh: fairlead.Latest, batch: batch}
 	if err := q.choose(values); err != nil {
 		return nil, err
 	}
@@ -83,14 +85,14 @@ func (q *query) choose(values url.Values) error {
 // count reads the parameters that are numbers.
 func (q *query) count(values url.Values) error {
 	if v := values.Get("limit"); v != "" {
-		n, err := strconv.ParseUint(v, 10, 31)
+		n, err := number(v)
 		if err != nil || n == 0 {
 			return fairlead.Errorf(fairlead.InvalidArgument, "limit is a number of events from 1 to %d", maxLimit)
 		}
 		q.limit = min(int(n), maxLimit)
 	}
 	if v := values.Get("wait"); v != "" {
-		n, err := strconv.ParseUint(v, 10, 31)
+		n, err := number(v)
 		if err != nil {
 			return fairlead.Errorf(fairlead.InvalidArgument, "wait is a number of seconds, at most %d", int(maxWait.Seconds()))
 		}

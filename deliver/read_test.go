@@ -36,6 +36,7 @@ func TestTheTransportIsWhatAcceptAsksFor(t *testing.T) {
 			"text/html":                                     "application/problem+json",
 			"*/*;q=0":                                       "application/problem+json",
 			"*/*;q=nonsense":                                "application/problem+json",
+			",, ,":                                          "text/event-stream",
 		} {
 			if a := s.do("GET", "/topics/t", "", "Accept: "+accept); a.header.Get("Content-Type") != want {
 				t.Errorf("%s is answered with %d %s, want %s", accept, a.status, a.header.Get("Content-Type"), want)

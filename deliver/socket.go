@@ -47,28 +47,20 @@ func (h *Handler) serveOne(w http.ResponseWriter, r *http.Request, q *query) err
 	}
 	reader := topic.NewReader()
 	defer reader.Close()
-	sub, err := h.subscribe(q, fairlead.Latest, reader)
+	sub, err := h.subscribe(r.Context(), q, reader)
 	if err != nil {
 		return err
 	}
-	pastEnd := sub == nil
-	if pastEnd {
-		if sub, err = h.beforeEnd(q, reader); err != nil {
+	if sub == nil { // past the end: step back in front of it, to say which it was
+		if sub, err = h.beforeEnd(r.Context(), q, reader); err != nil {
 			return err
 		}
-		sub.pending = reader.Poll(sub.items)
 	}
 	conn, err := websocket.Accept(w, r, h.socketConfig(""))
 	if err != nil {
 		return nil //nolint:nilerr // Accept has answered
 	}
 	s := &socket{h: h, r: r, conn: conn, sub: sub, failGap: q.failOnGap}
-	if pastEnd {
-		s.session = h.begin(r, TransportWebSocket, reader, true, func() { _ = conn.CloseNow() })
-		s.closeAtEnd(&sub.items[0])
-		h.end(s.session, "")
-		return nil
-	}
 	s.serve(reader, sub.resumed)
 	return nil
 }

@@ -38,7 +38,7 @@ type stream struct {
 func (h *Handler) serveSSE(w http.ResponseWriter, r *http.Request, q *query) error {
 	reader := topic.NewReader()
 	defer reader.Close()
-	sub, err := h.subscribe(q, fairlead.Latest, reader)
+	sub, err := h.subscribe(r.Context(), q, reader)
 	if err != nil {
 		return err
 	}

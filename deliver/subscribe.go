@@ -1,7 +1,9 @@
 package deliver
 
 import (
+	"context"
 	"errors"
+	"time"
 
 	"github.com/fairlead-edge/fairlead"
 	"github.com/fairlead-edge/fairlead/internal/wire"
@@ -18,25 +20,29 @@ type subscription struct {
 	open    int // topics that have not ended for it
 }
 
-// batch is how many items a session reads at once.
-const batch = 32
+const (
+	// batch is how many items a stream or socket reads at once.
+	batch = 32
+
+	// A topic that has its one reader is tried again that often, that far
+	// apart: a client that comes back meets its own predecessor, whose end has
+	// yet to be noticed.
+	busyTries = 20
+	busyPause = 50 * time.Millisecond
+)
 
 // subscribe admits a reader of the query's topics. It returns nil, without an
 // error, when the reader is past the end of them all. The caller closes the
 // reader.
-func (h *Handler) subscribe(q *query, otherwise fairlead.Cursor, reader *topic.Reader) (*subscription, error) {
-	s := &subscription{reader: reader, places: newPlaces(q.topics), items: make([]topic.Item, batch)}
-	if err := s.places.parse(q.after, otherwise); err != nil {
+func (h *Handler) subscribe(ctx context.Context, q *query, reader *topic.Reader) (*subscription, error) {
+	s := &subscription{reader: reader, places: newPlaces(q.topics), items: make([]topic.Item, q.batch)}
+	if err := s.places.parse(q.after, q.fresh); err != nil {
 		return nil, err
 	}
 	for i, name := range q.topics {
-		l, err := h.cfg.Topics.Get(name)
-		if err != nil {
-			return nil, err
-		}
-		start, err := add(reader, l, s.places.cursors[i])
-		if errors.Is(err, topic.ErrPastEnd) {
-			continue
+		start, err := h.enter(ctx, reader, name, s.places.cursors[i])
+		if errors.Is(err, topic.ErrPastEnd) || (len(q.topics) > 1 && removed(err) && !s.places.cursors[i].IsWord()) {
+			continue // one that was removed must not keep the others from a reader that was told so
 		}
 		if err != nil {
 			return nil, err
@@ -59,6 +65,37 @@ func (h *Handler) subscribe(q *query, otherwise fairlead.Cursor, reader *topic.R
 	return s, nil
 }
 
+// enter lets the reader read the topic of the name.
+func (h *Handler) enter(ctx context.Context, reader *topic.Reader, name string, after fairlead.Cursor) (fairlead.Cursor, error) {
+	l, err := h.cfg.Topics.Get(name)
+	if err != nil {
+		return after, err
+	}
+	for try := 0; ; try++ {
+		start, err := add(reader, l, after)
+		if !busy(err) || try == busyTries || !pause(ctx) {
+			return start, err
+		}
+	}
+}
+
+// pause waits before a topic is tried again, and reports whether ctx goes on.
+func pause(ctx context.Context) bool {
+	timer := time.NewTimer(busyPause)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return true
+	case <-ctx.Done():
+		return false
+	}
+}
+
+// busy reports whether the error of add is that the topic has its one reader.
+func busy(err error) bool { return err != nil && fairlead.AsError(err).Code == fairlead.Conflict }
+
+func removed(err error) bool { return err != nil && fairlead.AsError(err).Code == fairlead.NotFound }
+
 // add lets the reader read a log, and returns the cursor it stands at: its own,
 // lest a gap that it has not been told of be forgotten, or the one that its
 // word stands for now.
@@ -79,10 +116,10 @@ func add(reader *topic.Reader, l *topic.Log, after fairlead.Cursor) (fairlead.Cu
 }
 
 // beforeEnd subscribes from in front of the end that the query's cursor is past.
-func (h *Handler) beforeEnd(q *query, reader *topic.Reader) (*subscription, error) {
+func (h *Handler) beforeEnd(ctx context.Context, q *query, reader *topic.Reader) (*subscription, error) {
 	back := *q
 	back.after = string(stepBack(fairlead.Cursor(q.after)))
-	s, err := h.subscribe(&back, fairlead.Earliest, reader)
+	s, err := h.subscribe(ctx, &back, reader)
 	if s == nil && err == nil {
 		err = fairlead.Errorf(fairlead.InvalidArgument, "the topic ended meanwhile; ask again")
 	}
