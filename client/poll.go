@@ -92,9 +92,12 @@ func (s *pollSession) fetch() error {
 	return s.take(body)
 }
 
-// take makes items of a page.
+// take makes items of a page. An event that cannot be read spoils only itself.
 func (s *pollSession) take(body []byte) error {
-	var page wire.Page
+	var page struct {
+		wire.Page
+		Events []json.RawMessage `json:"events"`
+	}
 	err := json.Unmarshal(body, &page)
 	if err == nil && page.Next == "" && !page.Closed {
 		err = errors.New("it does not say what is next")
@@ -106,8 +109,8 @@ func (s *pollSession) take(body []byte) error {
 	if page.Gap != nil {
 		s.items = append(s.items, gapItem(page.Gap))
 	}
-	for i := range page.Events {
-		s.items = append(s.items, eventItem(&page.Events[i]))
+	for _, text := range page.Events {
+		s.items = append(s.items, readEnvelope(text))
 	}
 	switch {
 	case page.Fault != nil:
@@ -119,10 +122,6 @@ func (s *pollSession) take(body []byte) error {
 }
 
 func (s *pollSession) close() {}
-
-func eventItem(v *wire.Envelope) Item {
-	return Item{Cursor: v.Cursor, Event: v.Event(), Skipped: v.Skipped}
-}
 
 func gapItem(g *wire.Gap) Item {
 	item := Item{Kind: KindGap, Gap: Gap{After: g.After, Earliest: g.Earliest, Skipped: -1}}

@@ -97,7 +97,7 @@ func (r *reader) locate(ctx context.Context) error {
 // message is what a server sends: an envelope or a control member.
 type message struct {
 	wire.Message
-	wire.Envelope
+	envelope
 }
 
 func (s *socketSession) next() (Item, error) {
@@ -115,7 +115,8 @@ func (s *socketSession) next() (Item, error) {
 // item turns a message into an item; those for the connection are not known.
 func (s *socketSession) item(b []byte) (item Item, known bool, err error) {
 	var m message
-	if err := json.Unmarshal(b, &m); err != nil {
+	err = json.Unmarshal(b, &m)
+	if err != nil && m.Cursor == "" {
 		return Item{}, false, fairlead.Errorf(fairlead.NotAcceptable, "the server sends what is not a topic's message; is the URL one?")
 	}
 	switch {
@@ -132,7 +133,7 @@ func (s *socketSession) item(b []byte) (item Item, known bool, err error) {
 	case m.Fault != nil:
 		return Item{Kind: KindFault, Cursor: m.Fault.Cursor, Fault: m.Fault.Err()}, true, nil
 	}
-	return eventItem(&m.Envelope), m.Cursor != "", nil
+	return m.envelope.item(b, err), m.Cursor != "", nil
 }
 
 // closed makes of a close code what it says; other ends are the connection's.

@@ -148,9 +148,12 @@ func (s *sseSession) item(e sse.Event) (item Item, known bool) {
 		return Item{}, false
 	default:
 		item.Event = fairlead.Event{Type: e.Type, Data: e.Data}
-		var v wire.Envelope
-		if s.envelope && json.Unmarshal(e.Data, &v) == nil {
-			item = eventItem(&v)
+		if s.envelope {
+			var v envelope
+			// An envelope names its topic; what else is JSON is data.
+			if err := json.Unmarshal(e.Data, &v); v.Topic != "" {
+				item = v.item(e.Data, err)
+			}
 		}
 		item.Event.Cursor = cursor
 	}
