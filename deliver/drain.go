@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/fairlead-edge/fairlead"
+	"github.com/fairlead-edge/fairlead/topic"
 )
 
 // drain is the state of a handler that sends its sessions away.
@@ -17,7 +18,11 @@ const leastRetry = time.Second
 // advice is the cause with which a session is sent away. Each gets a time of
 // its own, so that they don't come back at once.
 func (d *drain) advice() error {
-	e := fairlead.Errorf(fairlead.Draining, "this server is going away: come back in a moment, from the cursor you have")
+	return d.later("this server is going away: come back in a moment, from the cursor you have")
+}
+
+func (d *drain) later(message string) error {
+	e := fairlead.Errorf(fairlead.Draining, "%s", message)
 	e.RetryAfter = leastRetry + rand.N(d.spread+1)
 	return e
 }
@@ -26,7 +31,8 @@ var errReset = fairlead.Errorf(fairlead.Draining, "the time to go away is up")
 
 // Drain sends every session away: over the window, one after the other in
 // random order, each is told when and from where to come back, and then ended.
-// New sessions are told at once; publishing goes on. Drain returns when no
+// New sessions are told at once. Publishing goes on, but for what would have to
+// wait for room in a topic: it is refused, with the code Draining. Drain returns when no
 // session is left, or when ctx ends, with its error; then it has reset the
 // connections of the rest. A handler that drains does not go back.
 func (h *Handler) Drain(ctx context.Context, window time.Duration) error {
@@ -38,6 +44,7 @@ func (h *Handler) Drain(ctx context.Context, window time.Duration) error {
 		order = append(order, s)
 	}
 	h.sessions.mu.Unlock()
+	h.leave()
 	rand.Shuffle(len(order), func(i, j int) { order[i], order[j] = order[j], order[i] })
 
 	timer := time.NewTimer(0)
@@ -61,6 +68,20 @@ func (h *Handler) Drain(ctx context.Context, window time.Duration) error {
 	case <-ctx.Done():
 		return h.resetAll(ctx)
 	}
+}
+
+// append appends to the topic; what waits for room there leaves with the handler.
+func (h *Handler) append(ctx context.Context, name string, b topic.Batch) (topic.Result, error) {
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	stop := context.AfterFunc(h.leaving, func() {
+		h.sessions.mu.Lock()
+		d := h.sessions.draining
+		h.sessions.mu.Unlock()
+		cancel(d.later("this server is going away and the topic has no room now: nothing was stored; publish again in a moment"))
+	})
+	defer stop()
+	return h.cfg.Topics.Append(ctx, name, b)
 }
 
 // gone returns a channel that is closed once there is no session.

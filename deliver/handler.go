@@ -1,6 +1,7 @@
 package deliver
 
 import (
+	"context"
 	"net/http"
 	"strings"
 
@@ -14,12 +15,17 @@ type Handler struct {
 	cfg      Config
 	origins  origins
 	sessions registry
+
+	leaving context.Context    // ends when Drain begins
+	leave   context.CancelFunc // ends it
 }
 
 // New returns a Handler. It has nothing to be closed; see [Handler.Drain].
 func New(cfg Config) *Handler {
 	cfg = cfg.withDefaults()
-	return &Handler{cfg: cfg, origins: newOrigins(cfg.Origins)}
+	h := &Handler{cfg: cfg, origins: newOrigins(cfg.Origins)}
+	h.leaving, h.leave = context.WithCancel(context.Background())
+	return h
 }
 
 // The methods of both kinds of resource, as Allow lists them.

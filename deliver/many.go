@@ -240,7 +240,7 @@ func (m *many) store(req *wire.Request) (topic.Result, error) {
 		again.ID = nil
 		b.Fingerprint = sha256.Sum256(marshal(again))
 	}
-	return m.h.cfg.Topics.Append(m.ctx, *req.Publish, b)
+	return m.h.append(m.ctx, *req.Publish, b)
 }
 
 // ask hands an application's message to OnMessage.
