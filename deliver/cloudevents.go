@@ -5,11 +5,13 @@ import (
 	"encoding/json"
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
 	"time"
 	"unicode/utf8"
 
 	"github.com/fairlead-edge/fairlead"
+	"github.com/fairlead-edge/fairlead/internal/wire"
 )
 
 // CloudEvents 1.0 and its HTTP binding, in the three content modes. An event's
@@ -21,6 +23,9 @@ const (
 	maxAttributes = 64
 	maxAttribute  = 4 << 10 // bytes of one attribute's value
 )
+
+// required are the attributes that each event has (CloudEvents 1.0.2 §3.1).
+var required = []string{"specversion", "id", "source", "type"}
 
 // binaryCloudEvent reads the binary content mode: attributes are ce- headers
 // (HTTP Protocol Binding for CloudEvents 1.0.2 §3.1).
@@ -48,8 +53,8 @@ func binaryCloudEvent(h http.Header, common fairlead.Event, body []byte) (fairle
 // parseCloudEvents reads the batched content mode.
 func parseCloudEvents(common fairlead.Event, body []byte) ([]fairlead.Event, error) {
 	var each []json.RawMessage
-	if err := json.Unmarshal(body, &each); err != nil {
-		return nil, fairlead.Errorf(fairlead.InvalidArgument, "a batch of CloudEvents is a JSON array of them")
+	if err := json.Unmarshal(body, &each); err != nil || !utf8.Valid(body) {
+		return nil, fairlead.Errorf(fairlead.InvalidArgument, "a batch of CloudEvents is a JSON array of them, in UTF-8")
 	}
 	switch {
 	case len(each) == 0:
@@ -61,23 +66,32 @@ func parseCloudEvents(common fairlead.Event, body []byte) ([]fairlead.Event, err
 	for i, one := range each {
 		var err error
 		if events[i], err = parseCloudEvent(common, one); err != nil {
-			return nil, fairlead.Errorf(fairlead.InvalidArgument, "event %d of the batch: %s; nothing of the batch was stored", i+1, fairlead.AsError(err).Message)
+			return nil, inBatch(i, err)
 		}
 	}
 	return events, nil
+}
+
+// inBatch says which event of a batch is wrong.
+func inBatch(i int, err error) error {
+	e := fairlead.AsError(err)
+	return fairlead.Errorf(e.Code, "event %d of the batch: %s; nothing of the batch was stored", i+1, e.Message)
 }
 
 // parseCloudEvent reads the structured content mode (JSON Event Format for
 // CloudEvents 1.0.2).
 func parseCloudEvent(common fairlead.Event, body []byte) (fairlead.Event, error) {
 	var members map[string]json.RawMessage
-	if err := json.Unmarshal(body, &members); err != nil || members == nil {
-		return common, fairlead.Errorf(fairlead.InvalidArgument, "a CloudEvent is a JSON object")
+	if err := json.Unmarshal(body, &members); err != nil || members == nil || !utf8.Valid(body) {
+		return common, fairlead.Errorf(fairlead.InvalidArgument, "a CloudEvent is a JSON object, in UTF-8")
 	}
 	attributes := make(map[string]string, len(members))
 	for name, value := range members {
 		if name == "data" || name == "data_base64" || name == "datacontenttype" || bytes.Equal(value, []byte("null")) {
 			continue
+		}
+		if slices.Contains(required, name) && value[0] != '"' {
+			return common, fairlead.Errorf(fairlead.InvalidArgument, "the CloudEvents attribute %s is a string", name)
 		}
 		text, ok := scalar(value)
 		if !ok {
@@ -131,7 +145,7 @@ func applyAttributes(e *fairlead.Event, attributes map[string]string) error {
 	if v := attributes["specversion"]; v != "1.0" {
 		return fairlead.Errorf(fairlead.InvalidArgument, "CloudEvents specversion is %.10q; 1.0 is read here", v)
 	}
-	for _, name := range []string{"id", "source", "type"} {
+	for _, name := range required {
 		if attributes[name] == "" {
 			return fairlead.Errorf(fairlead.InvalidArgument, "the CloudEvents attribute %s is missing", name)
 		}
@@ -142,8 +156,8 @@ func applyAttributes(e *fairlead.Event, attributes map[string]string) error {
 	delete(attributes, "type")
 	if v, ok := attributes["time"]; ok {
 		at, err := time.Parse(time.RFC3339, v)
-		if err != nil {
-			return fairlead.Errorf(fairlead.InvalidArgument, "the CloudEvents attribute time is not a timestamp of RFC 3339")
+		if err != nil || !wire.HasYear(at) {
+			return fairlead.Errorf(fairlead.InvalidArgument, "the CloudEvents attribute time is not a timestamp of RFC 3339, of the years 0000 to 9999 in UTC")
 		}
 		e.Time = at
 		delete(attributes, "time")

@@ -166,6 +166,19 @@ func badInputs() []bad {
 			v1:     cell{"`invalid_argument`", many(`{"id":1,`)},
 		},
 		bad{
+			input: "a binary message", before: hello,
+			socket: cell{"`invalid_argument`", binary("/topics/t", nil)},
+			v1:     cell{"`invalid_argument`", binary("/topics", []string{"fairlead.v1.json"})},
+		},
+		bad{
+			input: "a CloudEvent that lacks what it needs, has a time outside the years 0000 to 9999, or is not UTF-8", before: hello,
+			pub: cell{"400", post("/topics/t", `{"specversion":"1.0","id":"1","source":"s","type":"t","time":"9999-12-31T23:59:59-01:00"}`, "Content-Type: application/cloudevents+json")},
+		},
+		bad{
+			input: "coming back to several topics that were all removed", before: hello,
+			stream: cell{"204", asSSE("/topics?topic=a&topic=b&after=" + placeOf("a", other) + "~" + placeOf("b", other))},
+		},
+		bad{
 			input: "an event of a type that begins with `fairlead.`", before: hello,
 			v1:  cell{"`invalid_argument`", many(`{"id":1,"publish":"t","data":1,"type":"fairlead.end"}`)},
 			pub: cell{"400", post("/topics/t", "x", "Fairlead-Type: fairlead.end")},

@@ -1,13 +1,13 @@
 package deliver
 
 import (
-	"bytes"
 	"crypto/sha256"
 	"encoding/json"
 	"errors"
 	"net/http"
 	"runtime/debug"
 	"slices"
+	"unicode/utf8"
 
 	"github.com/fairlead-edge/fairlead"
 	"github.com/fairlead-edge/fairlead/internal/wire"
@@ -51,8 +51,7 @@ func (h *Handler) serveMany(w http.ResponseWriter, r *http.Request) error {
 // handle acts on a client's message, on the reading goroutine.
 func (m *many) handle(message []byte) {
 	var req wire.Request
-	d := json.NewDecoder(bytes.NewReader(message))
-	if err := d.Decode(&req); err != nil || d.More() {
+	if err := json.Unmarshal(message, &req); err != nil {
 		m.reply(errorReply(nil, fairlead.Errorf(fairlead.InvalidArgument, "a message is one JSON object, such as {\"id\":1,\"subscribe\":\"name\"}")))
 		return
 	}
@@ -252,8 +251,8 @@ func (m *many) ask(id, request json.RawMessage) []byte {
 	switch {
 	case err != nil:
 		return errorReply(id, err)
-	case reply.OK != nil && !json.Valid(reply.OK):
-		return errorReply(id, fairlead.Errorf(fairlead.Internal, "the application's answer is not JSON"))
+	case reply.OK != nil && !(json.Valid(reply.OK) && utf8.Valid(reply.OK)):
+		return errorReply(id, fairlead.Errorf(fairlead.Internal, "the application's answer is not JSON in UTF-8"))
 	}
 	return okReply(id, reply.OK)
 }

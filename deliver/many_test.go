@@ -53,7 +53,7 @@ func TestManyTopicsComeAndGoOnOneSocket(t *testing.T) {
 		for _, bad := range []string{
 			`[]`, `{"id":1}`, `{"ping":true,"subscribe":"a"}`, `{"id":{},"ping":true}`, `{"id":1,"publish":"a"}`,
 			`{"publish":"a","data":1,"data_base64":"AA=="}`, `{"publish":"a","data":1,"attributes":{"A B":"c"}}`,
-			`{"ping":true} {}`, `{"id":"` + strings.Repeat("i", 300) + `","ping":true}`, `{"request":1}`,
+			`{"ping":true} {}`, `{"id":1,"ping":true}]`, `{"id":1,"ping":true}}`, `null`, `{"id":"` + strings.Repeat("i", 300) + `","ping":true}`, `{"request":1}`,
 		} {
 			ask("invalid_argument", "%s", bad)
 		}
@@ -106,6 +106,8 @@ func TestAnApplicationAnswersItsOwnMessages(t *testing.T) {
 					return deliver.Reply{}, errors.New("a secret of the server")
 				case `"garbage"`:
 					return deliver.Reply{OK: json.RawMessage("{")}, nil
+				case `"bytes"`:
+					return deliver.Reply{OK: json.RawMessage("\"\xff\"")}, nil
 				}
 				panic("oh no")
 			},
@@ -114,7 +116,7 @@ func TestAnApplicationAnswersItsOwnMessages(t *testing.T) {
 		c := s.socket("/topics", "fairlead.v1.json")
 		for _, x := range [][2]string{
 			{"echo", `{"id":1,"ok":"echo"}`}, {"nothing", `{"id":1,"ok":{}}`}, {"refuse", `"rate_limited","message":"slower"`},
-			{"fail", `"internal"`}, {"garbage", `"internal"`}, {"panic", `"internal"`},
+			{"fail", `"internal"`}, {"garbage", `"internal"`}, {"bytes", `"internal"`}, {"panic", `"internal"`},
 		} {
 			c.send(`{"id":1,"request":%q}`, x[0])
 			if m := c.next(); !strings.Contains(m.text, x[1]) || strings.Contains(m.text, "secret") {

@@ -2,6 +2,8 @@ package deliver_test
 
 import (
 	"bufio"
+	"crypto/sha256"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"io"
@@ -97,6 +99,23 @@ func said(s *site, conn *websocket.Conn) string {
 			return "`end`"
 		}
 	}
+}
+
+// binary sends a ping of fairlead.v1.json that is not text.
+func binary(path string, protocols []string) probe {
+	return func(s *site) string {
+		conn := s.socket(path, protocols...)
+		if err := conn.Write(websocket.Binary, []byte(`{"id":1,"ping":true}`)); err != nil {
+			s.t.Fatal(err)
+		}
+		return said(s, conn.Conn)
+	}
+}
+
+// placeOf returns the part of a composite id that is a topic's.
+func placeOf(name, cursor string) string {
+	sum := sha256.Sum256([]byte(name))
+	return hex.EncodeToString(sum[:4]) + cursor
 }
 
 func one(path string, headers ...string) probe { return asSocket(path, headers, nil) }

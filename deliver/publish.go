@@ -11,6 +11,7 @@ import (
 	"net/http"
 	"slices"
 	"strings"
+	"unicode/utf8"
 
 	"github.com/fairlead-edge/fairlead"
 	"github.com/fairlead-edge/fairlead/internal/wire"
@@ -123,6 +124,9 @@ func (h *Handler) parsePublish(w http.ResponseWriter, r *http.Request) (b topic.
 	}
 	for i := range b.Events {
 		if err := b.Events[i].Validate(); err != nil {
+			if isBatch {
+				err = inBatch(i, err)
+			}
 			return b, false, err
 		}
 	}
@@ -185,8 +189,8 @@ func parseLines(common fairlead.Event, body []byte) ([]fairlead.Event, error) {
 		if len(events) == maxBatch {
 			return nil, tooMany()
 		}
-		if !json.Valid(line) {
-			return nil, fairlead.Errorf(fairlead.InvalidArgument, "line %d is not JSON; nothing of the batch was stored", number)
+		if !json.Valid(line) || !utf8.Valid(line) {
+			return nil, fairlead.Errorf(fairlead.InvalidArgument, "line %d is not JSON in UTF-8; nothing of the batch was stored", number)
 		}
 		common.Data = slices.Clone(line) // kept for as long as the event, and no neighbour with it
 		events = append(events, common)

@@ -71,15 +71,24 @@ func TestACloudEventIsReadInEachMode(t *testing.T) {
 		if n := len(s.page("/topics/t").Events); n != 6 {
 			t.Errorf("there are %d events, want 6", n)
 		}
-		for _, bad := range []string{"[" + fmt.Sprintf(event, `"data":1`) + `,{"id":"1"}]`, "[]", "{}", "[1]", "[null]"} {
+		for _, bad := range []string{"[" + fmt.Sprintf(event, `"data":1`) + `,{"id":"1"}]`, "[" + fmt.Sprintf(event, `"data":"\xff"`) + "]", "[]", "{}", "[1]", "[null]"} {
 			if a := s.do("POST", "/topics/t", bad, "Content-Type: application/cloudevents-batch+json"); a.status != 400 {
 				t.Errorf("%s is %d %s", bad, a.status, a.body)
 			}
 		}
-		for _, h := range []string{"ce-id: %zz", "ce-id: ", "ce-specversion: 0.3", "ce-time: today", "ce-a_b: c"} {
+		for _, h := range []string{"ce-id: %zz", "ce-id: ", "ce-specversion: 0.3", "ce-time: today", "ce-time: 0000-01-01T00:00:00+01:00", "ce-time: 9999-12-31T23:59:59-01:00", "ce-a_b: c"} {
 			if a := s.do("POST", "/topics/t", "x", "ce-specversion: 1.0", "ce-id: 1", "ce-source: s", "ce-type: t", h); a.status != 400 {
 				t.Errorf("%s is %d %s", h, a.status, a.body)
 			}
+		}
+		for _, member := range []string{`"id":7`, `"source":true`, `"type":1`, `"specversion":1.0`, `"source":"\xff"`} {
+			if a := s.do("POST", "/topics/t", fmt.Sprintf(event, member), "Content-Type: application/cloudevents+json"); a.status != 400 {
+				t.Errorf("%s is %d %s", member, a.status, a.body)
+			}
+		}
+		reserved := "[" + fmt.Sprintf(event, `"data":1`) + "," + fmt.Sprintf(event, `"type":"fairlead.end"`) + "]"
+		if a := s.do("POST", "/topics/t", reserved, "Content-Type: application/cloudevents-batch+json"); a.status != 400 || !strings.Contains(a.body, "event 2 of the batch") {
+			t.Errorf("a reserved type in a batch is %d %s", a.status, a.body)
 		}
 		if a := s.do("POST", "/topics/t", "x", "Content-Type: application/cloudevents+avro"); a.status != 415 {
 			t.Errorf("another format is %d", a.status)
@@ -106,6 +115,9 @@ func TestABatchIsStoredWholeOrNotAtAll(t *testing.T) {
 		a = s.do("POST", "/topics/t", "1\n2\n{", "Content-Type: application/x-ndjson")
 		if a.status != 400 || !strings.Contains(a.body, "line 3") || s.page("/topics/t").Next != p.Next {
 			t.Errorf("the broken batch is %d %s", a.status, a.body)
+		}
+		if a := s.do("POST", "/topics/t", "1\n\"\xff\"", "Content-Type: application/x-ndjson"); a.status != 400 || !strings.Contains(a.body, "line 2") {
+			t.Errorf("a line that is not UTF-8 is %d %s", a.status, a.body)
 		}
 		if a := s.do("POST", "/topics/t", strings.Repeat("1\n", 10_001), "Content-Type: application/x-ndjson"); a.status != 413 {
 			t.Errorf("an endless batch is %d", a.status)

@@ -95,25 +95,28 @@ func (s *socket) serve(reader *topic.Reader, resumed bool) {
 // readMessages reads the client's messages until the connection ends.
 func (s *socket) readMessages() {
 	for {
-		_, message, err := s.conn.Read()
+		kind, message, err := s.conn.Read()
 		if err != nil || s.ctx.Err() != nil {
 			s.cancel(errGone)
 			return
 		}
 		s.busy.Store(true)
-		s.handle(message)
+		s.handle(kind, message)
 		s.busy.Store(false)
 	}
 }
 
 // handle acts on a client's message, on the reading goroutine.
-func (s *socket) handle(message []byte) {
-	if s.many != nil {
+func (s *socket) handle(kind websocket.MessageType, message []byte) {
+	switch {
+	case s.many == nil:
+		s.reply(errorReply(nil, fairlead.Errorf(fairlead.InvalidArgument,
+			"this socket only delivers; to subscribe and publish use the subprotocol %s at %s", protocolJSON, s.h.cfg.Prefix)))
+	case kind != websocket.Text:
+		s.reply(errorReply(nil, fairlead.Errorf(fairlead.InvalidArgument, "%s is spoken in text messages; this one is binary", protocolJSON)))
+	default:
 		s.many.handle(message)
-		return
 	}
-	s.reply(errorReply(nil, fairlead.Errorf(fairlead.InvalidArgument,
-		"this socket only delivers; to subscribe and publish use the subprotocol %s at %s", protocolJSON, s.h.cfg.Prefix)))
 }
 
 // command hands f to the handler's goroutine; it waits while too many wait.

@@ -25,9 +25,9 @@ func AppendEnvelope(dst []byte, e *fairlead.Event) []byte {
 			dst = AppendString(append(dst, m.name...), m.value)
 		}
 	}
-	if !e.Time.IsZero() {
+	if at := e.Time.UTC(); !at.IsZero() && HasYear(at) { // no reader could read another one
 		dst = append(dst, `,"time":"`...)
-		dst = e.Time.UTC().AppendFormat(dst, time.RFC3339Nano)
+		dst = at.AppendFormat(dst, time.RFC3339Nano)
 		dst = append(dst, '"')
 	}
 	if e.Traceparent != "" {
@@ -45,6 +45,13 @@ func AppendEnvelope(dst []byte, e *fairlead.Event) []byte {
 		dst = append(dst, '}')
 	}
 	return append(appendData(dst, e), '}')
+}
+
+// HasYear reports whether RFC 3339 has a form for the time in UTC: its years are
+// those from 0000 to 9999.
+func HasYear(t time.Time) bool {
+	year := t.UTC().Year()
+	return year >= 0 && year <= 9999
 }
 
 // appendData appends the member that carries the event's data.

@@ -51,6 +51,26 @@ func TestAnEnvelopeIsExact(t *testing.T) {
 	}
 }
 
+func TestATimeThatNobodyCouldReadIsLeftOut(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		at   time.Time
+		want bool
+	}{
+		{time.Date(9999, 12, 31, 23, 59, 59, 0, time.UTC), true},
+		{time.Date(9999, 12, 31, 23, 59, 59, 0, time.FixedZone("", -3600)), false},
+		{time.Date(0, 1, 1, 0, 0, 0, 0, time.UTC), true},
+		{time.Date(0, 1, 1, 0, 0, 0, 0, time.FixedZone("", 3600)), false},
+		{time.Date(20000, 1, 1, 0, 0, 0, 0, time.UTC), false},
+	} {
+		encoded := wire.AppendEnvelope(nil, &fairlead.Event{Time: c.at})
+		var v wire.Envelope
+		if err := json.Unmarshal(encoded, &v); err != nil || v.Time.Equal(c.at) != c.want {
+			t.Errorf("%s is %s: %v", c.at, encoded, err)
+		}
+	}
+}
+
 func FuzzEnvelopeRoundTrip(f *testing.F) {
 	f.Add("t", "c", "k", "application/json", `{"a":[1,"x"]}`, "v")
 	f.Add("t", "", "", "", "line\r\nline\x00", "\u2028")
