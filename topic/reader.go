@@ -39,7 +39,8 @@ func NewReader() *Reader {
 
 // Add reads l after the cursor, or from where one of the words [fairlead.Earliest],
 // [fairlead.Latest] and [fairlead.Snapshot] says. A cursor from another life
-// of the log, or from another log, is told as a gap.
+// of the log, or from another log, is told as a gap. Under [Wait] a cursor of
+// this life also says that all up to it was consumed.
 //
 // Its errors: [ErrPastEnd]; or an *[fairlead.Error]: InvalidArgument for what
 // is no cursor, Conflict when the policy allows one reader and there is one or

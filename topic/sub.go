@@ -272,6 +272,13 @@ func (l *Log) attach(s *sub, after fairlead.Cursor) error {
 	if l.policy.Deliver == Wait && len(l.subs) > 0 {
 		return fairlead.Errorf(fairlead.Conflict, "this topic delivers to one reader at a time and has one; close the other first")
 	}
+	if l.policy.Deliver == Wait && !after.IsWord() && s.foreign == nil {
+		// Who comes with a cursor consumed all before it, though the reader
+		// that was handed it may have left without saying so, as those of
+		// pages do.
+		x := l.more()
+		x.consumed = max(x.consumed, s.pos)
+	}
 	s.index = len(l.subs)
 	l.subs = append(l.subs, s)
 	l.wakeAppends() // its cursor may be past what they wait for

@@ -90,6 +90,57 @@ func TestAReaderThatComesBackPastWhatThePublisherWaitsForMakesRoom(t *testing.T)
 	})
 }
 
+// A page is read by a reader of its own, which leaves before it could say that
+// it consumed anything: the cursor that the next one comes with says so.
+func TestPagesMakeRoomForThePublisher(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l := topic.New("n", topic.Policy{Deliver: topic.Wait, Events: 2})
+		at, seen := fairlead.Earliest, ""
+		page := func() {
+			r := topic.NewReader()
+			defer r.Close()
+			if err := r.Add(l, at); err != nil {
+				t.Error(err)
+			}
+			buf := make([]topic.Item, 4)
+			buf = buf[:r.Poll(buf)]
+			seen += show(buf)
+			if len(buf) > 0 {
+				at = buf[len(buf)-1].Cursor
+			}
+		}
+		for _, word := range []string{"a", "b", "c", "d", "e", "f"} {
+			if d, err := took(t, l, word); err != nil || d != 0 {
+				t.Fatalf("the append of %s took %v, %v; want none", word, d, err)
+			}
+			page()
+		}
+		page()
+		publish(t, l, "g h")
+		page() // reads both; that it did the next reader tells
+		time.AfterFunc(time.Second, func() { read(t, l, at).Close() })
+		if d, err := took(t, l, "i"); err != nil || d != time.Second {
+			t.Errorf("the append took %v, %v; want until the next page", d, err)
+		}
+		synctest.Wait()
+		if seen != "abcdefg h" {
+			t.Errorf("pages of %q", seen)
+		}
+	})
+}
+
+func TestAWordConsumesNothing(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		for _, word := range []fairlead.Cursor{fairlead.Earliest, fairlead.Latest, fairlead.Snapshot, fairlead.NewCursor(1, 9)} {
+			l := topic.New("n", topic.Policy{Deliver: topic.Wait, Events: 2})
+			publish(t, l, "a b")
+			read(t, l, word).Close()
+			_, err := took(t, l, "c")
+			wantCode(t, err, fairlead.Overloaded)
+		}
+	})
+}
+
 func TestPatienceEndsWhenTheReaderIsSentAway(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		l := topic.New("n", topic.Policy{Events: 2, Patience: 5 * time.Second, OnLag: topic.LagClose})
