@@ -206,6 +206,13 @@ func TestPagesFollowEachOther(t *testing.T) {
 		if n := len(s.page("/topics/t?limit=7").Events); n != 7 {
 			t.Errorf("a page of 7 has %d", n)
 		}
+		a := s.do("GET", "/topics/t?limit=99999999999999999999&wait=99999999999999999999", "", "Accept: application/json")
+		if got := a.header.Get("Preference-Applied"); a.status != 200 || got != "wait=50" {
+			t.Errorf("too much of everything is %d, %q", a.status, got)
+		}
+		if a := s.do("HEAD", "/topics", ""); a.status != 405 || a.header.Get("Allow") != "GET, OPTIONS" {
+			t.Errorf("HEAD of them all is %d, %q", a.status, a.header)
+		}
 		if n := len(s.page("/topics/t?limit=99999").Events); n != 250 {
 			t.Errorf("a page of many has %d", n)
 		}

@@ -153,6 +153,9 @@ func TestASocketPastTheEndIsToldWhichItWas(t *testing.T) {
 		if code, _ := c.closed(); code != 1000 {
 			t.Errorf("it closed with %d", code)
 		}
+		if p := s.page("/topics/t?after=" + placeOf("t", string(end)) + "~" + placeOf("u", string(end))); p.End == nil || p.Next != end {
+			t.Errorf("with the id of a stream of several: %+v", p)
+		}
 		if _, err := s.topics.Append(t.Context(), "broken", topic.Batch{Events: []fairlead.Event{{}}}); err != nil {
 			t.Fatal(err)
 		}

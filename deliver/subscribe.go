@@ -117,8 +117,12 @@ func add(reader *topic.Reader, l *topic.Log, after fairlead.Cursor) (fairlead.Cu
 
 // beforeEnd subscribes from in front of the end that the query's cursor is past.
 func (h *Handler) beforeEnd(ctx context.Context, q *query, reader *topic.Reader) (*subscription, error) {
+	at := newPlaces(q.topics)
+	if err := at.parse(q.after, q.fresh); err != nil {
+		return nil, err
+	}
 	back := *q
-	back.after = string(stepBack(fairlead.Cursor(q.after)))
+	back.after = string(stepBack(at.cursors[0]))
 	s, err := h.subscribe(ctx, &back, reader)
 	if s == nil && err == nil {
 		err = fairlead.Errorf(fairlead.InvalidArgument, "the topic ended meanwhile; ask again")
