@@ -19,7 +19,8 @@ type Item struct {
 	Kind Kind
 	// Log is the log the item is from.
 	Log *Log
-	// Cursor is where the reader stands after the item.
+	// Cursor is where the reader stands after the item: that of the event or,
+	// after the last of a snapshot, of the newest event it stands for.
 	Cursor fairlead.Cursor
 	// Record is the event, for KindEvent.
 	Record *Record

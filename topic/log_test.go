@@ -3,6 +3,7 @@ package topic_test
 import (
 	"context"
 	"errors"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -81,6 +82,29 @@ func TestAnEmptySnapshotIsLive(t *testing.T) {
 	want(t, r, "x=1")
 	r = read(t, topic.New("n", topic.Policy{}), fairlead.Snapshot)
 	want(t, r, "")
+}
+
+func TestAReaderOfASnapshotStandsWhereItWasTaken(t *testing.T) {
+	t.Parallel()
+	for _, words := range []string{"", "loose", "x=1 loose y=1 loose x=2 loose"} {
+		l := topic.New("n", topic.Policy{})
+		publish(t, l, words)
+		r := read(t, l, fairlead.Snapshot)
+		taken, at := l.Bounds().Latest, r.Position(l)
+		publish(t, l, "late")
+		buf := make([]topic.Item, 2)
+		if strings.Contains(words, "=") {
+			if n := r.Poll(buf); show(buf[:n]) != "y=1 x=2" {
+				t.Fatalf("after %q the snapshot is %q", words, show(buf[:n]))
+			}
+			at = buf[1].Cursor
+			want(t, read(t, l, buf[0].Cursor), "loose x=2 loose late") // nothing is lost in its midst
+		}
+		if at != taken || r.Position(l) != taken || r.Status()[0].Lag != 1 {
+			t.Errorf("after %q: at %s and %+v, taken at %s", words, at, r.Status()[0], taken)
+		}
+		want(t, r, "late")
+	}
 }
 
 func TestNextWaitsForMore(t *testing.T) {

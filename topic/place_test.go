@@ -67,6 +67,7 @@ func placeOf(l *topic.Log, f *life, after fairlead.Cursor) (*place, error) {
 		p.pos = latest
 	case fairlead.Snapshot:
 		p.snap, p.snapEnd = f.snapshot(first), latest
+		p.endSnapshot()
 	default:
 		id, n, err := after.Parse()
 		switch {
@@ -82,6 +83,13 @@ func placeOf(l *topic.Log, f *life, after fairlead.Cursor) (*place, error) {
 	}
 	p.told = p.pos
 	return p, nil
+}
+
+// endSnapshot puts p where the snapshot was taken when nothing is owed of it.
+func (p *place) endSnapshot() {
+	if len(p.snap) == 0 {
+		p.pos, p.snapEnd = max(p.pos, p.snapEnd), 0
+	}
 }
 
 // pass returns what is owed before number n, and owes it no longer.
@@ -109,6 +117,9 @@ func (p *place) arrive(n uint64) {
 // check fails unless the item is exactly what may come next.
 func (p *place) check(i topic.Item) error {
 	_, n, err := i.Cursor.Parse()
+	if i.Kind == topic.KindEvent {
+		_, n, err = i.Record.Event.Cursor.Parse()
+	}
 	was := p.cursor
 	p.cursor = i.Cursor
 	switch {
@@ -133,7 +144,13 @@ func (p *place) check(i topic.Item) error {
 	}
 	owed := p.pass(n)
 	p.arrive(n)
-	p.done = i.Kind != topic.KindEvent
+	if p.done = i.Kind != topic.KindEvent; !p.done {
+		p.endSnapshot()
+		p.told = p.pos
+		if _, at, _ := i.Cursor.Parse(); at != p.pos {
+			return fmt.Errorf("the cursor of number %d is %s; the reader is at %d", n, i.Cursor, p.pos)
+		}
+	}
 	p.skipped = append(p.skipped, owed...)
 	if uint64(len(owed)) != i.Skipped {
 		return fmt.Errorf("%d skipped before number %d, but these are missing: %v", i.Skipped, n, owed)

@@ -273,7 +273,8 @@ type Status struct {
 }
 
 // Position returns where the reader stands in l: after the last item it was
-// handed, or where it began. It is empty when l is not read.
+// handed, or where it began. When that was the last of a snapshot, or the
+// snapshot was empty, it is where that was taken. It is empty when l is not read.
 func (r *Reader) Position(l *Log) fairlead.Cursor {
 	r.mu.Lock()
 	s, ok := r.subs[l]

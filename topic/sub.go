@@ -47,6 +47,7 @@ func (l *Log) place(s *sub, after fairlead.Cursor) error {
 	case fairlead.Snapshot:
 		s.snap, s.snapEnd = l.snapshot(), l.next-1
 		s.pos = l.first() - 1
+		s.endSnapshot()
 	default:
 		life, seq, err := after.Parse()
 		if err != nil {
@@ -142,12 +143,25 @@ func (s *sub) preface() (Item, bool) {
 	if len(s.snap) > 0 {
 		r := l.at(s.snap[0])
 		s.snap = s.snap[1:]
-		return s.event(r), true
+		item := s.event(r)
+		if s.endSnapshot() {
+			s.told = s.pos
+			item.Cursor = l.cursor(s.pos)
+		}
+		return item, true
 	}
-	if s.snapEnd > 0 { // the snapshot stands for all that was there
-		s.pos, s.snapEnd, s.snap = max(s.pos, s.snapEnd), 0, nil
-	}
+	s.endSnapshot() // when what was left of it has been evicted
 	return Item{}, false
+}
+
+// endSnapshot puts s where the snapshot was taken once all of it has been
+// handed out, for it stands for all that was there, and reports whether it did.
+func (s *sub) endSnapshot() bool {
+	if s.snapEnd == 0 || len(s.snap) > 0 {
+		return false
+	}
+	s.pos, s.snapEnd, s.snap = max(s.pos, s.snapEnd), 0, nil
+	return true
 }
 
 // event hands r out.
