@@ -31,25 +31,29 @@ type room struct {
 
 // rooms is the import table. Imports go down only; "." is the root.
 var rooms = map[string]room{
-	".":             {nil, "the nouns both ends share stand on the standard library alone"},
-	"listen":        {nil, "takes an http.Handler and net.Listeners: usable in front of any server"},
-	"compress":      {nil, "wraps any http.Handler"},
-	"proxy":         {[]string{"."}, "forwards through any http.RoundTripper, and answers failures by the table of codes"},
-	"upstream":      {nil, "is an http.RoundTripper for any program"},
-	"websocket":     {nil, "speaks RFC 6455 over any stream"},
-	"sse":           {nil, "speaks text/event-stream over any reader and writer"},
-	"fanout":        {nil, "owns sockets and is given frames"},
-	"grpcpool":      {nil, "is a grpc.ClientConnInterface for any generated client"},
-	"topic":         {[]string{"."}, "a log knows events and cursors, and no transport"},
-	"deliver":       {[]string{".", "topic", "sse", "websocket", "internal/wire"}, "the joint of topics and transports"},
-	"capture":       {[]string{".", "topic", "sse"}, "the joint of a round tripper, a log and the event stream it records"},
-	"client":        {[]string{".", "sse", "websocket", "internal/wire"}, "meets the server only in the nouns and on the wire"},
-	"observe":       {[]string{"."}, "rooms report through hooks of their own"},
-	"daemon":        {[]string{".", "*"}, "composes every room; only cmd calls it"},
-	"cmd/fairlead":  {[]string{".", "daemon", "client"}, "flags in, one call out"},
-	"internal/leak": {nil, "is imported by every test"},
-	"internal/wire": {[]string{"."}, "the JSON both ends share"},
+	".":               {nil, "the nouns both ends share stand on the standard library alone"},
+	"listen":          {nil, "takes an http.Handler and net.Listeners: usable in front of any server"},
+	"compress":        {nil, "wraps any http.Handler"},
+	"proxy":           {[]string{"."}, "forwards through any http.RoundTripper, and answers failures by the table of codes"},
+	"upstream":        {nil, "is an http.RoundTripper for any program"},
+	"websocket":       {nil, "speaks RFC 6455 over any stream"},
+	"sse":             {nil, "speaks text/event-stream over any reader and writer"},
+	"fanout":          {nil, "owns sockets and is given frames"},
+	"grpcpool":        {nil, "is a grpc.ClientConnInterface for any generated client"},
+	"topic":           {[]string{"."}, "a log knows events and cursors, and no transport"},
+	"deliver":         {[]string{".", "topic", "sse", "websocket", "internal/wire"}, "the joint of topics and transports"},
+	"capture":         {[]string{".", "topic", "sse"}, "the joint of a round tripper, a log and the event stream it records"},
+	"client":          {[]string{".", "sse", "websocket", "internal/wire"}, "meets the server only in the nouns and on the wire"},
+	"observe":         {[]string{"."}, "rooms report through hooks of their own"},
+	"daemon":          {[]string{".", "*"}, "composes every room; only cmd calls it"},
+	"cmd/fairlead":    {[]string{".", "daemon", "client"}, "flags in, one call out"},
+	"internal/leak":   {nil, "is imported by every test"},
+	"internal/memnet": {nil, "is imported by the tests of every room"},
+	"internal/wire":   {[]string{"."}, "the JSON both ends share"},
 }
+
+// testOnly are the packages that no program may contain.
+var testOnly = []string{"internal/leak", "internal/memnet"}
 
 // fences says where a third-party module may be imported, so that it can be
 // replaced there. The room "test" stands for any test file.
@@ -197,7 +201,7 @@ func importsUp(s *source) (findings []string) {
 			continue
 		}
 		name = path.Clean("./" + name)
-		composes := slices.Contains(row.may, "*") && !strings.HasPrefix(name, "cmd/") && name != "internal/leak"
+		composes := slices.Contains(row.may, "*") && !strings.HasPrefix(name, "cmd/") && !slices.Contains(testOnly, name)
 		if !composes && !slices.Contains(row.may, name) {
 			findings = append(findings, fmt.Sprintf("%s: %s imports %s, but %s", s.at(spec), s.pkg(), name, row.why))
 		}
@@ -408,6 +412,7 @@ func TestTheHouseRulesCanFail(t *testing.T) {
 		{importsUp, "sse/a.go", `import "` + module + `/topic"`, `import "strings"`},
 		{importsUp, "topic/a.go", `import "` + module + `/sse"`, `import "` + module + `"`},
 		{importsUp, "daemon/a.go", `import "` + module + `/cmd/fairlead"`, `import "` + module + `/capture"`},
+		{importsUp, "daemon/a.go", `import "` + module + `/internal/memnet"`, `import "` + module + `/internal/wire"`},
 		{importsUp, "util/a.go", ``, ``},
 		{importsOutside, "topic/a.go", `import "github.com/gobwas/ws/wsutil"`, `import "net/http"`},
 		{importsOutside, "topic/a.go", `import "pgregory.net/rapid"`, ``},

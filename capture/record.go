@@ -156,7 +156,7 @@ func (rec *recorder) takeBytes(piece []byte) error {
 
 func (rec *recorder) put(e fairlead.Event) {
 	rec.events = append(rec.events, e)
-	rec.size += recordOverhead + int64(len(e.Data)+len(e.Key))
+	rec.size += topic.RecordOverhead + int64(len(e.Data)+len(e.Key))
 	rec.next++
 }
 

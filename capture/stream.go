@@ -194,9 +194,6 @@ func (s *stream) finish(fault *fairlead.Error) {
 	s.store.retire(s)
 }
 
-// recordOverhead is what package topic counts for an event beside its bytes.
-const recordOverhead = 256
-
 // policy is that of the stream's log.
 func (s *stream) policy(bytes int64) topic.Policy {
 	return topic.Policy{

@@ -270,6 +270,18 @@ func TestARepeatUnderTheSameKey(t *testing.T) {
 	})
 }
 
+// endedWithoutIDs records a whole stream of a and b, whose upstream gives no id.
+func endedWithoutIDs(t *testing.T) (f *fixture, body string) {
+	t.Helper()
+	f = newFixture(t, capture.Config{}, capture.StoreConfig{})
+	resp := f.get()
+	c := <-f.up.came
+	io.WriteString(c, "data: a\n\ndata: b\n\n")
+	c.Close()
+	body, _ = readAll(resp.Body)
+	return f, body
+}
+
 func TestAReconnectOnTheOriginalURL(t *testing.T) {
 	t.Parallel()
 	auth := owned[:2:2]
@@ -310,12 +322,7 @@ func TestAReconnectOnTheOriginalURL(t *testing.T) {
 	}
 	t.Run("ended, the upstream gave no id: forwarded without one", func(t *testing.T) {
 		t.Parallel()
-		f := newFixture(t, capture.Config{}, capture.StoreConfig{})
-		resp := f.get()
-		c := <-f.up.came
-		io.WriteString(c, "data: a\n\ndata: b\n\n")
-		c.Close()
-		body, _ := readAll(resp.Body)
+		f, body := endedWithoutIDs(t)
 		_, id := events(body)
 		f.get("Last-Event-ID", id)
 		if got, ok := (<-f.up.came).req.Header["Last-Event-Id"]; ok {
@@ -324,12 +331,7 @@ func TestAReconnectOnTheOriginalURL(t *testing.T) {
 	})
 	t.Run("ended before the reader had all, and the upstream gave no id: the rest, not a new answer", func(t *testing.T) {
 		t.Parallel()
-		f := newFixture(t, capture.Config{}, capture.StoreConfig{})
-		resp := f.get()
-		c := <-f.up.came
-		io.WriteString(c, "data: a\n\ndata: b\n\n")
-		c.Close()
-		body, _ := readAll(resp.Body)
+		f, body := endedWithoutIDs(t)
 		_, id := events(body[:strings.Index(body, "data: b")-10])
 		rest, err := readAll(f.get("Last-Event-ID", id).Body)
 		if err != nil || f.up.count() != 1 {

@@ -197,7 +197,7 @@ func changeNodes(t *testing.T, transport client.Transport) {
 	serving.Store(first)
 	s := serve(t, func(w http.ResponseWriter, r *http.Request) { serving.Load().ServeHTTP(w, r) })
 	var d delays
-	cfg := client.Config{HTTP: s.client, Transport: transport, After: fairlead.Earliest, OnRetry: d.note}
+	cfg := client.Config{HTTP: s.Client, Transport: transport, After: fairlead.Earliest, OnRetry: d.note}
 	publish(t, url, cfg, "a")
 
 	var got []string
@@ -219,7 +219,7 @@ func changeNodes(t *testing.T, transport client.Transport) {
 				t.Error(err)
 			}
 			for _, data := range []string{"b", "c"} {
-				if _, err := client.Publish(t.Context(), url, fairlead.Event{Data: []byte(data)}, client.Config{HTTP: s.client}); err != nil {
+				if _, err := client.Publish(t.Context(), url, fairlead.Event{Data: []byte(data)}, client.Config{HTTP: s.Client}); err != nil {
 					t.Error(err)
 				}
 			}

@@ -40,7 +40,7 @@ func TestConnectionsThatBreakAnywhereLoseAndRepeatNothing(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				store := topic.NewStore(topic.StoreConfig{})
 				s := serve(t, deliver.New(deliver.Config{Topics: store}).ServeHTTP)
-				through := s.client.Transport.(*http.Transport)
+				through := s.Client.Transport.(*http.Transport)
 				dial, broken, room := through.DialContext, 0, 4_000
 				if transport == client.Poll {
 					room = 30_000 // a page must fit at times
@@ -70,7 +70,7 @@ func TestConnectionsThatBreakAnywhereLoseAndRepeatNothing(t *testing.T) {
 					want = append(want, fmt.Sprint(i))
 				}
 				for item, err := range client.Subscribe(t.Context(), url, client.Config{
-					Transport: transport, HTTP: s.client, After: fairlead.Earliest, OnRetry: func(error, time.Duration) { broken++ },
+					Transport: transport, HTTP: s.Client, After: fairlead.Earliest, OnRetry: func(error, time.Duration) { broken++ },
 				}) {
 					switch {
 					case err != nil:

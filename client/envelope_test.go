@@ -40,7 +40,7 @@ func TestAnEventThatCannotBeReadDoesNotEndTheSubscription(t *testing.T) {
 					`{"topic":"a","cursor":"1","key":"k","time":"yesterday","data":"a"}`, badData, badName,
 					`{"topic":"a","cursor":"4","time":"2026-01-02T03:04:05Z","data":"d"}`))
 				var events []fairlead.Event
-				for item, err := range client.Subscribe(t.Context(), url+"?format=envelope", client.Config{Transport: transport, HTTP: s.client, After: "0"}) {
+				for item, err := range client.Subscribe(t.Context(), url+"?format=envelope", client.Config{Transport: transport, HTTP: s.Client, After: "0"}) {
 					if err != nil {
 						t.Fatal(err)
 					}
@@ -70,7 +70,7 @@ func TestJSONThatIsNoEnvelopeIsData(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		s := serve(t, enveloped(client.SSE, `{"data":"mine"}`))
-		items, err := collect(t.Context(), url+"?format=envelope", client.Config{HTTP: s.client})
+		items, err := collect(t.Context(), url+"?format=envelope", client.Config{HTTP: s.Client})
 		if want := []string{`{"data":"mine"}@1`, "end@1"}; !slices.Equal(items, want) || err != nil {
 			t.Errorf("%q, %v, want %q", items, err, want)
 		}

@@ -5,8 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net"
 	"net/http"
+	"slices"
 	"sync"
 	"testing"
 	"time"
@@ -14,61 +14,16 @@ import (
 	"github.com/fairlead-edge/fairlead"
 	"github.com/fairlead-edge/fairlead/client"
 	"github.com/fairlead-edge/fairlead/internal/leak"
+	"github.com/fairlead-edge/fairlead/internal/memnet"
 )
 
 func TestMain(m *testing.M) { leak.Main(m) }
 
-// server is an HTTP/1.1 server on connections in memory, for a synctest bubble.
-type server struct {
-	http   http.Server
-	client *http.Client
-	conns  chan net.Conn
-	done   chan struct{}
-	once   sync.Once
-}
-
-// serve starts h, and ends it with the test.
-func serve(t *testing.T, h http.HandlerFunc) *server {
+// serve serves h in memory.
+func serve(t *testing.T, h http.HandlerFunc) *memnet.Server {
 	t.Helper()
-	s := &server{conns: make(chan net.Conn), done: make(chan struct{})}
-	s.http = http.Server{Handler: h, ReadHeaderTimeout: time.Minute}
-	transport := &http.Transport{DisableKeepAlives: true, DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
-		ours, theirs := net.Pipe()
-		select {
-		case s.conns <- theirs:
-			return ours, nil
-		case <-s.done:
-		case <-ctx.Done():
-		}
-		return nil, net.ErrClosed
-	}}
-	s.client = &http.Client{Transport: transport}
-	var wg sync.WaitGroup
-	wg.Go(func() { _ = s.http.Serve(s) })
-	t.Cleanup(func() {
-		_ = s.http.Close()
-		_ = s.Close()
-		transport.CloseIdleConnections()
-		wg.Wait()
-	})
-	return s
+	return memnet.Serve(t, &http.Server{Handler: h, ReadHeaderTimeout: time.Minute}, &http.Transport{DisableKeepAlives: true})
 }
-
-func (s *server) Accept() (net.Conn, error) {
-	select {
-	case c := <-s.conns:
-		return c, nil
-	case <-s.done:
-		return nil, net.ErrClosed
-	}
-}
-
-func (s *server) Close() error {
-	s.once.Do(func() { close(s.done) })
-	return nil
-}
-
-func (*server) Addr() net.Addr { return &net.UnixAddr{Name: "memory", Net: "pipe"} }
 
 // url is where every in-memory server is.
 const url = "http://topic.test/topics/a"
@@ -145,6 +100,19 @@ func (a *asked) requests() []string {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	return a.all
+}
+
+// want holds the requests to what each was to ask for after, in the format's
+// place.
+func (a *asked) want(t *testing.T, format string, after []string) {
+	t.Helper()
+	want := make([]string, len(after))
+	for i := range after {
+		want[i] = fmt.Sprintf(format, after[i])
+	}
+	if got := a.requests(); !slices.Equal(got, want) {
+		t.Errorf("asked %q, want %q", got, want)
+	}
 }
 
 // collect reads a subscription to its end, for a day at most.

@@ -36,7 +36,7 @@ func TestPublishSendsTheEvent(t *testing.T) {
 		})
 		got, err := client.Publish(t.Context(), url, fairlead.Event{
 			Type: "tick", Key: "eur", Critical: true, ContentType: "application/json", Traceparent: "00-1", Data: []byte("{}"),
-		}, client.Config{HTTP: s.client, Token: "secret", Header: http.Header{"X-Own": {"1"}}})
+		}, client.Config{HTTP: s.Client, Token: "secret", Header: http.Header{"X-Own": {"1"}}})
 		if got != "c1" || err != nil {
 			t.Errorf("%q, %v", got, err)
 		}
@@ -88,7 +88,7 @@ func TestPublishTriesAgainUnderOneKeyFiveTimesAtMost(t *testing.T) {
 					next(w, r)
 				})
 				began := time.Now()
-				got, err := client.Publish(t.Context(), url, fairlead.Event{Data: []byte("x")}, client.Config{HTTP: s.client})
+				got, err := client.Publish(t.Context(), url, fairlead.Event{Data: []byte("x")}, client.Config{HTTP: s.Client})
 				if string(got) != c.want || (err == nil) != (c.code == "") || err != nil && codeOf(t, err) != c.code {
 					t.Errorf("%q, %v", got, err)
 				}
@@ -122,7 +122,7 @@ func TestAPublishThatIsCancelledSaysWhy(t *testing.T) {
 			s := serve(t, h)
 			ctx, cancel := contextUntil(t, 100*time.Millisecond, why)
 			defer cancel()
-			if _, err := client.Publish(ctx, url, fairlead.Event{}, client.Config{HTTP: s.client}); err != why {
+			if _, err := client.Publish(ctx, url, fairlead.Event{}, client.Config{HTTP: s.Client}); err != why {
 				t.Error(err)
 			}
 		})

@@ -44,7 +44,7 @@ func TestTheDelayDoublesAndIsKeptToExactly(t *testing.T) {
 				var d delays
 				began := time.Now()
 				items, err := collect(t.Context(), url, client.Config{
-					Transport: transport, HTTP: s.client, After: "c", MinBackoff: time.Second, MaxBackoff: 4 * time.Second, OnRetry: d.note,
+					Transport: transport, HTTP: s.Client, After: "c", MinBackoff: time.Second, MaxBackoff: 4 * time.Second, OnRetry: d.note,
 				})
 				if items != nil || err != nil {
 					t.Errorf("%v, %v", items, err)
@@ -73,7 +73,7 @@ func TestOnlyAStableConnectionMakesTheDelaySmallAgain(t *testing.T) {
 			}
 			s := serve(t, replies(status(500), status(500), live, status(204)))
 			var d delays
-			_, _ = collect(t.Context(), url, client.Config{HTTP: s.client, OnRetry: d.note})
+			_, _ = collect(t.Context(), url, client.Config{HTTP: s.Client, OnRetry: d.note})
 			last := [2]time.Duration{time.Second, 2 * time.Second}
 			if small {
 				last = [2]time.Duration{time.Second / 4, time.Second / 2}
@@ -117,7 +117,7 @@ func TestAConnectionThatLedSomewhereDoesNotMakeTheDelayGrow(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				s := serve(t, replies(c.all...))
 				var d delays
-				if _, err := collect(t.Context(), url, client.Config{HTTP: s.client, OnRetry: d.note}); err != nil {
+				if _, err := collect(t.Context(), url, client.Config{HTTP: s.Client, OnRetry: d.note}); err != nil {
 					t.Error(err)
 				}
 				d.within(t, c.want...)
@@ -140,7 +140,7 @@ func TestAReaderThatMeetsItsOwnLastConnectionTriesAgain(t *testing.T) {
 				s := serve(t, replies(first, status(409), status(409), status(204)))
 				tries := 0
 				items, err := collect(t.Context(), url, client.Config{
-					Transport: transport, HTTP: s.client, After: "0", OnRetry: func(error, time.Duration) { tries++ },
+					Transport: transport, HTTP: s.Client, After: "0", OnRetry: func(error, time.Duration) { tries++ },
 				})
 				if want := []string{"a@1"}; !slices.Equal(items, want) || err != nil || tries < 2 {
 					t.Errorf("%q, %v after %d tries", items, err, tries)
@@ -160,11 +160,11 @@ func TestAServerThatFallsSilentIsLeftAndNeverCountsAsStable(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			synctest.Test(t, func(t *testing.T) {
-				s := serve(t, replies(h, h, h, status(204)))
+				s := serve(t, gets(replies(h, h, h, status(204))))
 				var d delays
 				var why []error
 				began := time.Now()
-				_, err := collect(t.Context(), url, client.Config{HTTP: s.client, After: "1", OnRetry: func(err error, delay time.Duration) {
+				_, err := collect(t.Context(), url, client.Config{HTTP: s.Client, After: "1", OnRetry: func(err error, delay time.Duration) {
 					why = append(why, err)
 					d.note(err, delay)
 				}})
@@ -204,7 +204,7 @@ func TestASlowConsumerIsNotASilentServer(t *testing.T) {
 				s := serve(t, h)
 				var items []string
 				for item, err := range client.Subscribe(t.Context(), url, client.Config{
-					Transport: transport, HTTP: s.client, After: "0", OnRetry: func(err error, _ time.Duration) { t.Error(err) },
+					Transport: transport, HTTP: s.Client, After: "0", OnRetry: func(err error, _ time.Duration) { t.Error(err) },
 				}) {
 					if err != nil {
 						t.Fatal(err)
@@ -253,7 +253,7 @@ func TestAnyByteIsASignOfLife(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				s := serve(t, h)
 				items, err := collect(t.Context(), url, client.Config{
-					Transport: transport, HTTP: s.client, After: "0", OnRetry: func(err error, _ time.Duration) { t.Error(err) },
+					Transport: transport, HTTP: s.Client, After: "0", OnRetry: func(err error, _ time.Duration) { t.Error(err) },
 				})
 				if want := []string{"end@0"}; !slices.Equal(items, want) || err != nil {
 					t.Errorf("%q, %v, want %q", items, err, want)
@@ -299,7 +299,7 @@ func TestAHintOfTheServerIsKeptWithinBounds(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				s := serve(t, replies(c.first, status(204)))
 				var d delays
-				items, err := collect(t.Context(), url, client.Config{Transport: c.transport, HTTP: s.client, After: "c", OnRetry: d.note})
+				items, err := collect(t.Context(), url, client.Config{Transport: c.transport, HTTP: s.Client, After: "c", OnRetry: d.note})
 				if items != nil || err != nil {
 					t.Errorf("%v, %v", items, err)
 				}
@@ -350,7 +350,7 @@ func TestWhatTryingAgainWouldNotMendIsAnError(t *testing.T) {
 			t.Parallel()
 			synctest.Test(t, func(t *testing.T) {
 				s := serve(t, c.h)
-				_, err := collect(t.Context(), url, client.Config{Transport: c.transport, HTTP: s.client, After: "c", MaxEvent: 1 << 10})
+				_, err := collect(t.Context(), url, client.Config{Transport: c.transport, HTTP: s.Client, After: "c", MaxEvent: 1 << 10})
 				if code := codeOf(t, err); code != c.want {
 					t.Errorf("%v, want %s", err, c.want)
 				}
@@ -391,7 +391,7 @@ func TestWhenTheContextEndsTheErrorIsItsCause(t *testing.T) {
 					ctx, cancel := contextUntil(t, 700*time.Millisecond, why)
 					defer cancel()
 					began := time.Now()
-					if _, err := collect(ctx, url, client.Config{Transport: transport, HTTP: s.client, After: "c", MinBackoff: time.Minute}); err != why {
+					if _, err := collect(ctx, url, client.Config{Transport: transport, HTTP: s.Client, After: "c", MinBackoff: time.Minute}); err != why {
 						t.Error(err)
 					}
 					if waited := time.Since(began); waited != 700*time.Millisecond {
@@ -425,8 +425,8 @@ func TestBreakingOffTheLoopClosesTheConnection(t *testing.T) {
 	} {
 		synctest.Test(t, func(t *testing.T) {
 			gone := make(chan struct{})
-			s := serve(t, h(gone))
-			for _, err := range client.Subscribe(t.Context(), url, client.Config{Transport: transport, HTTP: s.client, After: "0"}) {
+			s := serve(t, gets(h(gone)))
+			for _, err := range client.Subscribe(t.Context(), url, client.Config{Transport: transport, HTTP: s.Client, After: "0"}) {
 				if err != nil {
 					t.Error(err)
 				}

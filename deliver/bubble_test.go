@@ -4,7 +4,6 @@ import (
 	"bufio"
 	"context"
 	"io"
-	"net"
 	"net/http"
 	"strings"
 	"sync"
@@ -14,48 +13,19 @@ import (
 
 	"github.com/fairlead-edge/fairlead"
 	"github.com/fairlead-edge/fairlead/deliver"
+	"github.com/fairlead-edge/fairlead/internal/memnet"
 	"github.com/fairlead-edge/fairlead/internal/wire"
 	"github.com/fairlead-edge/fairlead/sse"
 	"github.com/fairlead-edge/fairlead/topic"
 	"github.com/fairlead-edge/fairlead/websocket"
 )
 
-// pipes is a network in memory, for the clock of a bubble.
-type pipes struct {
-	conns chan net.Conn
-	once  sync.Once
-	done  chan struct{}
-}
-
-func (p *pipes) Accept() (net.Conn, error) {
-	select {
-	case c := <-p.conns:
-		return c, nil
-	case <-p.done:
-		return nil, net.ErrClosed
-	}
-}
-
-func (p *pipes) Close() error {
-	p.once.Do(func() { close(p.done) })
-	return nil
-}
-
-func (p *pipes) Addr() net.Addr { return &net.TCPAddr{} }
-
-func (p *pipes) dial(context.Context, string, string) (net.Conn, error) {
-	client, server := net.Pipe()
-	p.conns <- server
-	return client, nil
-}
-
 // bubble is a handler behind a network in memory.
 type bubble struct {
 	t       *testing.T
 	handler *deliver.Handler
 	topics  *topic.Store
-	net     *pipes
-	client  *http.Client
+	server  *memnet.Server
 	ended   chan deliver.Ended
 }
 
@@ -63,19 +33,13 @@ type bubble struct {
 func inBubble(t *testing.T, cfg deliver.Config, test func(t *testing.T, b *bubble)) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
-		b := &bubble{t: t, ended: make(chan deliver.Ended, 100), net: &pipes{conns: make(chan net.Conn), done: make(chan struct{})}}
+		b := &bubble{t: t, ended: make(chan deliver.Ended, 100)}
 		b.topics = topic.NewStore(topic.StoreConfig{})
 		cfg.Topics, cfg.AllowPublish = b.topics, true
 		cfg.Observer.Closed = func(e deliver.Ended) { b.ended <- e }
 		b.handler = deliver.New(cfg)
-		b.client = &http.Client{Transport: &http.Transport{DialContext: b.net.dial, DisableKeepAlives: true}}
-		server := &http.Server{Handler: b.handler, ReadHeaderTimeout: time.Minute}
-		var serving sync.WaitGroup
-		serving.Go(func() { _ = server.Serve(b.net) })
+		b.server = memnet.Serve(t, &http.Server{Handler: b.handler, ReadHeaderTimeout: time.Minute}, &http.Transport{DisableKeepAlives: true})
 		test(t, b)
-		server.Close()
-		serving.Wait()
-		b.client.CloseIdleConnections()
 	})
 }
 
@@ -96,7 +60,7 @@ func (b *bubble) get(path string, headers ...string) *http.Response {
 		name, value, _ := strings.Cut(h, ": ")
 		req.Header.Add(name, value)
 	}
-	resp, err := b.client.Do(req)
+	resp, err := b.server.Client.Do(req)
 	if err != nil {
 		b.t.Fatal(err)
 	}
@@ -105,7 +69,7 @@ func (b *bubble) get(path string, headers ...string) *http.Response {
 
 func (b *bubble) socket(path string, protocols ...string) *sock {
 	conn, _, err := websocket.Dial(b.t.Context(), "ws://h"+path, websocket.DialConfig{
-		Config: websocket.Config{Subprotocols: protocols}, NetDial: b.net.dial,
+		Config: websocket.Config{Subprotocols: protocols}, NetDial: b.server.Dial,
 	})
 	if err != nil {
 		b.t.Fatal(err)
@@ -297,7 +261,7 @@ func TestADrainTellsEachSessionWithinTheWindow(t *testing.T) {
 		if resp.StatusCode != 503 || resp.Header.Get("Retry-After") == "" {
 			t.Errorf("a late long poll got %s", resp.Status)
 		}
-		post, err := b.client.Post("http://h/topics/t", "text/plain", strings.NewReader("1"))
+		post, err := b.server.Client.Post("http://h/topics/t", "text/plain", strings.NewReader("1"))
 		if err != nil || post.StatusCode != 201 {
 			t.Errorf("a publish got %v %v", post, err)
 		}

@@ -73,7 +73,7 @@ func play(t *testing.T, cfg sse.ClientConfig, steps ...http.HandlerFunc) ([]stri
 	t.Helper()
 	s := &script{steps: steps, begin: time.Now()}
 	srv := serve(t, s.ServeHTTP)
-	cfg.HTTP = srv.client
+	cfg.HTTP = srv.Client
 	var got []string
 	for e, err := range sse.NewClient("http://test/", cfg).Events(t.Context()) {
 		if err != nil {
@@ -139,7 +139,7 @@ func TestAnAnswerThatIsNoStreamIsAnError(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				srv := serve(t, c.answer)
 				var errs []error
-				for _, err := range sse.NewClient("http://test/", sse.ClientConfig{HTTP: srv.client}).Events(t.Context()) {
+				for _, err := range sse.NewClient("http://test/", sse.ClientConfig{HTTP: srv.Client}).Events(t.Context()) {
 					errs = append(errs, err)
 				}
 				var resp *sse.ResponseError
@@ -242,7 +242,7 @@ func TestASlowConsumerIsNotADeadConnection(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		srv := serve(t, alive("data: a\n\ndata: b\n\n", 3*time.Minute))
-		c := sse.NewClient("http://test/", sse.ClientConfig{HTTP: srv.client, OnRetry: func(err error, _ time.Duration) { t.Error(err) }})
+		c := sse.NewClient("http://test/", sse.ClientConfig{HTTP: srv.Client, OnRetry: func(err error, _ time.Duration) { t.Error(err) }})
 		n := 0
 		for _, err := range c.Events(t.Context()) {
 			if err != nil {
@@ -264,7 +264,7 @@ func TestAClientStopsWithItsContext(t *testing.T) {
 		defer cancel()
 		begin := time.Now()
 		var got []string
-		for e, err := range sse.NewClient("http://test/", sse.ClientConfig{HTTP: srv.client}).Events(ctx) {
+		for e, err := range sse.NewClient("http://test/", sse.ClientConfig{HTTP: srv.Client}).Events(ctx) {
 			got = append(got, fmt.Sprint(string(e.Data), err))
 		}
 		if want := []string{"a<nil>", "sse: events: enough"}; !slices.Equal(got, want) || time.Since(begin) != 10*time.Second {
@@ -281,7 +281,7 @@ func TestLeavingTheLoopClosesTheConnectionAndKeepsThePlace(t *testing.T) {
 			defer func() { closed <- struct{}{} }()
 			alive("id: "+r.Header.Get("Last-Event-ID")+"1\ndata: a\n\n", time.Hour)(w, r)
 		})
-		c := sse.NewClient("http://test/", sse.ClientConfig{HTTP: srv.client})
+		c := sse.NewClient("http://test/", sse.ClientConfig{HTTP: srv.Client})
 		for _, want := range []string{"1", "11"} {
 			for range c.Events(t.Context()) {
 				break

@@ -4,7 +4,6 @@ import (
 	"bufio"
 	"errors"
 	"io"
-	"net"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -96,7 +95,7 @@ func TestTheServersWriteTimeoutDoesNotCutAStream(t *testing.T) {
 			}
 			wait(r.Context(), time.Minute)
 		})
-		resp, err := srv.client.Get("http://test/")
+		resp, err := srv.Client.Get("http://test/")
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -125,9 +124,11 @@ func TestAReaderThatDoesNotReadEndsTheStreamAtTheWritesDeadline(t *testing.T) {
 			took = time.Since(begin)
 			result <- err
 		})
-		ours, theirs := net.Pipe()
+		ours, err := srv.Dial(t.Context(), "", "")
+		if err != nil {
+			t.Fatal(err)
+		}
 		defer ours.Close()
-		srv.conns <- theirs
 		_, _ = io.WriteString(ours, "GET / HTTP/1.1\r\nHost: test\r\n\r\n")
 		head := bufio.NewReaderSize(ours, 16)
 		for line := ""; line != "\r\n"; {
@@ -148,8 +149,10 @@ func TestAnHTTP10ReaderGetsTheStream(t *testing.T) {
 				_ = sw.Send(sse.Event{Data: []byte("a")})
 			}
 		})
-		ours, theirs := net.Pipe()
-		srv.conns <- theirs
+		ours, err := srv.Dial(t.Context(), "", "")
+		if err != nil {
+			t.Fatal(err)
+		}
 		_, _ = io.WriteString(ours, "GET / HTTP/1.0\r\n\r\n")
 		answer, err := io.ReadAll(ours)
 		if err != nil || !strings.HasSuffix(string(answer), "\r\n\r\ndata: a\n\n") {
@@ -181,7 +184,7 @@ func TestAnHTTP2StreamOutlivesItsWritesDeadline(t *testing.T) {
 			}
 			wait(r.Context(), time.Minute)
 		}, protocols)
-		resp, err := srv.client.Get("http://test/")
+		resp, err := srv.Client.Get("http://test/")
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -89,6 +89,13 @@ func BenchmarkRead100(b *testing.B) {
 	if _, err := l.Append(b.Context(), batch); err != nil {
 		b.Fatal(err)
 	}
+	attachAndRead(b, l)
+}
+
+// attachAndRead attaches to l, reads the hundred events that it delivers, and
+// leaves.
+func attachAndRead(b *testing.B, l *topic.Log) {
+	b.Helper()
 	buf := make([]topic.Item, 100)
 	b.ReportAllocs()
 	for b.Loop() {
@@ -126,16 +133,5 @@ func BenchmarkReadLatestPerKey(b *testing.B) {
 			b.Fatal(err)
 		}
 	}
-	buf := make([]topic.Item, 100)
-	b.ReportAllocs()
-	for b.Loop() {
-		r := topic.NewReader()
-		if err := r.Add(l, fairlead.Earliest); err != nil {
-			b.Fatal(err)
-		}
-		if n := r.Poll(buf); n != 100 {
-			b.Fatal(n)
-		}
-		r.Close()
-	}
+	attachAndRead(b, l)
 }

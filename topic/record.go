@@ -43,12 +43,13 @@ func (r *Record) Frame(f Format, encode func(*fairlead.Event) []byte) []byte {
 	return *frames[f].Load()
 }
 
-// recordOverhead is what a retained event costs beside its bytes.
-const recordOverhead = 256
+// RecordOverhead is how many bytes a retained event counts for beside its own,
+// in Policy.Bytes and in a store's total.
+const RecordOverhead = 256
 
 func (r *Record) size() int64 {
 	e := &r.Event
-	n := recordOverhead + len(e.Data) + len(e.Type) + len(e.Key) + len(e.ContentType) + len(e.Traceparent)
+	n := RecordOverhead + len(e.Data) + len(e.Type) + len(e.Key) + len(e.ContentType) + len(e.Traceparent)
 	for k, v := range e.Attributes {
 		n += len(k) + len(v) + 32
 	}

@@ -16,6 +16,7 @@ import (
 
 	"github.com/gobwas/ws"
 
+	"github.com/fairlead-edge/fairlead/internal/memnet"
 	"github.com/fairlead-edge/fairlead/websocket"
 )
 
@@ -287,7 +288,7 @@ func TestAChoiceThatWasNotOfferedEndsTheHandshake(t *testing.T) {
 				}
 				resp := http.Response{StatusCode: 101, ProtoMajor: 1, ProtoMinor: 1, Header: http.Header{
 					"Connection": {"Upgrade"}, "Upgrade": {"websocket"}, name: {value},
-					"Sec-Websocket-Accept": {acceptOf(req)},
+					"Sec-Websocket-Accept": {acceptOf(t, req)},
 				}}
 				_ = resp.Write(server)
 			}()
@@ -300,21 +301,17 @@ func TestAChoiceThatWasNotOfferedEndsTheHandshake(t *testing.T) {
 }
 
 // acceptOf asks our own server for the answer to a key.
-func acceptOf(r *http.Request) string {
-	client, server := net.Pipe()
-	l := &oneConn{conn: server, done: make(chan struct{})}
-	s := &http.Server{Handler: echo(websocket.Config{}), ReadHeaderTimeout: time.Second}
-	served := make(chan struct{})
-	go func() {
-		defer close(served)
-		_ = s.Serve(l)
-	}()
-	defer func() {
-		_ = client.Close()
-		_ = s.Close()
-		<-served
-	}()
-	go func() { _ = r.Write(client) }()
+func acceptOf(t *testing.T, r *http.Request) string {
+	t.Helper()
+	s := memnet.Serve(t, &http.Server{Handler: echo(websocket.Config{}), ReadHeaderTimeout: time.Second}, nil)
+	client, err := s.Dial(t.Context(), "", "")
+	if err != nil {
+		return err.Error()
+	}
+	defer func() { _ = client.Close() }()
+	if err := r.Write(client); err != nil {
+		return err.Error()
+	}
 	resp, err := http.ReadResponse(bufio.NewReader(client), r)
 	if err != nil {
 		return err.Error()
@@ -322,23 +319,6 @@ func acceptOf(r *http.Request) string {
 	defer func() { _ = resp.Body.Close() }()
 	return resp.Header.Get("Sec-WebSocket-Accept")
 }
-
-// oneConn is a listener of one connection.
-type oneConn struct {
-	conn net.Conn
-	done chan struct{}
-}
-
-func (l *oneConn) Accept() (net.Conn, error) {
-	if c := l.conn; c != nil {
-		l.conn = nil
-		return c, nil
-	}
-	<-l.done
-	return nil, net.ErrClosed
-}
-func (l *oneConn) Close() error   { close(l.done); return nil }
-func (l *oneConn) Addr() net.Addr { return &net.TCPAddr{} }
 
 func TestDialSendsWhatItIsGiven(t *testing.T) {
 	t.Parallel()
