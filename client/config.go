@@ -101,10 +101,11 @@ type Item struct {
 	// from where it is told of the gap again. Empty: the stream has no ids.
 	Cursor fairlead.Cursor
 	// Event is the event, for KindEvent. Over SSE only its Type, Cursor and Data
-	// are known, unless the URL has ?format=envelope.
+	// are known if the URL is not a topic's and has no ?format=envelope. An
+	// envelope that cannot be read is an event with its text as Data.
 	Event fairlead.Event
-	// Skipped counts events that the topic's policy passed over before this one;
-	// over SSE only those of an envelope are known.
+	// Skipped counts events that the topic's policy passed over before this one,
+	// as far as its envelope tells.
 	Skipped uint64
 	// Gap is for KindGap.
 	Gap Gap

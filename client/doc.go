@@ -8,8 +8,10 @@
 // [KindGap], never left out. It ends with the topic's end or fault, with an
 // error that trying again would not mend, or when its context ends.
 //
-// Over SSE it reads any server's stream, not only Fairlead's. A response that
-// Fairlead captured is resumed at the address its Content-Location names, so
+// Over SSE it reads any server's stream, not only Fairlead's. A HEAD request
+// tells it first whether the URL is a topic's, of which it then asks for whole
+// events, as the other transports have them; a URL with a parameter "format" is
+// taken as it is. A response that Fairlead captured is resumed at the address its Content-Location names, so
 // that the upstream is not called again.
 //
 // [Publish] sends one event, with an Idempotency-Key, so that repeating it

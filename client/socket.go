@@ -70,30 +70,6 @@ func (r *reader) dial(w *watch) websocket.DialConfig {
 	return d
 }
 
-// locate learns where the topic's newest event is, when the subscription
-// begins there: a WebSocket does not say so before its first event, and what is
-// published until a next connection would be missed if this one broke.
-func (r *reader) locate(ctx context.Context) error {
-	if at := r.start(); r.placed || at != "" && at != fairlead.Latest {
-		return nil
-	}
-	req, err := r.request(ctx, r.url, "application/json")
-	if err != nil {
-		return err
-	}
-	req.Method = http.MethodHead
-	resp, err := r.cfg.HTTP.Do(req)
-	if err != nil {
-		return err
-	}
-	resp.Body.Close()
-	// Whatever else this answers, the handshake will say it in words.
-	if latest := resp.Header.Get("Fairlead-Latest"); latest != "" && resp.StatusCode == http.StatusOK {
-		r.move(fairlead.Cursor(latest))
-	}
-	return nil
-}
-
 // message is what a server sends: an envelope or a control member.
 type message struct {
 	wire.Message

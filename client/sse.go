@@ -27,6 +27,7 @@ type sseSession struct {
 }
 
 func (r *reader) openSSE(ctx context.Context, cancel context.CancelCauseFunc) (session, error) {
+	r.recognise(ctx)
 	target := cmp.Or(r.stream, r.url)
 	if r.word() {
 		target = with(target, map[string]string{"after": string(r.after)})
@@ -52,6 +53,7 @@ func (r *reader) openSSE(ctx context.Context, cancel context.CancelCauseFunc) (s
 		resp.Body.Close()
 		return nil, err
 	}
+	r.recognised = true
 	s := &sseSession{reader: r, body: watchedBody{resp.Body, w}, envelope: target.Query().Get("format") == "envelope"}
 	s.decoder = sse.NewDecoder(s.body)
 	s.decoder.Max = int(r.cfg.MaxEvent)

@@ -32,6 +32,8 @@ type reader struct {
 	// held says that the server may hold a connection of this reader that it
 	// does not know to be dead, and advanced that the last one led somewhere.
 	held, advanced bool
+	// recognised says that it is settled whether an event stream is a topic's.
+	recognised bool
 	// stream is the address of a captured stream, once it is known.
 	stream  *url.URL
 	backoff backoff
