@@ -75,7 +75,7 @@ func TestAnEventStreamGoesOnAfterTheLastID(t *testing.T) {
 			t.Parallel()
 			synctest.Test(t, func(t *testing.T) {
 				var a asked
-				s := serve(t, a.by(replies(c.all...)))
+				s := serve(t, gets(a.by(replies(c.all...))))
 				items, err := collect(t.Context(), url, client.Config{HTTP: s.Client, After: cursor(c.after)})
 				if !slices.Equal(items, c.want) || err != nil {
 					t.Errorf("%q, %v, want %q", items, err, c.want)
@@ -90,7 +90,7 @@ func TestACapturedStreamIsResumedWithTheQueryThatSaysWhoseItIs(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		var a asked
-		s := serve(t, a.by(replies(cut("id: 1\ndata: a\n\n", "Content-Location", captured), status(204))))
+		s := serve(t, gets(a.by(replies(cut("id: 1\ndata: a\n\n", "Content-Location", captured), status(204)))))
 		_, _ = collect(t.Context(), url+"?user=me&offset=5", client.Config{HTTP: s.Client})
 		if got, want := a.requests(), []string{"GET /topics/a?user=me&offset=5 ", "GET " + captured + "?user=me 1"}; !slices.Equal(got, want) {
 			t.Errorf("asked %q, want %q", got, want)
@@ -102,7 +102,7 @@ func TestACapturedStreamIsResumedWithTheQueryThatSaysWhoseItIs(t *testing.T) {
 func TestACapturedStreamWithoutAnEndOfItsOwnIsAskedWhetherItEnded(t *testing.T) {
 	t.Parallel()
 	var a asked
-	s := httptest.NewServer(a.by(replies(func(w http.ResponseWriter, _ *http.Request) {
+	s := httptest.NewServer(gets(a.by(replies(func(w http.ResponseWriter, _ *http.Request) {
 		conn, _, err := http.NewResponseController(w).Hijack()
 		if err != nil {
 			t.Error(err)
@@ -110,7 +110,7 @@ func TestACapturedStreamWithoutAnEndOfItsOwnIsAskedWhetherItEnded(t *testing.T) 
 		}
 		_, _ = conn.Write([]byte("HTTP/1.0 200 OK\r\nContent-Type: text/event-stream\r\nContent-Location: " + captured + "\r\n\r\nid: 1\ndata: a\n\n"))
 		_ = conn.Close()
-	}, status(204))))
+	}, status(204)))))
 	defer s.Close()
 	defer s.Client().CloseIdleConnections()
 	items, err := collect(t.Context(), s.URL, client.Config{HTTP: s.Client(), MinBackoff: 1})

@@ -160,7 +160,7 @@ func TestAServerThatFallsSilentIsLeftAndNeverCountsAsStable(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			synctest.Test(t, func(t *testing.T) {
-				s := serve(t, replies(h, h, h, status(204)))
+				s := serve(t, gets(replies(h, h, h, status(204))))
 				var d delays
 				var why []error
 				began := time.Now()
@@ -425,7 +425,7 @@ func TestBreakingOffTheLoopClosesTheConnection(t *testing.T) {
 	} {
 		synctest.Test(t, func(t *testing.T) {
 			gone := make(chan struct{})
-			s := serve(t, h(gone))
+			s := serve(t, gets(h(gone)))
 			for _, err := range client.Subscribe(t.Context(), url, client.Config{Transport: transport, HTTP: s.Client, After: "0"}) {
 				if err != nil {
 					t.Error(err)
