@@ -50,7 +50,7 @@ func (l *Log) append(ctx context.Context, b Batch) (Result, error) {
 	if res, found, err := l.repeated(b); found || err != nil {
 		return res, err
 	}
-	records, size, err := l.prepare(b.Events)
+	records, size, err := l.policy.prepare(b.Events)
 	if err != nil {
 		return Result{}, err
 	}
@@ -115,19 +115,21 @@ func (l *Log) remember(k *idempotent) {
 	x.keyed = append(x.keyed, k)
 }
 
-func (l *Log) prepare(events []fairlead.Event) (records []*Record, size int64, err error) {
+// prepare makes records of the events, whose sizes it sums up, unless the policy
+// could never retain them.
+func (p *Policy) prepare(events []fairlead.Event) (records []*Record, size int64, err error) {
 	records = make([]*Record, len(events))
 	for i := range events {
 		r := &Record{Event: events[i]}
 		s := r.size()
-		if s > l.policy.Bytes {
-			return nil, 0, fairlead.Errorf(fairlead.TooLarge, "the event takes %d bytes; this topic retains %d in all", s, l.policy.Bytes)
+		if s > p.Bytes {
+			return nil, 0, fairlead.Errorf(fairlead.TooLarge, "the event takes %d bytes; this topic retains %d in all", s, p.Bytes)
 		}
 		size += s
 		records[i] = r
 	}
-	if l.policy.Deliver == Wait && (len(records) > l.policy.Events || size > l.policy.Bytes) {
-		return nil, 0, fairlead.Errorf(fairlead.TooLarge, "the batch is larger than what this topic retains (%d events, %d bytes); split it", l.policy.Events, l.policy.Bytes)
+	if p.Deliver == Wait && (len(records) > p.Events || size > p.Bytes) {
+		return nil, 0, fairlead.Errorf(fairlead.TooLarge, "the batch is larger than what this topic retains (%d events, %d bytes); split it", p.Events, p.Bytes)
 	}
 	return records, size, nil
 }

@@ -67,12 +67,13 @@ func (s *Store) Get(name string) (*Log, error) {
 	return nil, fairlead.Errorf(fairlead.NotFound, "there is no topic %q; the first POST to it creates it", name)
 }
 
-// Append appends to the topic, which it creates if need be; see [Log.Append].
+// Append appends to the topic, which it creates if need be, but not for what
+// it then refuses; see [Log.Append].
 // Names are checked by [fairlead.CheckTopicName]; Overloaded is returned when
 // there are as many topics as allowed.
 func (s *Store) Append(ctx context.Context, name string, b Batch) (Result, error) {
 	for {
-		l, err := s.Open(name)
+		l, err := s.open(name, b.Events)
 		if err != nil {
 			return Result{}, err
 		}
@@ -84,7 +85,11 @@ func (s *Store) Append(ctx context.Context, name string, b Batch) (Result, error
 }
 
 // Open returns the topic's log and creates it if need be.
-func (s *Store) Open(name string) (*Log, error) {
+func (s *Store) Open(name string) (*Log, error) { return s.open(name, nil) }
+
+// open returns the topic's log and creates it if need be, unless its policy
+// refuses the events that are to be its first.
+func (s *Store) open(name string, first []fairlead.Event) (*Log, error) {
 	for {
 		s.mu.RLock()
 		l, ok := s.logs[name]
@@ -96,7 +101,11 @@ func (s *Store) Open(name string) (*Log, error) {
 		if err := fairlead.CheckTopicName(name); err != nil {
 			return nil, err
 		}
-		l, err := s.create(name, *lookup(name).withDefaults(), reloads)
+		policy := lookup(name).withDefaults()
+		if _, _, err := policy.prepare(first); err != nil {
+			return nil, err
+		}
+		l, err := s.create(name, *policy, reloads)
 		if l != nil || err != nil {
 			return l, err
 		}

@@ -31,6 +31,28 @@ func get(t *testing.T, s *topic.Store, name string) *topic.Log {
 	return l
 }
 
+func TestARefusedFirstAppendCreatesNoTopic(t *testing.T) {
+	t.Parallel()
+	for _, b := range []topic.Batch{
+		{Events: []fairlead.Event{{Data: make([]byte, 5000)}}},
+		{Events: events("a b c")},
+	} {
+		s := topic.NewStore(topic.StoreConfig{MaxTopics: 1, Policy: func(string) topic.Policy {
+			return topic.Policy{Deliver: topic.Wait, Events: 2, Bytes: 4000}
+		}})
+		for range 2 {
+			_, err := s.Append(t.Context(), "n", b)
+			wantCode(t, err, fairlead.TooLarge)
+			_, err = s.Get("n")
+			wantCode(t, err, fairlead.NotFound)
+		}
+		put(t, s, "other", "a") // there is room for it
+		_, err := s.Append(t.Context(), "other", b)
+		wantCode(t, err, fairlead.TooLarge)
+		want(t, read(t, get(t, s, "other"), fairlead.Earliest), "a")
+	}
+}
+
 func TestTheFirstAppendCreatesATopic(t *testing.T) {
 	t.Parallel()
 	s := topic.NewStore(topic.StoreConfig{})
