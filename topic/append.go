@@ -86,6 +86,7 @@ func (l *Log) append(ctx context.Context, b Batch) (Result, error) {
 	}
 	l.lastUse = now.UnixNano()
 	l.evict(l.lastUse)
+	l.cool()
 	return res, nil
 }
 

@@ -13,8 +13,8 @@
 //
 // The package starts no goroutine and opens no socket. Expiry by age happens
 // when a log is touched, and for idle topics when [Store.Sweep] is called.
-// The wire formats of an event are encoded once, by [Record.Frame], and shared
-// by all of its readers.
+// The wire formats of a new event are encoded once, by [Record.Frame], and
+// shared by all of its readers; those of older events are not kept.
 //
 // Lock order: Store.mu, then Log.mu, then Log.subsMu, then Reader.mu. No lock
 // is held over a callback or while waiting.

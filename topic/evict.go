@@ -40,6 +40,9 @@ func (l *Log) evictOldest() {
 	if x == nil {
 		return
 	}
+	if r.seq <= x.cold {
+		x.coldSize -= r.size()
+	}
 	if x.keys != nil && x.keys[r.Event.Key] == r {
 		delete(x.keys, r.Event.Key)
 	}

@@ -56,6 +56,8 @@ type extra struct {
 	byKey    map[string]*idempotent
 	consumed uint64        // highest number the reader of a Wait topic consumed
 	room     chan struct{} // closed when waiting appends should look again
+	cold     uint64        // highest number of an event that keeps no wire formats
+	coldSize int64         // sum of the sizes of those that are retained
 	skipped  uint64        // events passed over by policy, all readers
 	gaps     uint64        // gaps told to readers
 }

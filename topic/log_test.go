@@ -275,24 +275,3 @@ func TestTheLogSetsTheTimeOnlyWhenThePublisherDidNot(t *testing.T) {
 		}
 	})
 }
-
-func TestAFrameIsEncodedOnceForAllReaders(t *testing.T) {
-	t.Parallel()
-	l := topic.New("n", topic.Policy{})
-	publish(t, l, "a")
-	var frames [3][]byte
-	calls := 0
-	for i := range frames {
-		frames[i] = drain(read(t, l, fairlead.Earliest))[0].Record.Frame(1, func(e *fairlead.Event) []byte {
-			calls++
-			return append([]byte("frame of "), e.Data...)
-		})
-	}
-	if calls != 1 || string(frames[2]) != "frame of a" || &frames[0][0] != &frames[2][0] {
-		t.Errorf("encoded %d times, as %q", calls, frames)
-	}
-	other := drain(read(t, l, fairlead.Earliest))[0].Record.Frame(topic.MaxFormats-1, func(*fairlead.Event) []byte { return nil })
-	if other != nil {
-		t.Errorf("another format is %q", other)
-	}
-}

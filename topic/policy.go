@@ -60,7 +60,8 @@ type Policy struct {
 	// Events is the most events retained; default 10,000.
 	Events int
 	// Bytes is the most bytes retained, counting data, metadata and
-	// RecordOverhead per event, but not the shared wire formats; default 16 MiB.
+	// RecordOverhead per event; default 16 MiB. The wire formats that readers
+	// share come on top, of the newest events only: see [Record.Frame].
 	Bytes int64
 	// Age is how long an event is retained, and how long a topic without
 	// readers and events is kept; default 10 minutes, at most 100 years.

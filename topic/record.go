@@ -22,25 +22,61 @@ type Record struct {
 	seq        uint64
 	at         int64 // when it was appended, Unix nanoseconds
 	superseded bool  // a later event has its key; guarded by Log.mu
-	frames     atomic.Pointer[[MaxFormats]atomic.Pointer[[]byte]]
+	frames     atomic.Pointer[frames]
 }
 
-// Frame returns the event in the format f, which encode makes the first time
-// it is asked for. All readers of the event share the returned bytes, which
-// must not be changed. When readers race encode may run more than once, but one
-// result is kept.
+// warmBytes is how many bytes of the newest events of a log keep their wire
+// formats, by Policy.Bytes if that is large. It bounds what formats take: as
+// much again for each format in use.
+const warmBytes = 1 << 20
+
+// warm returns the sum of the sizes of the events that keep their formats.
+func (p *Policy) warm() int64 { return max(warmBytes, p.Bytes/8) }
+
+// cold stands for the formats of a record that keeps none. Nothing is stored in it.
+var cold frames
+
+type frames [MaxFormats]atomic.Pointer[[]byte]
+
+// Frame returns the event in the format f as encode makes it; the bytes must
+// not be changed.
+//
+// The formats of the newest events of a log are kept: of those that make up
+// 1 MiB or an eighth of Policy.Bytes, whichever is more, and always of the very
+// newest. There encode runs the first time only, and all readers share the
+// result; when they race it may run more than once, but one result is kept. An
+// older event is encoded anew by each call.
 func (r *Record) Frame(f Format, encode func(*fairlead.Event) []byte) []byte {
-	frames := r.frames.Load()
-	if frames == nil {
-		r.frames.CompareAndSwap(nil, new([MaxFormats]atomic.Pointer[[]byte]))
-		frames = r.frames.Load()
+	kept := r.frames.Load()
+	if kept == nil {
+		r.frames.CompareAndSwap(nil, new(frames))
+		kept = r.frames.Load()
 	}
-	if b := frames[f].Load(); b != nil {
+	if kept == &cold {
+		return encode(&r.Event)
+	}
+	if b := kept[f].Load(); b != nil {
 		return *b
 	}
 	b := encode(&r.Event)
-	frames[f].CompareAndSwap(nil, &b)
-	return *frames[f].Load()
+	kept[f].CompareAndSwap(nil, &b)
+	return *kept[f].Load()
+}
+
+// cool lets go of the formats of the events that are no longer among the
+// newest. l.mu is held.
+func (l *Log) cool() {
+	limit := l.policy.warm()
+	if l.size <= limit {
+		return
+	}
+	x := l.more()
+	for seq := max(x.cold+1, l.first()); seq < l.next-1 && l.size-x.coldSize > limit; seq++ {
+		r := l.at(seq)
+		r.frames.Store(&cold)
+		x.cold = seq
+		x.coldSize += r.size()
+	}
 }
 
 // RecordOverhead is how many bytes a retained event counts for beside its own,

@@ -298,6 +298,7 @@ func (l *Log) setPolicy(p *Policy) {
 		}
 	}
 	l.evict(time.Now().UnixNano())
+	l.cool()
 	l.wakeAppends()
 }
 
