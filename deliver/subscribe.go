@@ -100,19 +100,10 @@ func removed(err error) bool { return err != nil && fairlead.AsError(err).Code =
 // lest a gap that it has not been told of be forgotten, or the one that its
 // word stands for now.
 func add(reader *topic.Reader, l *topic.Log, after fairlead.Cursor) (fairlead.Cursor, error) {
-	if after == fairlead.Latest {
-		after = l.Bounds().Latest // which stays true whatever is appended meanwhile
-		return after, reader.Add(l, after)
-	}
 	if err := reader.Add(l, after); err != nil || !after.IsWord() {
 		return after, err
 	}
-	for _, at := range reader.Status() {
-		if at.Topic == l.Name() {
-			return at.Cursor, nil
-		}
-	}
-	return after, nil // the reader was closed meanwhile
+	return reader.Position(l), nil // which moves only when the reader reads
 }
 
 // beforeEnd subscribes from in front of the end that the query's cursor is past.
