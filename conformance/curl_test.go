@@ -202,7 +202,9 @@ func TestCurlLearnsThatATopicHasEnded(t *testing.T) {
 	if !ok || end.kind != "fairlead.end" || end.id == "" {
 		t.Fatalf("the end is %+v", end)
 	}
-	if _, open := reader.event(); open || reader.err != nil {
+	_, open := reader.event()
+	reader.wait()
+	if open || reader.err != nil {
 		t.Errorf("the stream goes on after its end, or was cut: %v", reader.err)
 	}
 	if code, _ := status(t, "-H", "Last-Event-ID: "+end.id, s.http+"/topics/job"); code != "204" {

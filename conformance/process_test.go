@@ -26,7 +26,7 @@ type process struct {
 
 	mu     sync.Mutex
 	stderr bytes.Buffer
-	err    error
+	err    error // of the program; to be read after wait
 	ended  bool // by stop
 }
 

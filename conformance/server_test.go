@@ -52,6 +52,7 @@ func (s *server) publish(topic, data string) (cursor string) {
 	s.t.Helper()
 	p := curl(s.t, "--fail-with-body", "-d", data, "-H", "Content-Type: text/plain", s.http+"/topics/"+topic)
 	body := strings.Join(p.rest(), "")
+	p.wait()
 	if p.err != nil {
 		s.t.Fatalf("publishing failed: %s", body)
 	}
