@@ -34,6 +34,11 @@
 // answers early at length and stops reading. It would without a proxy as
 // well, and the alternative hangs every conversation that takes turns.
 //
+// # Clients that do not read
+//
+// Each write to a client has [Config.WriteTimeout], so that one that reads
+// nothing holds neither its goroutine nor what it was to be sent for ever.
+//
 // # Limits
 //
 // A half-close by the client of an upgraded connection ends it unless the

@@ -23,6 +23,8 @@ type exchange struct {
 	outer   http.Header // set by handlers around ours before we began
 	upgrade string      // the protocols asked for; "" for none
 	upload  *upload     // nil when the request has no body
+	stall   stall
+	pending bool // something was written after the last flush
 
 	started  time.Time
 	wait     time.Duration
@@ -43,11 +45,35 @@ func (x *exchange) Unwrap() http.ResponseWriter { return x.w }
 
 // Write notes a failure as the client's.
 func (x *exchange) Write(p []byte) (int, error) {
+	x.stall.begin()
 	n, err := x.w.Write(p)
+	x.stall.end()
+	x.pending = true
 	if err != nil && x.err == nil {
 		x.cut(fairlead.Cancelled, "write to the client", err)
 	}
 	return n, err
+}
+
+// FlushError sends what the server has buffered. It may run on ReverseProxy's
+// timer, so that a failure is left for the next write to note.
+func (x *exchange) FlushError() error {
+	x.stall.begin()
+	err := x.stall.w.Flush()
+	x.stall.end()
+	x.pending = false
+	return err
+}
+
+// finish sends the end of a response of known length, which net/http would do
+// after us and without a deadline.
+func (x *exchange) finish() {
+	if !x.pending || x.err != nil || x.in.ProtoMajor != 1 || x.w.Header().Get("Content-Length") == "" {
+		return
+	}
+	if err := x.FlushError(); err != nil && !errors.Is(err, http.ErrNotSupported) {
+		x.cut(fairlead.Cancelled, "write to the client", err)
+	}
 }
 
 // WriteHeader passes a status on: an interim one to those who know them

@@ -46,6 +46,13 @@ type Config struct {
 	// upstream sees the Origin and is the one to judge.
 	CheckOrigin func(*http.Request) bool
 
+	// WriteTimeout bounds each write of a response to the client, of at most
+	// 32 KiB, and each flush. One that takes longer breaks the response off, as
+	// if the client had gone; a stream that is idle is not touched. A writer
+	// that knows no deadline ([http.ResponseController]) is not bounded.
+	// Default 60 s; negative: none.
+	WriteTimeout time.Duration
+
 	// Relay carries a WebSocket between two ends that have both done their
 	// handshake, until it returns. Its ctx ends with the request and with
 	// [Handler.Close]; both ends are closed after it returns, and it must
@@ -96,6 +103,9 @@ func New(cfg Config) *Handler {
 	if cfg.Transport == nil {
 		h.cfg.Transport = NewTransport()
 	}
+	if cfg.WriteTimeout == 0 {
+		h.cfg.WriteTimeout = 60 * time.Second
+	}
 	if t := cfg.Target; t == nil || t.Host == "" || t.Scheme != "http" && t.Scheme != "https" {
 		h.invalid = fairlead.Errorf(fairlead.Internal,
 			"proxy: target: not an http or https URL with a host: set Config.Target to one, such as http://localhost:9000")
@@ -108,6 +118,7 @@ func New(cfg Config) *Handler {
 // or the client has gone, so that neither is taken for an end.
 func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	x := &exchange{h: h, w: w, in: r}
+	x.stall.w, x.stall.timeout = http.NewResponseController(w), h.cfg.WriteTimeout
 	if h.cfg.Observe != nil {
 		x.started = time.Now()
 		defer x.observe()
@@ -118,7 +129,7 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	if r.ProtoMajor == 1 && r.ContentLength != 0 {
 		// An error means a writer that cannot, and that forwards as before.
-		_ = http.NewResponseController(w).EnableFullDuplex()
+		_ = x.stall.w.EnableFullDuplex()
 	}
 	p := httputil.ReverseProxy{
 		Rewrite:       x.rewrite,
@@ -132,6 +143,7 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		x.outer = w.Header().Clone()
 	}
 	p.ServeHTTP(x, r)
+	x.finish()
 	if x.err != nil && x.status != 0 && x.broken {
 		panic(http.ErrAbortHandler)
 	}
