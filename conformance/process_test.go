@@ -27,7 +27,7 @@ type process struct {
 	mu     sync.Mutex
 	stderr bytes.Buffer
 	err    error // of the program; to be read after wait
-	ended  bool // by stop
+	ended  bool  // by stop
 }
 
 // tool returns the path of a program, or fails saying what to install.
