@@ -2,13 +2,18 @@ package daemon
 
 import (
 	"context"
+	"errors"
+	"io"
 	"log/slog"
+	"net"
 	"net/http"
 	"net/netip"
 	"strings"
 	"sync"
+	"syscall"
 	"time"
 
+	"github.com/fairlead-edge/fairlead"
 	"github.com/fairlead-edge/fairlead/observe"
 	"github.com/fairlead-edge/fairlead/proxy"
 )
@@ -85,7 +90,7 @@ func (d *daemon) finished(f flight, w *watched, r *http.Request, complete bool, 
 		attrs = append(attrs, slog.String("reason", f.reason))
 	}
 	if f.err != nil {
-		attrs = append(attrs, slog.String("error", f.err.Error()))
+		attrs = append(attrs, slog.String("error", loggedCause(f.err)))
 	}
 	d.log.LogAttrs(context.WithoutCancel(r.Context()), slog.LevelInfo, "request", attrs...)
 }
@@ -96,12 +101,34 @@ func isStream(w *watched) bool {
 		strings.HasPrefix(h.Get("Content-Type"), "text/event-stream")
 }
 
-// loggedPath leaves the id out of a captured stream's path.
+// loggedPath leaves the id out of a captured stream's path, however it is
+// spelled.
 func loggedPath(path string) string {
-	if strings.HasPrefix(path, ownPaths+"/streams/") {
-		return ownPaths + "/streams/…"
+	switch clean := routePath(path); {
+	case strings.HasPrefix(clean, ownStreams+"/"):
+		return ownStreams + "/…"
+	case strings.HasPrefix(clean, ownPaths) && clean != ownPaths && clean != ownStreams:
+		return ownPaths + "/…"
 	}
 	return path
+}
+
+// loggedCause is what of err cannot have come from the upstream: our own words,
+// and those of the operating system. The errors of parsers quote what they
+// read, which may be a secret.
+func loggedCause(err error) string {
+	parts := []string{fairlead.AsError(err).Error()}
+	if op, ok := errors.AsType[*net.OpError](err); ok {
+		parts = append(parts, op.Error())
+	} else if no, ok := errors.AsType[syscall.Errno](err); ok {
+		parts = append(parts, no.Error())
+	}
+	for _, known := range []error{context.Canceled, context.DeadlineExceeded, io.ErrUnexpectedEOF} {
+		if errors.Is(err, known) {
+			parts = append(parts, known.Error())
+		}
+	}
+	return strings.Join(parts, ": ")
 }
 
 // noRoute is the label of requests that no route took.

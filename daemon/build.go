@@ -72,18 +72,23 @@ func (d *daemon) build(cfg Config, old *site) (*site, error) {
 	return s, nil
 }
 
-// choose hands a request to who serves its path: the topics, the captured
-// streams, or the route with the most specific pattern.
+// choose hands a request to who serves its path: the captured streams, the
+// topics, or the route with the most specific pattern. No spelling of our own
+// paths leads to an upstream, for their last segment is a secret.
 func (d *daemon) choose(s *site) http.Handler {
 	topics := s.cfg.TopicsPrefix
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		path := r.URL.Path
-		if s.readers != nil && under(path, topics) {
+		if clean := routePath(path); under(clean, ownPaths) {
+			d.flights.routed(r, ownPaths+"/**")
+			if r.URL.EscapedPath() != clean || !under(clean, ownStreams) {
+				proxy.Problem(w, r, fairlead.Errorf(fairlead.NotFound, "nothing is here; captured streams are at %s/ID, spelled so", ownStreams))
+				return
+			}
+			s.captured.ServeHTTP(w, r)
+		} else if s.readers != nil && under(path, topics) {
 			d.flights.routed(r, topics+"/**")
 			s.readers.ServeHTTP(w, r)
-		} else if under(path, ownPaths) {
-			d.flights.routed(r, ownPaths+"/**")
-			s.captured.ServeHTTP(w, r)
 		} else if to, ok := s.match.find(routePath(path)); ok {
 			d.flights.routed(r, to.label)
 			to.proxy.ServeHTTP(w, r)

@@ -191,3 +191,6 @@ func (c *Capture) config(heartbeat Duration) capture.Config {
 
 // ownPaths is where the server's own resources live, besides the topics.
 const ownPaths = "/.well-known/fairlead"
+
+// ownStreams is where those of them are that are captured streams.
+const ownStreams = ownPaths + "/streams"

@@ -193,6 +193,10 @@ var wrong = []struct{ text, want string }{
 	{"upstreams: {a: {endpoints: [{http: 1}]}}", `:1:29: want a single value here`},
 	{strings.Repeat("[", 200_000), `:1:101: this is nested deeper than any configuration`},
 	{"topics:\n" + strings.Repeat("- ", 100_000), `:2:101: this is nested deeper than any configuration`},
+	{strings.Repeat("# a\n", 300_000), `:1:1: the file is over 1048576 bytes`},
+	{"upstreams: {\"\": {endpoints: [http://a]}}", `:1:13: the name is empty`},
+	{"%YAML 1.2\n---\nheartbeet: 5s", `:3:1: unknown key`},
+	{"\ufeffheartbeet: 5s", `:1:1: unknown key`},
 	{"[]", `:1:1: want keys and values here`},
 }
 
@@ -215,6 +219,29 @@ func TestAllProblemsAreToldAtOnceInTheOrderOfTheFile(t *testing.T) {
 	}
 }
 
+func TestWhatOnlyLooksWrongIsRead(t *testing.T) {
+	t.Parallel()
+	for name, text := range map[string]string{
+		"byte order mark":     "\ufeffheartbeat: 5s",
+		"directive":           "%YAML 1.2\n---\nheartbeat: 5s",
+		"long blank line":     "heartbeat:\n" + strings.Repeat(" ", 300) + "\n  5s",
+		"far comment":         strings.Repeat(" ", 300) + "# far\nheartbeat: 5s",
+		"brackets in comment": "# " + strings.Repeat("[", 300) + "\nheartbeat: 5s",
+		"brackets in text":    "admin_token: \"" + strings.Repeat("[", 300) + "\"\nheartbeat: 5s",
+	} {
+		if cfg, err := load(t, text); err != nil || cfg.Heartbeat != daemon.Duration(5*time.Second) {
+			t.Errorf("%s: %v, %v", name, cfg.Heartbeat, err)
+		}
+	}
+}
+
+func TestAnEndlessFileIsNotReadToItsEnd(t *testing.T) {
+	t.Parallel()
+	if _, err := daemon.Check("/dev/zero", ""); err == nil || !strings.Contains(err.Error(), "the file is over 1048576 bytes") {
+		t.Errorf("error %v", err)
+	}
+}
+
 func TestAFlagBeatsTheFileAndIsNamedInItsError(t *testing.T) {
 	t.Parallel()
 	file := write(t, `http: "127.0.0.1:1"`)
@@ -223,10 +250,10 @@ func TestAFlagBeatsTheFileAndIsNamedInItsError(t *testing.T) {
 	if err != nil || cfg.HTTP != address {
 		t.Errorf("http is %q, %v", cfg.HTTP, err)
 	}
-	if _, err := daemon.Load(daemon.Options{Config: file, HTTP: &bad}); err == nil || !strings.HasPrefix(err.Error(), "--http: ") {
+	if _, err := daemon.Load(daemon.Options{Config: file, HTTP: &bad}); err == nil || !strings.HasPrefix(err.Error(), "--http nowhere: ") || !errors.Is(err, daemon.ErrUsage) {
 		t.Errorf("error %v", err)
 	}
-	if _, err := daemon.Load(daemon.Options{Upstreams: []string{"nowhere"}}); err == nil || !strings.HasPrefix(err.Error(), "--upstream: ") {
+	if _, err := daemon.Load(daemon.Options{Upstreams: []string{"nowhere"}}); err == nil || !strings.HasPrefix(err.Error(), "--upstream nowhere: ") || !errors.Is(err, daemon.ErrUsage) {
 		t.Errorf("error %v", err)
 	}
 	if _, err := daemon.Load(daemon.Options{Config: file, Upstreams: []string{"http://a"}}); err == nil {

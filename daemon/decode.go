@@ -1,6 +1,7 @@
 package daemon
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"reflect"
@@ -10,6 +11,7 @@ import (
 
 	"github.com/goccy/go-yaml"
 	"github.com/goccy/go-yaml/ast"
+	"github.com/goccy/go-yaml/lexer"
 	"github.com/goccy/go-yaml/parser"
 	"github.com/goccy/go-yaml/token"
 )
@@ -33,6 +35,11 @@ func (p ConfigErrors) Error() string {
 		lines[i] = q.Where + ": " + q.What
 	}
 	return strings.Join(lines, "\n")
+}
+
+// Is reports whether target is [ErrUsage] and a flag is among what is wrong.
+func (p ConfigErrors) Is(target error) bool {
+	return target == ErrUsage && slices.ContainsFunc(p, func(q Problem) bool { return strings.HasPrefix(q.Where, "--") })
 }
 
 // position is where in the file something stands, both counted from 1.
@@ -65,9 +72,10 @@ const maxFile = 1 << 20
 func (d *decoder) decode(text []byte, v any) {
 	d.at = make(map[string]position)
 	if len(text) > maxFile {
-		d.reportf(position{1, 1}, "the file has %d bytes; at most %d are read", len(text), maxFile)
+		d.reportf(position{1, 1}, "the file is over %d bytes, more than any configuration", maxFile)
 		return
 	}
+	text = bytes.TrimPrefix(text, []byte("\ufeff")) // a byte order mark (YAML 1.2 §5.2)
 	if at, deep := nested(text); deep {
 		d.reportf(at, "this is nested deeper than any configuration")
 		return
@@ -79,7 +87,7 @@ func (d *decoder) decode(text []byte, v any) {
 	}
 	seen := false
 	for _, doc := range file.Docs {
-		if doc.Body == nil {
+		if doc.Body == nil || doc.Body.Type() == ast.DirectiveType {
 			continue
 		}
 		if seen {
@@ -96,17 +104,39 @@ func (d *decoder) decode(text []byte, v any) {
 // once its stack is full.
 const maxDepth = 100
 
-// nested returns where text is nested deeper than maxDepth.
+// nested returns where text is nested deeper than maxDepth. What looks so may
+// be a comment, a quoted text or an empty line: the tokens tell.
 func nested(text []byte) (at position, deep bool) {
+	if !looksNested(text) {
+		return position{}, false
+	}
 	open := 0
-	at.line = 1
+	for _, t := range lexer.Tokenize(string(text)) {
+		switch t.Type {
+		case token.MappingStartType, token.SequenceStartType:
+			open++
+		case token.MappingEndType, token.SequenceEndType:
+			open = max(open-1, 0)
+		case token.CommentType:
+			continue
+		}
+		block := t.Type == token.SequenceEntryType || t.Type == token.MappingKeyType
+		if open > maxDepth || t.Position.IndentNum > maxDepth || block && t.Position.Column > maxDepth {
+			return position{t.Position.Line, t.Position.Column}, true
+		}
+	}
+	return position{}, false
+}
+
+// looksNested is cheap, and wrong about texts and comments only.
+func looksNested(text []byte) bool {
+	open, column := 0, 0
 	indenting := true
 	for _, c := range text {
-		at.column++
+		column++
 		switch c {
 		case '\n':
-			at = position{at.line + 1, 0}
-			indenting = true
+			column, indenting = 0, true
 			continue
 		case '[', '{':
 			open++
@@ -114,11 +144,11 @@ func nested(text []byte) (at position, deep bool) {
 			open = max(open-1, 0)
 		}
 		indenting = indenting && (c == ' ' || c == '-' || c == '?' || c == '\t')
-		if open > maxDepth || indenting && at.column > maxDepth {
-			return at, true
+		if open > maxDepth || indenting && column > maxDepth {
+			return true
 		}
 	}
-	return position{}, false
+	return false
 }
 
 // parse turns a panic of the parser into an error: what it reads is a file
@@ -342,6 +372,10 @@ func (d *decoder) mapping(path string, n ast.Node, v reflect.Value) {
 	v.Set(reflect.MakeMapWithSize(v.Type(), len(entries)))
 	for _, e := range entries {
 		name, _ := keyName(e)
+		if name == "" {
+			d.reportf(where(e), "the name is empty; give it one")
+			continue
+		}
 		element := newElement(v.Type().Elem())
 		d.member(join(path, name), e, element)
 		v.SetMapIndex(reflect.ValueOf(name), element)

@@ -62,8 +62,9 @@ func (d *daemon) drained(deadline context.Context) error {
 }
 
 // drain returns when nothing is served any more, or when ctx ends. During the
-// window, or until nothing is in flight, new connections are still accepted and
-// told to come back elsewhere: whoever sends them here needs time to notice.
+// window, or until nothing is in flight and no captured call goes on, new
+// connections are still accepted: whoever sends them here needs time to notice,
+// and who lost a captured stream gets the rest of it nowhere else.
 func (d *daemon) drain(ctx context.Context) {
 	window, cancel := context.WithTimeout(ctx, d.window())
 	defer cancel()
@@ -73,7 +74,7 @@ func (d *daemon) drain(ctx context.Context) {
 			finished.Go(func() { _ = s.readers.Drain(ctx, d.window()) }) // ctx says the rest
 		}
 	}
-	_ = d.flights.wait(window) // idle or not, the window is over
+	d.waitIdle(window)
 
 	// From here on no new connection; what is open may finish.
 	for _, s := range d.servers {
@@ -81,9 +82,11 @@ func (d *daemon) drain(ctx context.Context) {
 			finished.Go(func() { _ = s.Shutdown(ctx) }) // ctx says the rest
 		}
 	}
+	relays, stop := later(ctx, farewell)
+	defer stop()
 	for _, s := range d.sites() {
 		for _, r := range s.routes {
-			finished.Go(func() { _ = r.proxy.Close(ctx) })
+			finished.Go(func() { _ = r.proxy.Close(relays) })
 		}
 	}
 	captured := d.site.Load().captured
@@ -91,6 +94,42 @@ func (d *daemon) drain(ctx context.Context) {
 	finished.Go(func() { _ = captured.Drain(ctx) })
 	finished.Go(func() { _ = d.flights.wait(ctx) })
 	finished.Wait()
+}
+
+// idlePoll is how often a drain looks whether captured calls without a reader
+// are over: often enough that nobody waits for it.
+const idlePoll = 20 * time.Millisecond
+
+// waitIdle returns when nothing is in flight and no captured call goes on, or
+// when ctx ends.
+func (d *daemon) waitIdle(ctx context.Context) {
+	tick := time.NewTicker(idlePoll)
+	defer tick.Stop()
+	captured := d.site.Load().captured
+	for d.flights.wait(ctx) == nil && captured.Stats().Calls > 0 {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+	}
+}
+
+// farewell is how long relays get to tell their clients to come back, once
+// their time is up: a frame that fits any socket's buffer.
+const farewell = time.Second
+
+// later returns a context that ends a while after ctx.
+func later(ctx context.Context, while time.Duration) (context.Context, context.CancelFunc) {
+	late, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	stop := context.AfterFunc(ctx, func() {
+		timer := time.AfterFunc(while, cancel)
+		context.AfterFunc(late, func() { timer.Stop() })
+	})
+	return late, func() {
+		stop()
+		cancel()
+	}
 }
 
 // sites returns the current site and those before it.

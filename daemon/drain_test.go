@@ -92,7 +92,9 @@ func echoSocket(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-func TestARelayedWebSocketIsToldThatTheServerGoesAway(t *testing.T) {
+// socketUpstream is the configuration of an upstream of WebSockets.
+func socketUpstream(t *testing.T) string {
+	t.Helper()
 	l, err := new(net.ListenConfig).Listen(t.Context(), "tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
@@ -101,12 +103,17 @@ func TestARelayedWebSocketIsToldThatTheServerGoesAway(t *testing.T) {
 	served := make(chan struct{})
 	go func() { defer close(served); _ = up.Serve(l) }()
 	t.Cleanup(func() { _ = up.Close(); <-served })
+	return "upstreams: {u: {endpoints: [\"http://" + l.Addr().String() + "\"]}}\n"
+}
 
-	p := start(t, "drain: {window: 50ms}\nupstreams: {u: {endpoints: [\"http://"+l.Addr().String()+"\"]}}\nroutes: [{path: /**, upstream: u}]", daemon.Options{})
+// echo opens a WebSocket and sees that it works.
+func echo(t *testing.T, p *program) *websocket.Conn {
+	t.Helper()
 	c, res, err := websocket.Dial(t.Context(), strings.Replace(p.http, "http", "ws", 1)+"/echo", websocket.DialConfig{})
 	if err != nil {
 		t.Fatal(err)
 	}
+	t.Cleanup(func() { _ = c.CloseNow() })
 	if res.Body != nil {
 		_ = res.Body.Close()
 	}
@@ -116,6 +123,12 @@ func TestARelayedWebSocketIsToldThatTheServerGoesAway(t *testing.T) {
 	if _, message, err := c.Read(); err != nil || string(message) != "hello" {
 		t.Errorf("%q, %v", message, err)
 	}
+	return c
+}
+
+func TestARelayedWebSocketIsToldThatTheServerGoesAway(t *testing.T) {
+	p := start(t, "drain: {window: 50ms}\n"+socketUpstream(t)+"routes: [{path: /**, upstream: u}]", daemon.Options{})
+	c := echo(t, p)
 	if page := connections(t, p); page.Relays["/**"] != 1 {
 		t.Errorf("relays: %v", page.Relays)
 	}
@@ -129,6 +142,57 @@ func TestARelayedWebSocketIsToldThatTheServerGoesAway(t *testing.T) {
 	}
 	if !strings.Contains(p.log.String(), `"status":101`) {
 		t.Error("the relay was not logged")
+	}
+}
+
+func TestASecondSignalTellsRelayedWebSocketsToComeBack(t *testing.T) {
+	p := start(t, "drain: {window: 1h, deadline: 1h}\n"+socketUpstream(t)+"routes: [{path: /**, upstream: u}]", daemon.Options{})
+	c := echo(t, p)
+	p.signals <- syscall.SIGTERM
+	p.signals <- syscall.SIGTERM
+	if _, _, err := c.Read(); websocket.CloseCode(err) != 1012 {
+		t.Errorf("closed with %v, want 1012", err)
+	}
+	_ = c.CloseNow()
+	if err := p.wait(); err == nil {
+		t.Error("a drain that was interrupted is no error")
+	}
+}
+
+func TestTheRelaysOfAReplacedRouteAreListed(t *testing.T) {
+	upstreams := socketUpstream(t)
+	file := write(t, upstreams+"routes: [{path: /**, upstream: u}]")
+	p := start(t, "", daemon.Options{Config: file})
+	c := echo(t, p)
+	reload(t, p, file, upstreams+"routes: [{path: /**, upstream: u, capture: off}]", readAgain)
+	if page := connections(t, p); page.Relays["/**"] != 1 {
+		t.Errorf("relays: %v", page.Relays)
+	}
+	_ = c.CloseNow()
+}
+
+func TestWhileACapturedCallGoesOnItsReadersMayComeBack(t *testing.T) {
+	up := newUpstream(t)
+	p := start(t, "drain: {window: 1h, deadline: 1h}\nupstreams: {u: {endpoints: [\""+up.URL+"\"]}}\nroutes: [{path: /**, upstream: u}]", daemon.Options{})
+	s := stream(t, p.http+"/stream")
+	up.lines <- "one"
+	id := s.want("one")
+	_ = s.res.Body.Close()
+	eventually(t, "nothing is in flight", func() bool { return connections(t, p).InFlight["/**"] == 0 })
+	p.signals <- syscall.SIGTERM
+	eventually(t, "it drains", func() bool { return strings.Contains(p.log.String(), `"msg":"drain"`) })
+	again := stream(t, p.http+"/stream", "Last-Event-ID", id)
+	up.lines <- "two"
+	again.want("two")
+	close(up.lines)
+	if _, _, _, err := again.next(); err != io.EOF { //nolint:errorlint // as it comes from bufio
+		t.Errorf("the stream ended with %v", err)
+	}
+	if err := p.wait(); err != nil {
+		t.Error(err)
+	}
+	if up.called() != 1 {
+		t.Errorf("the upstream was called %d times", up.called())
 	}
 }
 

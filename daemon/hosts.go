@@ -26,6 +26,10 @@ func checkHost(hosts []string, loopback bool, next http.Handler) http.Handler {
 		host := hostname(r.Host)
 		named := loopback && isLoopbackName(host) || slices.ContainsFunc(hosts, func(h string) bool { return strings.EqualFold(h, host) })
 		absolute := r.URL.Host != "" // RFC 9112 §3.2.2: what forward proxies are sent
+		if absolute && r.URL.Scheme != "http" && r.URL.Scheme != "https" {
+			proxy.Problem(w, r, fairlead.Errorf(fairlead.MisdirectedRequest, "this server is not a forward proxy; send the path alone"))
+			return
+		}
 		if !named && (loopback || absolute || len(hosts) > 0) {
 			proxy.Problem(w, r, fairlead.Errorf(fairlead.MisdirectedRequest, "this server does not serve the host of the request; the key hosts of its configuration lists those it does"))
 			return

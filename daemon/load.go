@@ -3,6 +3,7 @@ package daemon
 import (
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"slices"
 	"strings"
@@ -23,7 +24,8 @@ type Options struct {
 	AdminToken, PublishToken string
 }
 
-// ErrUsage marks a wrong command line, for which a program exits with 2.
+// ErrUsage marks a wrong command line, for which a program exits with 2. A
+// [ConfigErrors] that has a problem with a flag is one, too.
 var ErrUsage = errors.New("wrong usage")
 
 // demo reports whether the built-in demo is asked for: nothing else is.
@@ -38,7 +40,7 @@ func Load(o Options) (Config, error) {
 	}
 	d := &decoder{file: o.Config}
 	if o.Config != "" {
-		text, err := os.ReadFile(o.Config)
+		text, err := readConfig(o.Config)
 		if err != nil {
 			return cfg, fmt.Errorf("daemon: config: %w", err)
 		}
@@ -69,6 +71,16 @@ func Load(o Options) (Config, error) {
 	return cfg, nil
 }
 
+// readConfig reads the file, but of one that is too large no more than shows it.
+func readConfig(name string) ([]byte, error) {
+	f, err := os.Open(name) //nolint:gosec // the operator names it
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	return io.ReadAll(io.LimitReader(f, maxFile+1))
+}
+
 func (d *decoder) name() string {
 	if d.file == "" {
 		return "defaults"
@@ -84,7 +96,7 @@ func (o *Options) apply(cfg *Config) (flags map[string]string, problems ConfigEr
 	} {
 		if f.value != nil {
 			*f.to = *f.value
-			flags[path] = "--" + path
+			flags[path] = strings.TrimSpace("--" + path + " " + *f.value)
 		}
 	}
 	if o.AdminToken != "" {
@@ -98,7 +110,7 @@ func (o *Options) apply(cfg *Config) (flags map[string]string, problems ConfigEr
 		for _, text := range o.Upstreams {
 			var e Endpoint
 			if err := e.parse(text); err != nil {
-				problems = append(problems, Problem{"--upstream", err.Error()})
+				problems = append(problems, Problem{upstreamFlag(text), err.Error()})
 			}
 			up.Endpoints = append(up.Endpoints, e)
 		}
@@ -107,8 +119,8 @@ func (o *Options) apply(cfg *Config) (flags map[string]string, problems ConfigEr
 		cfg.Upstreams = map[string]Upstream{"upstream": up}
 		cfg.Routes = []Route{route}
 		flags["upstreams.upstream"], flags["upstreams.upstream.endpoints"] = "--upstream", "--upstream"
-		for i := range o.Upstreams {
-			flags[index("upstreams.upstream.endpoints", i)] = "--upstream"
+		for i, text := range o.Upstreams {
+			flags[index("upstreams.upstream.endpoints", i)] = upstreamFlag(text)
 		}
 		cfg.TopicsPrefix = ""
 	}
@@ -116,6 +128,14 @@ func (o *Options) apply(cfg *Config) (flags map[string]string, problems ConfigEr
 		cfg.TopicsPrefix = Default().TopicsPrefix
 	}
 	return flags, problems
+}
+
+// upstreamFlag is the flag as it was given, but for what may be a password.
+func upstreamFlag(value string) string {
+	if i := strings.LastIndex(value, "@"); i >= 0 {
+		value = "…" + value[i:]
+	}
+	return strings.TrimSpace("--upstream " + value)
 }
 
 // Check reads the configuration file and returns what it configures, in one

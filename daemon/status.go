@@ -74,14 +74,14 @@ func (d *daemon) serveConnections(w http.ResponseWriter, _ *http.Request) {
 				page.Sessions = append(page.Sessions, statusOf(i))
 			}
 		}
+		for _, r := range site.routes {
+			if n := r.proxy.Relays(); n > 0 {
+				page.Relays[r.label] += n
+			}
+		}
 	}
 	for _, i := range s.captured.Streams(maxListed) {
 		page.Captured = append(page.Captured, capturedStatus{i.Hash, i.State, i.Fault, i.Events, i.Bytes, i.Readers, i.Age.Seconds()})
-	}
-	for _, r := range s.routes {
-		if n := r.proxy.Relays(); n > 0 {
-			page.Relays[r.label] = n
-		}
 	}
 	writeJSON(w, page)
 }

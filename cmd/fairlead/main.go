@@ -99,9 +99,9 @@ func run(ctx context.Context, args []string, t terminal) (status int) {
 func explain(w io.Writer, err error) int {
 	if problems, ok := errors.AsType[daemon.ConfigErrors](err); ok {
 		fmt.Fprintln(w, problems)
-		return exitError
+	} else {
+		fmt.Fprintf(w, "fairlead: %s\n", err)
 	}
-	fmt.Fprintf(w, "fairlead: %s\n", err)
 	if errors.Is(err, daemon.ErrUsage) {
 		return exitUsage
 	}
