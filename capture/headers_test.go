@@ -196,3 +196,42 @@ func TestALargeRequestBodyArrivesWhole(t *testing.T) {
 type roundTripper func(*http.Request) (*http.Response, error)
 
 func (f roundTripper) RoundTrip(r *http.Request) (*http.Response, error) { return f(r) }
+
+func TestPagesOfAllowedOriginsNeedNobodysLeave(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t, capture.Config{}, capture.StoreConfig{})
+	resp := f.get("Idempotency-Key", "k")
+	(<-f.up.came).Close()
+	readAll(resp.Body)
+	at, app := resp.Header.Get("Content-Location"), []string{"Origin", "https://app.test"}
+	if w := f.own("GET", at, app...); w.Code != 403 {
+		t.Errorf("status %d before it is allowed", w.Code)
+	}
+	f.store.AllowOrigins([]string{"https://app.test"})
+	for _, c := range []struct {
+		method, path string
+		status       int
+	}{{"GET", at, 200}, {"OPTIONS", at, 204}, {"OPTIONS", capture.Prefix + "?key=k", 204}, {"DELETE", capture.Prefix + "?key=k", 204}} {
+		w := f.own(c.method, c.path, app...)
+		if w.Code != c.status || w.Header().Get("Access-Control-Allow-Origin") != "https://app.test" {
+			t.Errorf("%s %s: status %d, %v", c.method, c.path, w.Code, w.Header())
+		}
+	}
+	if w := f.own("GET", at, "Origin", "https://evil.test"); w.Code != 403 {
+		t.Errorf("status %d for a foreign origin", w.Code)
+	}
+}
+
+func TestAnIDNeedsItsSlash(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t, capture.Config{}, capture.StoreConfig{})
+	resp := f.get()
+	(<-f.up.came).Close()
+	readAll(resp.Body)
+	id := strings.TrimPrefix(resp.Header.Get("Content-Location"), capture.Prefix+"/")
+	for _, path := range []string{capture.Prefix + id, capture.Prefix + "//" + id, capture.Prefix + "/" + id + "/"} {
+		if w := f.own("GET", path); w.Code != 404 {
+			t.Errorf("%d for an id spelled otherwise", w.Code)
+		}
+	}
+}

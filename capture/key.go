@@ -9,6 +9,7 @@ import (
 	"io"
 	"net/http"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/fairlead-edge/fairlead"
@@ -40,10 +41,66 @@ func (t *transport) keepBody(req, out *http.Request, s *stream) error {
 		out.Body = &rejoined{io.MultiReader(bytes.NewReader(kept), req.Body), req.Body}
 		return nil
 	}
-	s.request, s.bodyKept = kept, true
-	out.Body = &rejoined{bytes.NewReader(kept), req.Body}
-	out.GetBody = func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(kept)), nil }
+	s.request, s.bodyKept = &keptBody{bytes: kept}, true
+	out.Body = &rejoined{s.request.reader(), req.Body}
+	out.GetBody = func() (io.ReadCloser, error) { return io.NopCloser(s.request.reader()), nil }
 	return nil
+}
+
+// keptBody is a request's body while it may have to be sent. net/http holds on
+// to a request as long as its response lasts, but not to these bytes.
+type keptBody struct {
+	mu    sync.Mutex
+	bytes []byte
+	sent  bool // a reader came to its end
+	over  bool // nobody will begin anew
+}
+
+// forget lets the bytes go as soon as they have been sent.
+func (k *keptBody) forget() {
+	if k == nil {
+		return
+	}
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.over = true
+	if k.sent {
+		k.bytes = nil
+	}
+}
+
+// content returns the bytes.
+func (k *keptBody) content() []byte {
+	if k == nil {
+		return nil
+	}
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return k.bytes
+}
+
+func (k *keptBody) reader() io.Reader { return &keptReader{body: k} }
+
+type keptReader struct {
+	body *keptBody
+	at   int
+}
+
+// Read implements io.Reader.
+func (r *keptReader) Read(p []byte) (int, error) {
+	k := r.body
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if r.at >= len(k.bytes) {
+		k.sent = true
+		if k.over {
+			k.bytes = nil
+		}
+		return 0, io.EOF
+	}
+	n := copy(p, k.bytes[r.at:])
+	r.at += n
+	return n, nil
 }
 
 // rejoined is a body of which a part was read.
@@ -132,7 +189,8 @@ func (s *stream) attach(req *http.Request) (*http.Response, error) {
 	s.store.count.attached.Add(1)
 	after := uint64(0)
 	if id, seq, ok := parseCursor(req.Header.Get("Last-Event-ID")); ok && id == s.id {
-		after = seq
+		_, latest := s.bounds()
+		after = min(seq, latest) // the end and what lies past it repeat the end
 	}
 	return s.response(req, after)
 }

@@ -35,7 +35,7 @@ func ParseIdentity(s string) (Identity, error) {
 	if len(words) == 1 && words[0] == "client_cert" {
 		return Identity{from: fromClientCert}, nil
 	}
-	if len(words) == 2 {
+	if len(words) == 2 && (words[0] == "query" || !strings.ContainsFunc(words[1], notInToken)) {
 		switch words[0] {
 		case "header":
 			return Identity{fromHeader, http.CanonicalHeaderKey(words[1])}, nil
@@ -46,6 +46,12 @@ func ParseIdentity(s string) (Identity, error) {
 		}
 	}
 	return Identity{}, fmt.Errorf("capture: owner %q: want header NAME, cookie NAME, query NAME or client_cert", s)
+}
+
+// notInToken reports whether c cannot stand in a token (RFC 9110 §5.6.2), as
+// the names of headers and cookies are: such a name would never match.
+func notInToken(c rune) bool {
+	return c <= ' ' || c >= 0x7f || strings.ContainsRune(`"(),/:;<=>?@[\]{}`, c)
 }
 
 // String returns the identity as [ParseIdentity] reads it.

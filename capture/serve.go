@@ -15,23 +15,35 @@ import (
 //	DELETE             Prefix?key=IDEMPOTENCY-KEY
 //
 // To whom is the stream's owner's business; a page of another origin needs the
-// permission of the original response's Access-Control-Allow-Origin.
+// permission of the original response's Access-Control-Allow-Origin, or to be
+// one of those of [Store.AllowOrigins].
 func (st *Store) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	rest := strings.TrimPrefix(strings.TrimPrefix(r.URL.Path, Prefix), "/")
-	if rest == "" {
-		st.serveKey(w, r)
+	allowed := st.allowed(w.Header(), r)
+	if r.URL.Path == Prefix || r.URL.Path == Prefix+"/" {
+		st.serveKey(w, r, allowed)
 		return
 	}
-	s, err := st.authorised(rest, r)
-	if err != nil {
+	id, ok := strings.CutPrefix(r.URL.Path, Prefix+"/")
+	if !ok {
+		writeProblem(w, errNoStream)
+		return
+	}
+	s, err := st.authorised(id, r)
+	switch {
+	case err != nil && r.Method == http.MethodOptions && allowed:
+		preflight(w, r) // which says nothing about the stream
+		return
+	case err != nil:
 		writeProblem(w, err)
 		return
 	}
-	if err := s.checkOrigin(r); err != nil {
+	if err := s.checkOrigin(r); err != nil && !allowed {
 		writeProblem(w, err)
 		return
 	}
-	s.copyCORS(w.Header())
+	if !allowed {
+		s.copyCORS(w.Header())
+	}
 	switch r.Method {
 	case http.MethodGet, http.MethodHead:
 		s.enter()
@@ -56,9 +68,12 @@ func (st *Store) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 const methods = "GET, HEAD, DELETE, OPTIONS"
 
 // serveKey cancels the calls made under an Idempotency-Key.
-func (st *Store) serveKey(w http.ResponseWriter, r *http.Request) {
+func (st *Store) serveKey(w http.ResponseWriter, r *http.Request, allowed bool) {
 	key := r.URL.Query().Get("key")
 	switch {
+	case r.Method == http.MethodOptions && allowed:
+		preflight(w, r)
+		return
 	case r.Method != http.MethodDelete:
 		w.Header().Set("Allow", "DELETE")
 		writeProblem(w, fairlead.Errorf(fairlead.MethodNotAllowed, "a stream is named by its id, after a slash; only DELETE takes ?key="))
@@ -83,7 +98,7 @@ func (st *Store) serveKey(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	for _, s := range calls {
-		if err := s.checkOrigin(r); err != nil {
+		if err := s.checkOrigin(r); err != nil && !allowed {
 			writeProblem(w, err)
 			return
 		}
@@ -117,6 +132,29 @@ func (st *Store) authorised(id string, r *http.Request) (*stream, *fairlead.Erro
 	}
 	return nil, errNoStream
 }
+
+// AllowOrigins sets the origins, such as "https://app.example", whose pages may
+// use the streams' own URLs whatever the upstream says of them; "*" is any. It
+// may be called at any time. Before it is called there are none.
+func (st *Store) AllowOrigins(origins []string) {
+	own := slices.Clone(origins)
+	st.origins.Store(&own)
+}
+
+// allowed reports whether r is of a page of an allowed origin, and lets that
+// read the answer.
+func (st *Store) allowed(h http.Header, r *http.Request) bool {
+	origins, origin := st.origins.Load(), r.Header.Get("Origin")
+	if origins == nil || origin == "" || !slices.Contains(*origins, "*") && !slices.Contains(*origins, origin) {
+		return false
+	}
+	h.Set("Access-Control-Allow-Origin", origin)
+	h.Set("Access-Control-Expose-Headers", exposed)
+	h.Add("Vary", "Origin")
+	return true
+}
+
+const exposed = "Fairlead-Offset, Fairlead-Earliest, Fairlead-Latest, Fairlead-Closed"
 
 // checkOrigin refuses pages of other sites, unless the upstream let them read
 // the response.
@@ -152,7 +190,7 @@ func (s *stream) copyCORS(h http.Header) {
 		}
 	}
 	if s.header.Get("Access-Control-Allow-Origin") != "" {
-		h.Add("Access-Control-Expose-Headers", "Fairlead-Offset, Fairlead-Earliest, Fairlead-Latest, Fairlead-Closed")
+		h.Add("Access-Control-Expose-Headers", exposed)
 		h.Add("Vary", "Origin")
 	}
 }

@@ -26,6 +26,8 @@ type Store struct {
 	count counters
 	wg    sync.WaitGroup // the goroutines of the calls
 	last  atomic.Bool    // nobody can come back: see StopLingering
+	// origins are whose pages may use the streams' URLs; nil: none but their own.
+	origins atomic.Pointer[[]string]
 
 	mu       sync.Mutex
 	closed   bool

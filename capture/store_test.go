@@ -242,6 +242,11 @@ func TestTheConfigurationsWords(t *testing.T) {
 	if _, err := capture.ParseRecord("some"); err == nil {
 		t.Error("some is a word")
 	}
+	for _, bad := range []string{"", "header", "header X-User:", "header é", "cookie a=b", "body x", "header A B"} {
+		if got, err := capture.ParseIdentity(bad); err == nil {
+			t.Errorf("%q: %v", bad, got)
+		}
+	}
 	if capture.Linger(-1) != capture.Cancel {
 		t.Error("a negative linger is not cancel")
 	}

@@ -46,7 +46,7 @@ type stream struct {
 	key   keyHash
 	body  [sha256.Size]byte // of the request
 
-	request  []byte // the body of the request, while bodyKept
+	request  *keptBody // of the request, until the call begins
 	bodyKept bool
 
 	ctx    context.Context // of the upstream call; its cause tells why it was cut off

@@ -1,9 +1,11 @@
 package capture_test
 
 import (
+	"fmt"
 	"io"
 	"net/http"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -425,4 +427,26 @@ func TestAStreamIsKeptForItsTime(t *testing.T) {
 			t.Errorf("still held: %+v", s)
 		}
 	})
+}
+
+func TestARepeatWithACursorPastTheLastEventIsTheEndAgain(t *testing.T) {
+	t.Parallel()
+	for _, state := range []string{"ended", "faulted"} {
+		for _, beyond := range []int{1, 2, 1000} {
+			x := inState(t, state, capture.Config{}, owned...)
+			first, _ := readAll(x.own("GET", x.url, owned...).Result().Body)
+			_, end := events(first)
+			at := strings.LastIndexByte(end, '.')
+			digits := strconv.FormatInt(int64(9+beyond), 32)
+			cursor := fmt.Sprintf("%s%d%s", end[:at+1], len(digits), digits)
+			if beyond == 1 {
+				cursor = end
+			}
+			resp := x.get(append(slices.Clone(owned), "Last-Event-ID", cursor)...)
+			body, err := readAll(resp.Body)
+			if resp.StatusCode != 200 || body != "" || (err != nil) != (state == "faulted") || x.up.count() != 1 {
+				t.Errorf("%s, %s: %d %q, %v, %d calls", state, cursor, resp.StatusCode, body, err, x.up.count())
+			}
+		}
+	}
 }

@@ -48,8 +48,9 @@ func (t *transport) RoundTrip(req *http.Request) (*http.Response, error) {
 		return resp, err
 	}
 	commit := t.commitTimer(req, s)
+	body := s.request
 	s.request = nil
-	if !t.store.start(s, func() { s.call(t.next, out) }) {
+	if !t.store.start(s, func() { s.call(t.next, out, body) }) {
 		s.pass(nil, nil)
 		cancel(nil)
 		return t.next.RoundTrip(out.WithContext(req.Context()))
@@ -64,7 +65,7 @@ func (t *transport) fromStore(req, out *http.Request, s *stream) (*http.Response
 		return nil, fmt.Errorf("capture: request body: %w", err)
 	}
 	if key := req.Header.Get("Idempotency-Key"); key != "" && s.bodyKept {
-		s.keyed, s.key, s.body = true, hashKey(s.owner, key, req), sha256.Sum256(s.request)
+		s.keyed, s.key, s.body = true, hashKey(s.owner, key, req), sha256.Sum256(s.request.content())
 		switch earlier, err := t.store.claimKey(s); {
 		case err != nil:
 			return refusal(req, err), nil
@@ -106,8 +107,9 @@ func closeBody(r *http.Request) {
 
 // call makes the upstream call and records its response. It is the body of the
 // stream's goroutine.
-func (s *stream) call(next http.RoundTripper, out *http.Request) {
+func (s *stream) call(next http.RoundTripper, out *http.Request, body *keptBody) {
 	resp, err := next.RoundTrip(out)
+	body.forget()
 	f := notRecorded
 	if err == nil {
 		f = formOf(s.cfg.Record, resp)
@@ -266,7 +268,7 @@ func (s *stream) commit() {
 
 // commitTimer returns what fires when the response is to be begun; nil: never.
 func (t *transport) commitTimer(req *http.Request, s *stream) <-chan time.Time {
-	if t.cfg.CommitAfter > 0 && (acceptsEvents(req.Header) || asksForStream(s.request)) {
+	if t.cfg.CommitAfter > 0 && (acceptsEvents(req.Header) || asksForStream(s.request.content())) {
 		return time.After(t.cfg.CommitAfter)
 	}
 	return nil
