@@ -42,6 +42,7 @@ func (d *daemon) tryReload() error {
 	setLevel(d.level, cfg.Log.Level)
 	next.retire(old)
 	d.site.Store(next)
+	next.captured.AllowOrigins(cfg.CORS)
 	next.topics.Reload(cfg.policies())
 	old.closePools(next)
 	return nil

@@ -92,6 +92,7 @@ func Run(ctx context.Context, o Options, p Process) error {
 		return err
 	}
 	d.site.Store(first)
+	first.captured.AllowOrigins(cfg.CORS)
 	var running sync.WaitGroup
 	defer running.Wait()
 	defer d.drop(cancel)

@@ -111,6 +111,26 @@ func TestNoSpellingOfAStreamsPathReachesTheUpstreamOrTheLog(t *testing.T) {
 	}
 }
 
+func TestCORSOpensCapturedStreamsAlsoAfterAReload(t *testing.T) {
+	up := newUpstream(t)
+	rest := "upstreams: {u: {endpoints: [\"" + up.URL + "\"]}}\nroutes: [{path: /**, upstream: u}]"
+	file := write(t, rest)
+	p := start(t, "", daemon.Options{Config: file})
+	s := stream(t, p.http+"/stream")
+	up.lines <- "one"
+	s.want("one")
+	url, origin := p.http+s.res.Header.Get("Content-Location"), "https://app.example"
+	if res := request(t, http.MethodHead, url, "", "Origin", origin); res.StatusCode != http.StatusForbidden {
+		t.Errorf("before: %s", res.Status)
+	}
+	reload(t, p, file, "cors: [\""+origin+"\"]\n"+rest, readAgain)
+	stream(t, url, "Origin", origin).want("one")
+	if res := request(t, http.MethodHead, url, "", "Origin", "https://other.example"); res.StatusCode != http.StatusForbidden {
+		t.Errorf("another origin: %s", res.Status)
+	}
+	close(up.lines)
+}
+
 func TestATargetOfAnotherSchemeIsNotForwarded(t *testing.T) {
 	up := newUpstream(t)
 	p := start(t, "", daemon.Options{Upstreams: []string{up.URL}})

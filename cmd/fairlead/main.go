@@ -7,7 +7,8 @@
 //	fairlead version
 //
 // It exits with 0 when all went well, which for serve is a drain, with 1 on an
-// error, and with 2 on wrong usage. `fairlead COMMAND --help` says more.
+// error, and with 2 on wrong usage, a bad value of a flag included. Each command
+// has a --help that says more.
 package main
 
 import (
