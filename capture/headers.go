@@ -97,6 +97,12 @@ func formOf(record Record, resp *http.Response) form {
 // the contract adds.
 func captured(h http.Header, id string) http.Header {
 	h = h.Clone()
+	// What the upstream's Connection nominates ends here (RFC 9110 §7.6.1);
+	// later it would take our fields along.
+	for _, name := range tokens(h.Values("Connection")) {
+		h.Del(name)
+	}
+	h.Del("Connection")
 	h.Set("Content-Location", Prefix+"/"+id)
 	h.Set("Cache-Control", "private, no-store")
 	h.Set("X-Accel-Buffering", "no")

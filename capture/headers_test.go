@@ -235,3 +235,16 @@ func TestAnIDNeedsItsSlash(t *testing.T) {
 		}
 	}
 }
+
+func TestFieldsThatTheUpstreamNominatesDoNotTakeOursAlong(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t, capture.Config{}, capture.StoreConfig{})
+	f.up.header.Set("Connection", "content-location, X-Hop, cache-control")
+	f.up.header.Set("X-Hop", "1")
+	resp := f.get()
+	(<-f.up.came).Close()
+	readAll(resp.Body)
+	if h := resp.Header; h.Get("Connection") != "" || h.Get("X-Hop") != "" || h.Get("Content-Location") == "" || h.Get("Cache-Control") != "private, no-store" {
+		t.Errorf("%v", h)
+	}
+}

@@ -118,7 +118,7 @@ func (d *daemon) listen(ctx context.Context, cfg *Config) error {
 		}
 		bound, err := new(net.ListenConfig).Listen(ctx, "tcp", l.address)
 		if err != nil {
-			return fmt.Errorf("daemon: listen: %s: %w", l.name, err)
+			return fmt.Errorf("daemon: listen: %w; --%s takes another address", err, l.name)
 		}
 		// The site changes with a reload; each request is served by one.
 		current := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { l.handler(d.site.Load()).ServeHTTP(w, r) })

@@ -173,7 +173,7 @@ func TestAnAddressInUseIsAnError(t *testing.T) {
 	taken := strings.TrimPrefix(p.http, "http://")
 	off := ""
 	err := daemon.Run(t.Context(), daemon.Options{HTTP: &taken, Admin: &off}, daemon.Process{Stdout: io.Discard, Stderr: io.Discard})
-	if err == nil || !strings.Contains(err.Error(), "daemon: listen: http:") {
+	if err == nil || !strings.Contains(err.Error(), "--http takes another address") {
 		t.Errorf("error %v", err)
 	}
 }
