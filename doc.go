@@ -15,6 +15,7 @@
 //   - deliver: the HTTP resource /topics over SSE, WebSocket and long-poll
 //   - proxy, capture: a reverse proxy, and a recorder that makes the streamed
 //     responses of a plain API resumable
+//   - upstream: the endpoints of an API as one http.RoundTripper
 //   - client: subscribe and publish
 //   - daemon: all of it wired as the program fairlead
 //
