@@ -7,22 +7,7 @@ import (
 	"net/http"
 	"sync"
 	"sync/atomic"
-	"time"
 )
-
-// DefaultDialTimeout is Config.DialTimeout when it is 0: a lost SYN is sent
-// again after 1 and 3 s, so two losses are survived.
-const DefaultDialTimeout = 5 * time.Second
-
-// Config says what a Pool connects to.
-type Config struct {
-	// Endpoints are the copies of the upstream, as [ParseEndpoint] reads
-	// them. At least one.
-	Endpoints []string
-	// DialTimeout is how long a TCP or Unix connection may take to be made;
-	// default 5 s.
-	DialTimeout time.Duration
-}
 
 // Pool is an [http.RoundTripper] over the endpoints of one upstream. It is
 // safe for concurrent use.
@@ -44,16 +29,14 @@ func New(cfg Config) (*Pool, error) {
 	if len(cfg.Endpoints) == 0 {
 		return nil, errors.New("upstream: there is no endpoint; name at least one, like http://127.0.0.1:9000")
 	}
-	if cfg.DialTimeout <= 0 {
-		cfg.DialTimeout = DefaultDialTimeout
-	}
+	cfg = cfg.withDefaults()
 	p := &Pool{endpoints: make([]connected, len(cfg.Endpoints))}
 	for i, s := range cfg.Endpoints {
 		e, err := ParseEndpoint(s)
 		if err != nil {
 			return nil, err
 		}
-		p.endpoints[i] = connected{e, newTransport(e, cfg.DialTimeout)}
+		p.endpoints[i] = connected{e, newTransport(e, cfg.Connections.DialTimeout)}
 	}
 	return p, nil
 }
