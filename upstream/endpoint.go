@@ -21,6 +21,9 @@ type Endpoint struct {
 	Base string
 	// Socket is the path of the Unix socket; empty for other schemes.
 	Socket string
+	// Address is the host:port that Host was resolved to; empty: Host is
+	// dialed.
+	Address string
 }
 
 // ParseEndpoint reads an endpoint as the configuration writes it; see the
@@ -33,6 +36,8 @@ func ParseEndpoint(s string) (Endpoint, error) {
 	}
 	return e, nil
 }
+
+var errScheme = errors.New("it must begin with http://, https://, h2c:// or unix:/")
 
 func parseEndpoint(s string) (Endpoint, error) {
 	if socket, ok := strings.CutPrefix(s, "unix:"); ok {
@@ -48,7 +53,7 @@ func parseEndpoint(s string) (Endpoint, error) {
 	switch u.Scheme {
 	case "http", "https", "h2c":
 	default:
-		return Endpoint{}, errors.New("it must begin with http://, https://, h2c:// or unix:/")
+		return Endpoint{}, errScheme
 	}
 	switch {
 	case u.Hostname() == "":
@@ -84,7 +89,7 @@ func parseSocket(socket string) (Endpoint, error) {
 	return Endpoint{Scheme: "unix", Host: "localhost", Socket: path.Clean(socket)}, nil
 }
 
-// String returns the endpoint as [ParseEndpoint] reads it.
+// String returns the endpoint as [ParseEndpoint] reads it, without Address.
 func (e Endpoint) String() string {
 	if e.Scheme == "unix" {
 		return "unix:" + e.Socket
