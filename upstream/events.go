@@ -1,6 +1,9 @@
 package upstream
 
-import "time"
+import (
+	"sync"
+	"time"
+)
 
 // Event is something that happened to a pool, and why.
 type Event struct {
@@ -15,3 +18,51 @@ type Event struct {
 
 // maxEvents is how many events a pool remembers.
 const maxEvents = 256
+
+// ring keeps the last maxEvents events. It is safe for concurrent use.
+type ring struct {
+	mu   sync.Mutex
+	kept [maxEvents]Event // of Seq s at s % maxEvents
+	last uint64           // Seq of the latest
+	more chan struct{}    // closed at the next add; nil while nobody waits
+}
+
+func newRing() *ring { return new(ring) }
+
+// add keeps e, of which it sets Seq and Time.
+func (r *ring) add(e Event) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.last++
+	e.Seq, e.Time = r.last, time.Now()
+	r.kept[e.Seq%maxEvents] = e
+	if r.more != nil {
+		close(r.more)
+		r.more = nil
+	}
+}
+
+// since returns the events after that of the Seq given, oldest first, and a
+// channel that is closed when there is a further one. Who asks too late finds
+// the first Seq to be more than after+1. A Seq that has not been given yet is
+// another pool's, and counts as 0.
+func (r *ring) since(after uint64) (events []Event, more <-chan struct{}) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if after > r.last {
+		after = 0
+	}
+	if r.last > maxEvents {
+		after = max(after, r.last-maxEvents)
+	}
+	if n := r.last - after; n > 0 {
+		events = make([]Event, 0, n)
+		for seq := after + 1; seq <= r.last; seq++ {
+			events = append(events, r.kept[seq%maxEvents])
+		}
+	}
+	if r.more == nil {
+		r.more = make(chan struct{})
+	}
+	return events, r.more
+}
