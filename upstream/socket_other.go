@@ -1,0 +1,11 @@
+//go:build !linux || !(amd64 || arm64)
+
+package upstream
+
+import "syscall"
+
+func silent(syscall.RawConn) bool { return true }
+
+func provable(syscall.RawConn) (acked uint64, ok bool) { return 0, false }
+
+func refused(syscall.RawConn, uint64) bool { return false }
