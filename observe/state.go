@@ -12,6 +12,8 @@ type Sources struct {
 	// InFlight returns the number of requests and streams being served, by the
 	// pattern of their route.
 	InFlight func() map[string]int
+	// Pools returns the pools of upstream connections.
+	Pools func() []Pool
 	// Draining reports whether the server is going away.
 	Draining func() bool
 }
@@ -39,6 +41,9 @@ func (s *state) Describe(ch chan<- *prometheus.Desc) {
 	for _, d := range []*prometheus.Desc{topics, streams, captured, inFlight, draining} {
 		ch <- d
 	}
+	for _, d := range poolFamilies {
+		ch <- d
+	}
 }
 
 // Collect implements [prometheus.Collector].
@@ -58,6 +63,11 @@ func (s *state) Collect(ch chan<- prometheus.Metric) {
 	if s.InFlight != nil {
 		for route, n := range s.InFlight() {
 			gauge(inFlight, float64(n), route)
+		}
+	}
+	if s.Pools != nil {
+		for _, p := range s.Pools() {
+			p.collect(ch)
 		}
 	}
 	if s.Draining != nil {
