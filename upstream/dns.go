@@ -40,7 +40,10 @@ func parseDNS(s string) (Resolver, error) {
 	if err != nil {
 		return nil, err
 	}
-	if d.port == "" {
+	d.like.Host = strings.TrimSuffix(d.name, ".") // the final dot is the lookup's matter
+	if d.port != "" {
+		d.like.Host += ":" + d.port
+	} else {
 		d.port = "80"
 		if d.like.Scheme == "https" {
 			d.port = "443"
@@ -72,6 +75,9 @@ func parseName(kind, s string) (*dnsSource, error) {
 	}
 	u := url.URL{Host: e.Host}
 	d := &dnsSource{like: e, name: u.Hostname(), port: u.Port(), lookup: &net.Resolver{Dial: dialDNS}}
+	if d.name == "." {
+		return nil, errors.New("there is no name in it")
+	}
 	if _, err := netip.ParseAddr(d.name); err == nil {
 		return nil, fmt.Errorf("%s is an address already; write %s", d.name, e)
 	}

@@ -31,7 +31,9 @@ const MaxEndpoints = 1024
 //
 // dns+http://name:port/base (also dns+https, dns+h2c) is one endpoint for each
 // address of the name, IPv4 and IPv6; its Host, and with it the name in TLS,
-// stays name:port. A name with one address of each kind is two endpoints.
+// stays name:port. A name with one address of each kind is two endpoints. One
+// that ends with a dot is looked up without the search domains of the system;
+// its Host is without that dot.
 //
 // srv+http://_http._tcp.example.com/base (also srv+https, srv+h2c) is one
 // endpoint for each address of each target of the name's SRV records (RFC

@@ -181,6 +181,9 @@ func TestEachAddressOfANameIsAnEndpoint(t *testing.T) {
 		resolves(t, z.source(t, source),
 			written+" 192.0.2.1"+port, written+" 192.0.2.2"+port, written+" [2001:db8::1]"+port)
 	}
+	z.set("api.test.", "192.0.2.1")
+	resolves(t, z.source(t, "dns+http://api.test.:8080"), "http://api.test:8080 192.0.2.1:8080")
+	resolves(t, z.source(t, "dns+http://api.test."), "http://api.test 192.0.2.1:80")
 }
 
 func TestAnAnswerInAnotherOrderIsTheSame(t *testing.T) {
@@ -198,7 +201,7 @@ func TestAnAnswerInAnotherOrderIsTheSame(t *testing.T) {
 func TestANameWithoutAddressesIsAnError(t *testing.T) {
 	z := newZone(t, nil)
 	z.set("empty.test.")
-	z.setSRV("_none._tcp.test.", srv{0, 0, "."})
+	z.setSRV("_none._tcp.test.", srv{0, 80, "."})
 	for source, want := range map[string]string{
 		"dns+http://gone.test":        "lookup gone.test",
 		"dns+http://empty.test":       "lookup empty.test",
@@ -233,7 +236,7 @@ func TestTheTargetsOfSRVRecordsAreEndpoints(t *testing.T) {
 		t.Errorf("%v, error %v, with no target that resolves", endpoints, err)
 	}
 
-	z.setSRV("_http._tcp.test.", srv{20, 9003, "c.test."}, srv{20, 0, "c.test."})
+	z.setSRV("_http._tcp.test.", srv{20, 9003, "c.test."}, srv{20, 0, "c.test."}, srv{20, 9004, "no name.test."})
 	resolves(t, r, "h2c://c.test:9003/v1 192.0.2.3:9003")
 }
 
@@ -258,6 +261,18 @@ func TestALookupEndsWithItsContext(t *testing.T) {
 		if _, _, err := r.Resolve(ctx); !errors.Is(err, context.Canceled) || !strings.Contains(err.Error(), "test") {
 			t.Errorf("%s: error %v after its context ended", source, err)
 		}
+	}
+}
+
+func TestAQuestionToASilentServerEndsWithItsContext(t *testing.T) {
+	ctx, cancel := context.WithCancel(t.Context())
+	c, err := dialDNS(ctx, "udp", newZone(t, nil).conn.LocalAddr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	cancel()
+	if _, err := c.Read(make([]byte, 1)); !errors.Is(err, net.ErrClosed) {
+		t.Errorf("error %v, want that it is closed", err)
 	}
 }
 

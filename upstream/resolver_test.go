@@ -27,6 +27,7 @@ func TestABadSourceIsRefusedWithWhatToDo(t *testing.T) {
 		"dns+dns+http://api":          "after dns+ comes http://",
 		"dns+file:/etc/api":           "after dns+ comes http://",
 		"dns+http://":                 "no host",
+		"dns+http://.:80":             "no name",
 		"dns+http://api:0":            "between 1 and 65535",
 		"dns+http://u:secret@api":     "remove it",
 		"dns+http://10.0.0.1:80/v1":   "is an address already; write http://10.0.0.1:80/v1",
