@@ -34,12 +34,6 @@ type Log struct {
 	Format string `yaml:"format"` // auto, text or json
 }
 
-// Upstream is a set of endpoints that are copies of each other.
-type Upstream struct {
-	Endpoints    []Endpoint `yaml:"endpoints"`
-	PreserveHost bool       `yaml:"preserve_host"`
-}
-
 // Route sends the requests under a path to an upstream.
 type Route struct {
 	Path     Pattern `yaml:"path"`

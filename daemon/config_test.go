@@ -113,11 +113,13 @@ func uncommented(t *testing.T) string {
 
 func TestTheExamplesOfTheCommentedFileAreRight(t *testing.T) {
 	t.Parallel()
-	cfg, err := load(t, uncommented(t))
+	file := write(t, uncommented(t))
+	writeCertificate(t, filepath.Dir(file))
+	cfg, err := daemon.Load(daemon.Options{Config: file})
 	if err != nil {
 		t.Fatal(err)
 	}
-	if len(cfg.Routes) != 3 || len(cfg.Upstreams) != 1 || len(cfg.Topics) != 2 || len(cfg.Hosts) != 2 || len(cfg.CORS) != 1 || len(cfg.TrustedProxies) != 2 {
+	if len(cfg.Routes) != 3 || len(cfg.Upstreams) != 2 || len(cfg.Topics) != 2 || len(cfg.Hosts) != 2 || len(cfg.CORS) != 1 || len(cfg.TrustedProxies) != 2 {
 		t.Errorf("some examples did not take effect: %+v", cfg)
 	}
 	if got := cfg.Routes[2].Capture.OnDisconnect; got != daemon.OnDisconnect(time.Minute) {
@@ -127,6 +129,10 @@ func TestTheExamplesOfTheCommentedFileAreRight(t *testing.T) {
 	full := cfg.Routes[2].Capture
 	if plain.Record != full.Record || plain.End != full.End || plain.MaxEvent != full.MaxEvent {
 		t.Errorf("the values of the full example, %+v, are not the defaults, %+v", full, plain)
+	}
+	bare, err := load(t, "upstreams: {api: {endpoints: [http://127.0.0.1:9000, http://127.0.0.1:9001], health: {kind: http, path: /healthz}}}")
+	if err != nil || !reflect.DeepEqual(bare.Upstreams["api"], cfg.Upstreams["api"]) {
+		t.Errorf("the values of the full example, %+v, are not the defaults, %+v, %v", cfg.Upstreams["api"], bare.Upstreams["api"], err)
 	}
 }
 

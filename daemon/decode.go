@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"maps"
+	"path/filepath"
 	"reflect"
 	"slices"
 	"strconv"
@@ -11,9 +13,6 @@ import (
 
 	"github.com/goccy/go-yaml"
 	"github.com/goccy/go-yaml/ast"
-	"github.com/goccy/go-yaml/lexer"
-	"github.com/goccy/go-yaml/parser"
-	"github.com/goccy/go-yaml/token"
 )
 
 // Problem is one thing wrong with the configuration.
@@ -51,7 +50,16 @@ type decoder struct {
 	file     string
 	problems []located
 	at       map[string]position // of each value, by its path, such as routes[0].upstream
+	wrong    map[string]extent   // of each path that was not read, how much of it
 }
+
+// extent is how much of what stands at a path is wrong.
+type extent int
+
+const (
+	someOfIt extent = iota + 1 // the rest of it was read
+	allOfIt
+)
 
 type located struct {
 	position
@@ -70,7 +78,7 @@ const maxFile = 1 << 20
 
 // decode reads text into v, a pointer to a struct that holds the defaults.
 func (d *decoder) decode(text []byte, v any) {
-	d.at = make(map[string]position)
+	d.at, d.wrong = make(map[string]position), map[string]extent{"": allOfIt}
 	if len(text) > maxFile {
 		d.reportf(position{1, 1}, "the file is over %d bytes, more than any configuration", maxFile)
 		return
@@ -86,6 +94,7 @@ func (d *decoder) decode(text []byte, v any) {
 		return
 	}
 	seen := false
+	delete(d.wrong, "")
 	for _, doc := range file.Docs {
 		if doc.Body == nil || doc.Body.Type() == ast.DirectiveType {
 			continue
@@ -97,69 +106,6 @@ func (d *decoder) decode(text []byte, v any) {
 		seen = true
 		d.value("", doc.Body, reflect.ValueOf(v).Elem())
 	}
-}
-
-// maxDepth bounds brackets within brackets, and the columns of an indentation:
-// the parser recurses on both, and no panic of it could be turned into an error
-// once its stack is full.
-const maxDepth = 100
-
-// nested returns where text is nested deeper than maxDepth. What looks so may
-// be a comment, a quoted text or an empty line: the tokens tell.
-func nested(text []byte) (at position, deep bool) {
-	if !looksNested(text) {
-		return position{}, false
-	}
-	open := 0
-	for _, t := range lexer.Tokenize(string(text)) {
-		switch t.Type {
-		case token.MappingStartType, token.SequenceStartType:
-			open++
-		case token.MappingEndType, token.SequenceEndType:
-			open = max(open-1, 0)
-		case token.CommentType:
-			continue
-		}
-		block := t.Type == token.SequenceEntryType || t.Type == token.MappingKeyType
-		if open > maxDepth || t.Position.IndentNum > maxDepth || block && t.Position.Column > maxDepth {
-			return position{t.Position.Line, t.Position.Column}, true
-		}
-	}
-	return position{}, false
-}
-
-// looksNested is cheap, and wrong about texts and comments only.
-func looksNested(text []byte) bool {
-	open, column := 0, 0
-	indenting := true
-	for _, c := range text {
-		column++
-		switch c {
-		case '\n':
-			column, indenting = 0, true
-			continue
-		case '[', '{':
-			open++
-		case ']', '}':
-			open = max(open-1, 0)
-		}
-		indenting = indenting && (c == ' ' || c == '-' || c == '?' || c == '\t')
-		if open > maxDepth || indenting && column > maxDepth {
-			return true
-		}
-	}
-	return false
-}
-
-// parse turns a panic of the parser into an error: what it reads is a file
-// that somebody is still writing.
-func parse(text []byte) (file *ast.File, err error) {
-	defer func() {
-		if p := recover(); p != nil {
-			err = fmt.Errorf("this is not YAML that can be read (%v)", p)
-		}
-	}()
-	return parser.ParseBytes(text, 0)
 }
 
 func (d *decoder) syntax(err error) {
@@ -177,24 +123,25 @@ func (d *decoder) reportf(at position, format string, args ...any) {
 	d.problems = append(d.problems, located{at, fmt.Sprintf(format, args...)})
 }
 
-func where(n ast.Node) position {
-	var t *token.Token
-	switch n := n.(type) {
-	case *ast.MappingNode:
-		if len(n.Values) > 0 && !n.IsFlowStyle {
-			t = n.Values[0].Key.GetToken()
-		} else {
-			t = n.GetToken()
+// failf reports what is wrong with how much of what stands at path.
+func (d *decoder) failf(path string, how extent, at position, format string, args ...any) {
+	d.wrong[path] = max(d.wrong[path], how)
+	d.reportf(at, format, args...)
+}
+
+// sound reports whether the value at path was read: what follows from one that
+// was not is no news.
+func (d *decoder) sound(path string) bool {
+	if d.wrong[path] != 0 {
+		return false
+	}
+	for path != "" {
+		path = path[:max(strings.LastIndexAny(path, ".["), 0)]
+		if d.wrong[path] == allOfIt {
+			return false
 		}
-	case *ast.MappingValueNode:
-		t = n.Key.GetToken()
-	default:
-		t = n.GetToken()
 	}
-	if t == nil || t.Position == nil {
-		return position{1, 1}
-	}
-	return position{t.Position.Line, t.Position.Column}
+	return true
 }
 
 // value reads n, which stands at path, into v.
@@ -204,16 +151,19 @@ func (d *decoder) value(path string, n ast.Node, v reflect.Value) {
 	d.at[path] = at
 	switch n.(type) {
 	case *ast.AnchorNode, *ast.AliasNode, *ast.TagNode, *ast.MergeKeyNode:
-		d.reportf(at, "anchors, aliases and tags are not read; write the value itself")
+		d.failf(path, allOfIt, at, "anchors, aliases and tags are not read; write the value itself")
 		return
 	}
 	text, isScalar := scalarText(n)
+	if p, ok := reflect.TypeAssert[*PEM](v.Addr()); ok && isScalar {
+		p.folder = filepath.Dir(d.file)
+	}
 	if s, ok := reflect.TypeAssert[scalar](v.Addr()); ok {
-		d.scalar(at, text, isScalar, s.parse)
+		d.scalar(path, at, text, isScalar, s.parse)
 		return
 	}
 	if w, ok := reflect.TypeAssert[worded](v.Addr()); ok && isScalar {
-		d.scalar(at, text, isScalar, w.word)
+		d.scalar(path, at, text, isScalar, w.word)
 		return
 	}
 	switch v.Kind() {
@@ -225,7 +175,7 @@ func (d *decoder) value(path string, n ast.Node, v reflect.Value) {
 		d.sequence(path, n, v)
 	case reflect.String:
 		if n.Type() != ast.StringType && n.Type() != ast.LiteralType {
-			d.reportf(at, "want text here; put it in quotes")
+			d.failf(path, allOfIt, at, "want text here; put it in quotes")
 			return
 		}
 		v.SetString(text)
@@ -234,11 +184,11 @@ func (d *decoder) value(path string, n ast.Node, v reflect.Value) {
 			v.SetBool(b.Value)
 			return
 		}
-		d.reportf(at, "want true or false here")
+		d.failf(path, allOfIt, at, "want true or false here")
 	case reflect.Int:
 		i, err := strconv.Atoi(strings.ReplaceAll(text, "_", ""))
 		if !isScalar || err != nil {
-			d.reportf(at, "want a whole number here")
+			d.failf(path, allOfIt, at, "want a whole number here")
 			return
 		}
 		v.SetInt(int64(i))
@@ -247,55 +197,18 @@ func (d *decoder) value(path string, n ast.Node, v reflect.Value) {
 	}
 }
 
-func (d *decoder) scalar(at position, text string, isScalar bool, parse func(string) error) {
+func (d *decoder) scalar(path string, at position, text string, isScalar bool, parse func(string) error) {
 	if !isScalar {
-		d.reportf(at, "want a single value here")
+		d.failf(path, allOfIt, at, "want a single value here")
 		return
 	}
 	if err := parse(text); err != nil {
-		d.reportf(at, "%s", err)
+		d.failf(path, allOfIt, at, "%s", err)
 	}
-}
-
-func scalarText(n ast.Node) (text string, ok bool) {
-	switch n := n.(type) {
-	case *ast.StringNode:
-		return n.Value, true
-	case *ast.LiteralNode:
-		return n.Value.Value, true
-	case *ast.IntegerNode, *ast.FloatNode, *ast.BoolNode, *ast.InfinityNode, *ast.NanNode:
-		return n.GetToken().Value, true
-	}
-	return "", false
-}
-
-// rejoin undoes what the parser does to a plain scalar with a colon in a list
-// within braces, {endpoints: [http://a:9000]}: it takes it for a key and its
-// value, though a colon without a space after it is neither (YAML 1.2 §7.3.3).
-func rejoin(n ast.Node) ast.Node {
-	e, ok := n.(*ast.MappingValueNode)
-	if m, isMap := n.(*ast.MappingNode); isMap && !m.IsFlowStyle && len(m.Values) == 1 {
-		e, ok = m.Values[0], true
-	}
-	if !ok || e.Value == nil {
-		return n
-	}
-	key, plain := e.Key.(*ast.StringNode)
-	value := rejoin(e.Value)
-	text, isScalar := scalarText(value)
-	if !plain || !isScalar || key.Token.Type != token.StringType {
-		return n
-	}
-	from, colon, to := key.Token.Position, e.Start.Position, value.GetToken().Position
-	if to.Line != from.Line || colon.Column != from.Column+len(key.Value) || to.Column != colon.Column+1 {
-		return n
-	}
-	text = key.Value + ":" + text
-	return ast.String(token.String(text, text, from))
 }
 
 // entries returns the entries of a mapping whose keys are names, each once.
-func (d *decoder) entries(n ast.Node) (found []*ast.MappingValueNode, ok bool) {
+func (d *decoder) entries(path string, n ast.Node) (found []*ast.MappingValueNode, ok bool) {
 	var all []*ast.MappingValueNode
 	switch n := n.(type) {
 	case *ast.MappingNode:
@@ -305,7 +218,7 @@ func (d *decoder) entries(n ast.Node) (found []*ast.MappingValueNode, ok bool) {
 	case *ast.NullNode: // a section whose content is commented out
 		return nil, true
 	default:
-		d.reportf(where(n), "want keys and values here, like key: value")
+		d.failf(path, allOfIt, where(n), "want keys and values here, like key: value")
 		return nil, false
 	}
 	seen := make(map[string]bool, len(all))
@@ -313,9 +226,9 @@ func (d *decoder) entries(n ast.Node) (found []*ast.MappingValueNode, ok bool) {
 		name, plain := keyName(e)
 		switch {
 		case !plain:
-			d.reportf(where(e), "want a plain name as the key")
+			d.failf(path, someOfIt, where(e), "want a plain name as the key")
 		case seen[name]:
-			d.reportf(where(e), "%q stands here a second time", name)
+			d.failf(path, someOfIt, where(e), "%q stands here a second time", name)
 		default:
 			seen[name] = true
 			found = append(found, e)
@@ -335,7 +248,7 @@ func keyName(e *ast.MappingValueNode) (name string, ok bool) {
 }
 
 func (d *decoder) structure(path string, n ast.Node, v reflect.Value) {
-	entries, ok := d.entries(n)
+	entries, ok := d.entries(path, n)
 	if !ok {
 		return
 	}
@@ -349,7 +262,7 @@ func (d *decoder) structure(path string, n ast.Node, v reflect.Value) {
 		name, _ := keyName(e)
 		field, known := fields[name]
 		if !known {
-			d.reportf(where(e), "%s", unknownKey(name, fields))
+			d.unknown(path, e, fields)
 			continue
 		}
 		d.member(join(path, name), e, field)
@@ -358,14 +271,14 @@ func (d *decoder) structure(path string, n ast.Node, v reflect.Value) {
 
 func (d *decoder) member(path string, e *ast.MappingValueNode, v reflect.Value) {
 	if _, empty := e.Value.(*ast.NullNode); empty && v.Kind() != reflect.Struct && v.Kind() != reflect.Map && v.Kind() != reflect.Slice {
-		d.reportf(where(e), "%q has no value; give it one or remove the line", e.Key.GetToken().Value)
+		d.failf(path, allOfIt, where(e), "%q has no value; give it one or remove the line", e.Key.GetToken().Value)
 		return
 	}
 	d.value(path, e.Value, v)
 }
 
 func (d *decoder) mapping(path string, n ast.Node, v reflect.Value) {
-	entries, ok := d.entries(n)
+	entries, ok := d.entries(path, n)
 	if !ok {
 		return
 	}
@@ -373,7 +286,7 @@ func (d *decoder) mapping(path string, n ast.Node, v reflect.Value) {
 	for _, e := range entries {
 		name, _ := keyName(e)
 		if name == "" {
-			d.reportf(where(e), "the name is empty; give it one")
+			d.failf(path, someOfIt, where(e), "the name is empty; give it one")
 			continue
 		}
 		element := newElement(v.Type().Elem())
@@ -389,14 +302,14 @@ func (d *decoder) sequence(path string, n ast.Node, v reflect.Value) {
 	}
 	seq, ok := n.(*ast.SequenceNode)
 	if !ok {
-		d.reportf(where(n), "want a list here, like [a, b]")
+		d.failf(path, allOfIt, where(n), "want a list here, like [a, b]")
 		return
 	}
 	v.Set(reflect.MakeSlice(v.Type(), 0, len(seq.Values)))
 	for i, item := range seq.Values {
 		element := newElement(v.Type().Elem())
 		if item == nil {
-			d.reportf(where(n), "an item of this list is empty")
+			d.failf(path, allOfIt, where(n), "an item of this list is empty")
 			continue
 		}
 		d.value(path+"["+strconv.Itoa(i)+"]", item, element)
@@ -419,13 +332,11 @@ func join(path, name string) string {
 	return path + "." + name
 }
 
-// unknownKey says what the key may have been meant to be.
-func unknownKey(name string, fields map[string]reflect.Value) string {
-	names := make([]string, 0, len(fields))
-	for known := range fields {
-		names = append(names, known)
-	}
-	slices.Sort(names)
+// unknown reports a key that is none of fields, and what it may have been meant
+// to be: that one has no value then.
+func (d *decoder) unknown(path string, e *ast.MappingValueNode, fields map[string]reflect.Value) {
+	name, _ := keyName(e)
+	names := slices.Sorted(maps.Keys(fields))
 	best, distance := "", 3 // more than two slips is another word
 	for _, known := range names {
 		if n := slips(strings.ToLower(name), known); n < distance && n < len(known) {
@@ -433,9 +344,10 @@ func unknownKey(name string, fields map[string]reflect.Value) string {
 		}
 	}
 	if best != "" {
-		return fmt.Sprintf("unknown key %q; did you mean %q?", name, best)
+		d.failf(join(path, best), allOfIt, where(e), "unknown key %q; did you mean %q?", name, best)
+		return
 	}
-	return fmt.Sprintf("unknown key %q; known here: %s", name, strings.Join(names, ", "))
+	d.failf(path, someOfIt, where(e), "unknown key %q; known here: %s", name, strings.Join(names, ", "))
 }
 
 // slips counts the letters to insert, remove or replace between a and b

@@ -47,20 +47,22 @@ func Load(o Options) (Config, error) {
 		d.decode(text, &cfg)
 	}
 	flags, problems := o.apply(&cfg)
-	v := &validator{&cfg, func(path, format string, args ...any) {
-		if flag := flags[path]; flag != "" {
-			problems = append(problems, Problem{flag, fmt.Sprintf(format, args...)})
-			return
-		}
-		at, ok := place(d.at, path)
-		if !ok {
-			at = position{1, 1} // a default that does not fit the rest
-		}
-		d.reportf(at, format, args...)
-	}}
-	if len(d.problems) == 0 { // else what follows from them would be told too
-		v.all()
+	v := &validator{
+		cfg: &cfg, read: d.sound,
+		written: func(path string) bool { _, ok := d.at[path]; return ok },
+		tell: func(path, what string) {
+			if flag := flags[path]; flag != "" {
+				problems = append(problems, Problem{flag, what})
+				return
+			}
+			at, ok := place(d.at, path)
+			if !ok {
+				at = position{1, 1} // a default that does not fit the rest
+			}
+			d.reportf(at, "%s", what)
+		},
 	}
+	v.all()
 	slices.SortStableFunc(d.problems, byPosition)
 	for _, p := range d.problems {
 		problems = append(problems, Problem{fmt.Sprintf("%s:%d:%d", d.name(), p.line, p.column), p.what})
@@ -107,6 +109,7 @@ func (o *Options) apply(cfg *Config) (flags map[string]string, problems ConfigEr
 	}
 	if len(o.Upstreams) > 0 {
 		var up Upstream
+		up.defaults()
 		for _, text := range o.Upstreams {
 			var e Endpoint
 			if err := e.parse(text); err != nil {

@@ -3,6 +3,7 @@ package daemon
 import (
 	"errors"
 	"slices"
+	"strings"
 )
 
 // reload reads the configuration again and serves by it. A wrong one, or one
@@ -10,6 +11,12 @@ import (
 func (d *daemon) reload() {
 	err := d.tryReload()
 	d.metrics.Reloaded(err == nil)
+	if keys, ok := errors.AsType[restartError](err); ok {
+		for _, key := range keys {
+			d.log.Error("the configuration asks for a restart; the old one stays until then", "at", key, "error", "a change of it needs a restart")
+		}
+		return
+	}
 	if problems, ok := errors.AsType[ConfigErrors](err); ok {
 		for _, p := range problems {
 			d.log.Error("the configuration is wrong; the old one stays", "at", p.Where, "error", p.What)
@@ -48,9 +55,18 @@ func (d *daemon) tryReload() error {
 	return nil
 }
 
-// needsRestart says what of the change a running process cannot do.
+// restartError are the keys whose change a running process cannot follow. The
+// configuration is right.
+type restartError []string
+
+// Error names the keys.
+func (e restartError) Error() string {
+	return "daemon: reload: a restart is needed for the change of " + strings.Join(e, ", ")
+}
+
+// needsRestart returns what of the change a running process cannot do.
 func needsRestart(was, now *Config) error {
-	var problems ConfigErrors
+	var keys restartError
 	for _, c := range []struct {
 		key     string
 		changed bool
@@ -64,11 +80,11 @@ func needsRestart(was, now *Config) error {
 		{"limits.captured_keep", was.Limits.CapturedKeep != now.Limits.CapturedKeep},
 	} {
 		if c.changed {
-			problems = append(problems, Problem{c.key, "a change of it needs a restart"})
+			keys = append(keys, c.key)
 		}
 	}
-	if problems != nil {
-		return problems
+	if keys != nil {
+		return keys
 	}
 	return nil
 }

@@ -84,7 +84,7 @@ func TestABadConfigurationIsLoggedWithItsPositionAndTheOldOneStays(t *testing.T)
 		t.Errorf("the log does not say where:\n%s", p.log)
 	}
 	reload(t, p, file, good+"limits: {captured_total: 2GiB, topics: 5}", stays)
-	if log := p.log.String(); !strings.Contains(log, `"at":"limits.topics"`) || !strings.Contains(log, `"at":"limits.captured_total"`) {
+	if log := p.log.String(); strings.Count(log, "the configuration is wrong") != 1 || !strings.Contains(log, `"at":"limits.topics"`) || !strings.Contains(log, `"at":"limits.captured_total"`) {
 		t.Errorf("the log does not say what needs a restart:\n%s", log)
 	}
 	if err := os.Remove(file); err != nil {

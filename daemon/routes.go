@@ -70,21 +70,32 @@ func (d *daemon) newRoute(from routeSource, store *capture.Store, old []*route) 
 func newPools(cfg, was *Config, old map[string]*upstream.Pool) (map[string]*upstream.Pool, error) {
 	pools := make(map[string]*upstream.Pool, len(cfg.Upstreams))
 	for name, u := range cfg.Upstreams {
-		if p, ok := old[name]; ok && slices.Equal(u.Endpoints, was.Upstreams[name].Endpoints) {
+		if p, ok := old[name]; ok && u.samePool(was.Upstreams[name]) {
 			pools[name] = p
 			continue
 		}
-		endpoints := make([]string, len(u.Endpoints))
-		for i, e := range u.Endpoints {
-			endpoints[i] = string(e)
-		}
-		p, err := upstream.New(upstream.Config{Endpoints: endpoints})
+		p, err := newPool(name, &u, old != nil)
 		if err != nil {
+			for name, p := range pools {
+				if p != old[name] {
+					p.Close()
+				}
+			}
 			return nil, err
 		}
 		pools[name] = p
 	}
 	return pools, nil
+}
+
+// newPool returns a pool that may replace another, perhaps of another name.
+func newPool(name string, u *Upstream, replaces bool) (*upstream.Pool, error) {
+	cfg, err := u.config(name)
+	if err != nil {
+		return nil, err
+	}
+	cfg.Replaces = replaces
+	return upstream.New(cfg)
 }
 
 // exchanged notes how an exchange ended.

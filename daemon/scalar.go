@@ -11,7 +11,6 @@ import (
 
 	"github.com/fairlead-edge/fairlead/capture"
 	"github.com/fairlead-edge/fairlead/topic"
-	"github.com/fairlead-edge/fairlead/upstream"
 )
 
 // scalar is a value that is written as one word or line.
@@ -78,6 +77,22 @@ func (s Size) String() string {
 	return strconv.FormatInt(int64(s), 10)
 }
 
+// Share is a part of a whole, written "0.2" or "20%".
+type Share float64
+
+func (s *Share) parse(text string) error {
+	digits, percent := strings.CutSuffix(text, "%")
+	v, err := strconv.ParseFloat(digits, 64)
+	if percent {
+		v /= 100
+	}
+	if err != nil || !(v >= 0 && v <= 1) { //nolint:staticcheck // NaN is neither
+		return fmt.Errorf("%q is not a share; write a number from 0 to 1, like 0.2, or 20%%", text)
+	}
+	*s = Share(v)
+	return nil
+}
+
 // Prefix is a range of addresses, written "10.0.0.0/8", or one address.
 type Prefix netip.Prefix
 
@@ -97,17 +112,6 @@ func (p *Prefix) parse(text string) error {
 func (p *Pattern) parse(text string) (err error) {
 	*p, err = ParsePattern(text)
 	return err
-}
-
-// Endpoint is where a copy of an upstream listens; see [upstream.ParseEndpoint].
-type Endpoint string
-
-func (e *Endpoint) parse(text string) error {
-	if _, err := upstream.ParseEndpoint(text); err != nil {
-		return without("upstream: ", err)
-	}
-	*e = Endpoint(text)
-	return nil
 }
 
 // Delivery is a delivery policy; see [topic.ParseDeliver].

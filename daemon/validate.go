@@ -15,10 +15,20 @@ import (
 	"github.com/fairlead-edge/fairlead/topic"
 )
 
-// validator looks for what no single value shows.
+// validator looks for what no single value shows. It says nothing about values
+// that were not read: what is wrong with those is told already.
 type validator struct {
 	cfg     *Config
-	reportf func(path, format string, args ...any)
+	read    func(path string) bool // whether the value there was
+	written func(path string) bool // whether it stands in the file
+	tell    func(path, what string)
+}
+
+// reportf tells what is wrong with the value at path.
+func (v *validator) reportf(path, format string, args ...any) {
+	if v.read(path) {
+		v.tell(path, fmt.Sprintf(format, args...))
+	}
 }
 
 func (v *validator) all() {
@@ -37,12 +47,14 @@ func (v *validator) listeners() {
 		}
 	}
 	switch {
+	case !v.read("http") || !v.read("admin"):
+		return
 	case v.cfg.HTTP == "" && v.cfg.Admin == "":
 		v.reportf("http", "http and admin are both off; there is nothing to serve")
 	case v.cfg.HTTP == v.cfg.Admin && !strings.HasSuffix(v.cfg.HTTP, ":0"):
 		v.reportf("admin", "admin is the address of http; give it another port")
 	}
-	if v.cfg.Admin != "" && !isLoopback(v.cfg.Admin) && v.cfg.AdminToken == "" {
+	if v.cfg.Admin != "" && !isLoopback(v.cfg.Admin) && v.cfg.AdminToken == "" && v.read("admin_token") {
 		v.reportf("admin", "the admin listener is open to others at %s; set admin_token (FAIRLEAD_ADMIN_TOKEN), or bind it to 127.0.0.1", v.cfg.Admin)
 	}
 }
@@ -123,24 +135,12 @@ func checkWord(word string, known ...string) error {
 	return fmt.Errorf("%q is not one of %s", word, strings.Join(known, ", "))
 }
 
-func (v *validator) upstreams() {
-	for name, u := range v.cfg.Upstreams {
-		if len(u.Endpoints) == 0 {
-			v.reportf("upstreams."+name, "upstream %q has no endpoints; give it at least one, like endpoints: [http://127.0.0.1:9000]", name)
-		}
-		for i, e := range u.Endpoints {
-			if slices.Index(u.Endpoints, e) < i {
-				v.reportf(index("upstreams."+name+".endpoints", i), "%s is an endpoint of %q already", e, name)
-			}
-		}
-	}
-}
-
 func (v *validator) routes() {
 	seen := make(map[string]bool, len(v.cfg.Routes))
 	for i := range v.cfg.Routes {
 		r, at := &v.cfg.Routes[i], index("routes", i)
 		switch path := r.Path.String(); {
+		case !v.read(at + ".path"):
 		case r.Path.segments == nil:
 			v.reportf(at, "the route has no path; give it one, like path: /v1/**")
 		case seen[path]:
@@ -148,7 +148,7 @@ func (v *validator) routes() {
 		default:
 			seen[path] = true
 		}
-		if _, ok := v.cfg.Upstreams[r.Upstream]; !ok {
+		if _, ok := v.cfg.Upstreams[r.Upstream]; !ok && v.read("upstreams") && v.read(at+".upstream") {
 			known := slices.Sorted(maps.Keys(v.cfg.Upstreams))
 			switch {
 			case r.Upstream == "":
@@ -160,10 +160,10 @@ func (v *validator) routes() {
 			}
 		}
 		v.positive(at+".capture.max_event", int64(r.Capture.MaxEvent))
-		if r.Capture.MaxEvent > v.cfg.Limits.CapturedStream {
+		if r.Capture.MaxEvent > v.cfg.Limits.CapturedStream && v.read("limits.captured_stream") {
 			v.reportf(at+".capture.max_event", "an event of %s is over limits.captured_stream, %s", r.Capture.MaxEvent, v.cfg.Limits.CapturedStream)
 		}
-		if Duration(r.Capture.OnDisconnect) > v.cfg.Limits.CapturedKeep {
+		if Duration(r.Capture.OnDisconnect) > v.cfg.Limits.CapturedKeep && v.read("limits.captured_keep") {
 			v.reportf(at+".capture.on_disconnect", "a linger over limits.captured_keep (%s) outlives what could be resumed", v.cfg.Limits.CapturedKeep)
 		}
 	}
@@ -174,6 +174,7 @@ func (v *validator) topics() {
 	for i := range v.cfg.Topics {
 		t, at := &v.cfg.Topics[i], index("topics", i)
 		switch match := t.Match.String(); {
+		case !v.read(at + ".match"):
 		case t.Match.segments == nil:
 			v.reportf(at, "the topic has no match; give it one, like match: \"prices/*\"")
 		case seen[match]:
@@ -185,7 +186,7 @@ func (v *validator) topics() {
 		v.positive(at+".retain.bytes", int64(t.Retain.Bytes))
 		v.positive(at+".retain.age", int64(t.Retain.Age))
 		v.positive(at+".wait_timeout", int64(t.WaitTimeout))
-		if t.Deliver.Deliver == topic.Newest && t.Deliver.Newest > t.Retain.Events {
+		if t.Deliver.Deliver == topic.Newest && t.Deliver.Newest > t.Retain.Events && v.read(at+".retain.events") {
 			v.reportf(at+".deliver", "newest %d keeps more than retain.events, %d", t.Deliver.Newest, t.Retain.Events)
 		}
 	}
@@ -200,28 +201,25 @@ func (v *validator) limits() {
 	v.positive("limits.captured_stream", int64(l.CapturedStream))
 	v.positive("limits.captured_total", int64(l.CapturedTotal))
 	v.positive("limits.captured_keep", int64(l.CapturedKeep))
-	if l.CapturedStream > l.CapturedTotal {
+	if l.CapturedStream > l.CapturedTotal && v.read("limits.captured_total") {
 		v.reportf("limits.captured_stream", "one stream of %s is over limits.captured_total, %s", l.CapturedStream, l.CapturedTotal)
 	}
 	if h := time.Duration(v.cfg.Heartbeat); h < time.Second || h > time.Hour {
 		v.reportf("heartbeat", "a heartbeat every %s: want one between 1s and 1h", v.cfg.Heartbeat)
 	}
-	if v.cfg.Drain.Window > v.cfg.Drain.Deadline {
+	if v.cfg.Drain.Window > v.cfg.Drain.Deadline && v.read("drain.deadline") {
 		v.reportf("drain.window", "the window, %s, is longer than drain.deadline, %s", v.cfg.Drain.Window, v.cfg.Drain.Deadline)
 	}
 }
 
 func (v *validator) positive(path string, n int64) {
 	if n <= 0 {
-		_, name := cutLast(path, ".")
-		v.reportf(path, "%s is 0 or less; it must be more", name)
+		v.reportf(path, "%s is 0 or less; it must be more", lastKey(path))
 	}
 }
 
-func cutLast(s, sep string) (before, after string) {
-	i := strings.LastIndex(s, sep)
-	return s[:max(i, 0)], s[i+1:]
-}
+// lastKey is the key of the value at path.
+func lastKey(path string) string { return path[strings.LastIndex(path, ".")+1:] }
 
 func index(list string, i int) string { return list + "[" + strconv.Itoa(i) + "]" }
 
