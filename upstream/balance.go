@@ -124,6 +124,11 @@ func (b *balancer) pick(r *http.Request, from []*load, now time.Time) *load {
 	return l
 }
 
+// blur is by how much costs are raised at random before they are compared:
+// moving averages of equal endpoints differ as well, and without it the one
+// that looks best would get all that is sent one at a time.
+const blur = 0.25
+
 // better returns the cheaper of two taken at random, and the cheapest of all if
 // both fail: there may be one that does not.
 func (b *balancer) better(from []*load, now time.Time) *load {
@@ -137,7 +142,7 @@ func (b *balancer) better(from []*load, now time.Time) *load {
 	best, other := from[i], from[j]
 	lower, bestFails := best.cost(now, from)
 	higher, otherFails := other.cost(now, from)
-	if higher < lower {
+	if higher*(1+blur*rand.Float64()) < lower*(1+blur*rand.Float64()) {
 		best, other, bestFails, otherFails = other, best, otherFails, bestFails
 	}
 	if bestFails && otherFails {

@@ -3,7 +3,9 @@ package upstream
 import (
 	"fmt"
 	"math"
+	"math/rand/v2"
 	"net/http"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -171,6 +173,23 @@ func TestEqualEndpointsGetEqualParts(t *testing.T) {
 				t.Errorf("%s: endpoint %d got %d of 10,000", name, i, n)
 			}
 		}
+	}
+}
+
+func TestNoEndpointStarvesByNoise(t *testing.T) {
+	t.Parallel()
+	s := simulate(t, "p2c", backend{}, backend{}, backend{})
+	got := make([]int, 3)
+	for range 10_000 {
+		for i := range s.backends {
+			s.backends[i].latency = time.Duration(rand.ExpFloat64() * float64(10*ms))
+		}
+		for i, n := range s.run(1, 100*ms) {
+			got[i] += n
+		}
+	}
+	if least := slices.Min(got); least < 1000 {
+		t.Errorf("endpoints alike got %v of 10,000 requests sent one at a time", got)
 	}
 }
 
