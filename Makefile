@@ -1,5 +1,5 @@
 # Each target only calls a script in ci/, so that they run the same by hand.
-.PHONY: build test lint fuzz bench soak
+.PHONY: build test lint fuzz bench peers soak
 
 build:
 	@ci/build
@@ -15,6 +15,9 @@ fuzz:
 
 bench:
 	@ci/bench
+
+peers:
+	@ci/peers
 
 soak:
 	@ci/soak
