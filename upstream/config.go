@@ -3,6 +3,8 @@ package upstream
 import (
 	"context"
 	"crypto/tls"
+	"errors"
+	"fmt"
 	"log/slog"
 	"net"
 	"time"
@@ -245,4 +247,30 @@ func (cfg Config) withDefaults() Config {
 	}
 	cfg.Logger = or(cfg.Logger, slog.Default())
 	return cfg
+}
+
+// validate says what of cfg, which has its defaults, is wrong.
+func (cfg *Config) validate() error {
+	c := &cfg.Connections
+	for _, n := range []struct {
+		name  string
+		wrong bool
+	}{
+		{"Connections.Max", c.Max < 1},
+		{"Connections.MinIdle", c.MinIdle < 0 || c.MinIdle > c.Max},
+		{"Connections.MaxInFlight", c.MaxInFlight < 0},
+		{"Connections.MaxStreams", c.MaxStreams < 1},
+		{"Connections.MaxDials", c.MaxDials < 1},
+		{"Connections.DialTimeout", c.DialTimeout < 0},
+		{"Connections.IdleTimeout", c.IdleTimeout < 0},
+		{"Connections.MaxRequests", c.MaxRequests < 0},
+		{"Queue.Timeout", cfg.Queue.Timeout < 0},
+		{"Retry.Attempts", cfg.Retry.Attempts < 1},
+		{"Retry.ResponseTimeout", cfg.Retry.ResponseTimeout < 0},
+	} {
+		if n.wrong {
+			return fmt.Errorf("upstream: %s is out of range; see its documentation", n.name)
+		}
+	}
+	return errors.Join(cfg.Health.validate(), cfg.Outliers.validate())
 }

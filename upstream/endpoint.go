@@ -3,6 +3,7 @@ package upstream
 import (
 	"errors"
 	"fmt"
+	"net"
 	"net/url"
 	"path"
 	"strconv"
@@ -112,4 +113,23 @@ func (e Endpoint) target(u *url.URL) *url.URL {
 		out.Path, out.RawPath = plain, escaped
 	}
 	return &out
+}
+
+// dialed returns what is dialed for the endpoint: its socket, the address it
+// was resolved to, or its host with the port.
+func (e Endpoint) dialed() (network, address string) {
+	switch {
+	case e.Socket != "":
+		return "unix", e.Socket
+	case e.Address != "":
+		return "tcp", e.Address
+	}
+	if _, _, err := net.SplitHostPort(e.Host); err == nil {
+		return "tcp", e.Host
+	}
+	port := "80"
+	if e.Scheme == "https" {
+		port = "443"
+	}
+	return "tcp", net.JoinHostPort(strings.TrimSuffix(strings.TrimPrefix(e.Host, "["), "]"), port)
 }

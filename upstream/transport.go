@@ -2,58 +2,38 @@ package upstream
 
 import (
 	"context"
-	"errors"
+	"crypto/tls"
 	"net"
 	"net/http"
+	"strings"
 	"time"
 )
 
-// dialError marks an attempt that sent nothing of the request.
-type dialError struct{ err error }
-
-func (e *dialError) Error() string { return e.err.Error() }
-func (e *dialError) Unwrap() error { return e.err }
-
-func isDialError(err error) bool {
-	_, ok := errors.AsType[*dialError](err)
-	return ok
-}
-
-// newTransport returns the connections of one endpoint. It takes no proxy
-// from the environment: an edge reaches what its configuration says.
-func newTransport(e Endpoint, dialTimeout time.Duration) *http.Transport {
+// defaultDial is Config.Dial when it is nil.
+func defaultDial() func(ctx context.Context, network, address string) (net.Conn, error) {
 	dialer := &net.Dialer{
-		Timeout: dialTimeout,
 		// A peer that vanished is found after 15 + 3 × 15 s, within the minute
 		// after which people reload.
 		KeepAliveConfig: net.KeepAliveConfig{Enable: true, Idle: 15 * time.Second, Interval: 15 * time.Second, Count: 3},
 	}
+	return dialer.DialContext
+}
+
+// sessions is how many TLS sessions are kept for each endpoint: a ticket is
+// used once, and as many as are dialed at once are wanted.
+const sessions = 64
+
+// newTransport returns what makes the HTTP connections of one endpoint. It
+// takes no proxy from the environment: an edge reaches what its configuration
+// says.
+func newTransport(e Endpoint, cfg *Config) *http.Transport {
 	t := &http.Transport{
-		DialContext: func(ctx context.Context, network, address string) (net.Conn, error) {
-			if e.Socket != "" {
-				network, address = "unix", e.Socket
-			}
-			c, err := dialer.DialContext(ctx, network, address)
-			if err != nil {
-				return nil, &dialError{err}
-			}
-			return c, nil
+		DialContext: func(ctx context.Context, _, address string) (net.Conn, error) {
+			return dialSocket(ctx, e, cfg, address)
 		},
 		// Bodies pass as they are: no Accept-Encoding that the client did not
 		// send, and nothing decoded.
 		DisableCompression: true,
-		// A dialer of our own would turn HTTP/2 over TLS off.
-		ForceAttemptHTTP2: true,
-		// Two round trips on the slowest links, with a loss.
-		TLSHandshakeTimeout: 5 * time.Second,
-		// net/http's 2 per host close and dial again under any concurrency;
-		// 256 is more than one machine's upstream serves well at once.
-		MaxIdleConnsPerHost: 256,
-		MaxIdleConns:        256, // the transport has one host
-		// Below the 5 s after which Node.js and uvicorn close an idle
-		// connection: to dial again costs a round trip, to lose that race
-		// costs a POST.
-		IdleConnTimeout: 4 * time.Second,
 		// Off: a model may think for minutes before its first byte, and
 		// whoever will not wait so long cancels by leaving.
 		ResponseHeaderTimeout: 0,
@@ -72,10 +52,57 @@ func newTransport(e Endpoint, dialTimeout time.Duration) *http.Transport {
 			// Larger frames only delay the other streams of the connection.
 			MaxReadFrameSize: 16 << 10,
 		},
+		Protocols: new(http.Protocols),
 	}
-	if e.Scheme == "h2c" {
-		t.Protocols = new(http.Protocols)
+	switch e.Scheme {
+	case "h2c":
 		t.Protocols.SetUnencryptedHTTP2(true) // net/http wants no HTTP/1 beside it
+	case "https":
+		t.Protocols.SetHTTP1(true)
+		t.Protocols.SetHTTP2(true)
+		t.TLSClientConfig = tlsConfig(e, cfg.TLS)
+	default:
+		t.Protocols.SetHTTP1(true)
 	}
 	return t
+}
+
+func tlsConfig(e Endpoint, from *tls.Config) *tls.Config {
+	c := &tls.Config{MinVersion: tls.VersionTLS12}
+	if from != nil {
+		c = from.Clone()
+	}
+	c.NextProtos = nil // net/http's, by its Protocols
+	if c.ServerName == "" {
+		host, _, err := net.SplitHostPort(e.Host)
+		if err != nil {
+			host = e.Host
+		}
+		c.ServerName = trimBrackets(host)
+	}
+	if c.ClientSessionCache == nil {
+		c.ClientSessionCache = tls.NewLRUClientSessionCache(sessions)
+	}
+	return c
+}
+
+// dialSocket makes the raw connection of a dial.
+func dialSocket(ctx context.Context, e Endpoint, cfg *Config, address string) (net.Conn, error) {
+	network := "tcp"
+	if e.Socket != "" || e.Address != "" {
+		network, address = e.dialed()
+	}
+	d, _ := ctx.Value(dialKey{}).(*dialing)
+	start := time.Now()
+	raw, err := cfg.Dial(ctx, network, address)
+	if err != nil {
+		return nil, err
+	}
+	d.connected = time.Since(start) - d.c.how.dns
+	d.c.socket = newSocket(raw, cfg.Retry.KernelProof, d.c.closed)
+	return d.c.socket, nil
+}
+
+func trimBrackets(host string) string {
+	return strings.TrimSuffix(strings.TrimPrefix(host, "["), "]")
 }

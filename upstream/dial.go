@@ -1,0 +1,258 @@
+package upstream
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"net"
+	"net/http"
+	"net/http/httptrace"
+	"syscall"
+	"time"
+)
+
+var errNoStreams = errors.New("the endpoint allows no HTTP/2 stream")
+
+// The pause after a dial that failed is doubled with each further one.
+const (
+	firstPause = 50 * time.Millisecond
+	mostPause  = time.Second
+)
+
+// wantLocked dials as many connections as are wanted and allowed.
+func (m *member) wantLocked(now time.Time) {
+	limits := &m.pool.cfg.Connections
+	if m.out {
+		return
+	}
+	waiting := m.queue.Len()
+	if most := limits.MaxInFlight; most > 0 {
+		waiting = min(waiting, most-m.inFlight)
+	}
+	gate := limits.MaxDials - m.dialing
+	want := waiting - m.dialing
+	if m.http2 {
+		full := len(m.multi) > 0
+		for _, c := range m.multi {
+			if !c.settled {
+				gate-- // it may soon carry all who wait
+				m.wakeLocked(c.how.at.Add(settleAfter))
+			}
+			full = full && c.settled && c.active*5 >= c.limit*4
+		}
+		if full {
+			want = max(want, 1-m.dialing)
+		}
+	}
+	want = max(want, limits.MinIdle-m.open-m.dialing)
+	want = min(want, gate)
+	if want <= 0 {
+		return
+	}
+	if m.fails > 0 {
+		if now.Before(m.notUntil) {
+			m.wakeLocked(m.notUntil)
+			return
+		}
+		want = min(want, 1-m.dialing)
+	}
+	room := limits.Max - m.open - m.dialing
+	if room < want && m.probing != nil {
+		m.closeLocked(m.probing, ClosedIdleLocal, "the place of the connection that only showed when the peer closes it was needed")
+		room++
+	}
+	for range min(want, room) {
+		m.dialLocked(m.whyLocked(now))
+	}
+}
+
+func (m *member) whyLocked(now time.Time) string {
+	front := m.queue.Front()
+	if front == nil {
+		if len(m.multi) > 0 {
+			return "the others are four fifths full"
+		}
+		return fmt.Sprintf("to have %d ready", m.pool.cfg.Connections.MinIdle)
+	}
+	w, _ := front.Value.(*waiter)
+	return fmt.Sprintf("oldest of %d waiting: %s; %d open, %d idle", m.queue.Len(), round(now.Sub(w.since)), m.open, len(m.idle))
+}
+
+// dialLocked starts a dial, which belongs to the pool and not to a request.
+func (m *member) dialLocked(why string) {
+	if !m.pool.enter() {
+		return
+	}
+	m.dialing++
+	go m.dial(why)
+}
+
+func (m *member) dial(why string) {
+	p := m.pool
+	defer p.work.Done()
+	ctx, cancel := context.WithTimeout(p.ctx, p.cfg.Connections.DialTimeout)
+	defer cancel()
+	d := &dialing{c: &conn{m: m, how: opening{why: why}}}
+	trace := &httptrace.ClientTrace{
+		DNSStart:          func(httptrace.DNSStartInfo) { d.asked = time.Now() },
+		DNSDone:           func(httptrace.DNSDoneInfo) { d.c.how.dns = time.Since(d.asked) },
+		TLSHandshakeStart: func() { d.shook = time.Now() },
+		TLSHandshakeDone: func(s tls.ConnectionState, _ error) {
+			d.c.how.tls = time.Since(d.shook)
+			d.c.how.version, d.c.how.resumed = tls.VersionName(s.Version), s.DidResume
+			d.c.http2 = s.NegotiatedProtocol == "h2"
+		},
+	}
+	ctx = context.WithValue(httptrace.WithClientTrace(ctx, trace), dialKey{}, d)
+	cc, err := m.connect(ctx)
+	if err != nil {
+		err = &unavailable{reason: "dial", text: "no connection", cause: err}
+		m.dialFailed(err)
+		return
+	}
+	d.c.cc = p.wrap(stdConn{cc})
+	m.dialed(d)
+}
+
+// connect makes a connection that speaks HTTP.
+func (m *member) connect(ctx context.Context) (*http.ClientConn, error) {
+	scheme := "http"
+	if m.endpoint.Scheme == "https" {
+		scheme = "https"
+	}
+	named := Endpoint{Scheme: m.endpoint.Scheme, Host: m.endpoint.Host} // whose certificate is wanted
+	_, address := named.dialed()
+	return m.transport.NewClientConn(ctx, scheme, address)
+}
+
+// dialFailed notes a dial's failure, and tells those who have nothing else to
+// wait for.
+func (m *member) dialFailed(err error) {
+	p := m.pool
+	p.counts.dialed(dialResult(err))
+	p.events.add(Event{Kind: "dial_failed", Endpoint: m.key, Reason: dialResult(err), Why: err.Error()})
+	now := time.Now()
+	m.mu.Lock()
+	m.dialing--
+	m.backOffLocked(err, now)
+	if m.open == 0 && m.dialing == 0 {
+		m.failLocked(err)
+	}
+	m.wantLocked(now)
+	m.unlock()
+	if p.ctx.Err() == nil {
+		m.judge(now, true)
+	}
+}
+
+func (m *member) backOffLocked(err error, now time.Time) {
+	pause := min(mostPause, firstPause<<min(m.fails, 10))
+	pause = pause/2 + rand.N(pause) // ±50 %: endpoints that died together are not asked together
+	m.fails++
+	m.dialErr = err
+	m.notUntil = now.Add(pause)
+	if m.open == 0 {
+		m.avoid.Store(m.notUntil.UnixNano())
+	}
+}
+
+// dialed puts a new connection to use.
+func (m *member) dialed(d *dialing) {
+	p, c := m.pool, d.c
+	now := time.Now()
+	c.id = p.lastConn.Add(1)
+	c.http2 = c.http2 || m.endpoint.Scheme == "h2c"
+	c.how.connect = d.connected
+	c.how.received, _ = c.socket.bytes()
+	p.counts.dialed("ok")
+	if d.c.how.dns > 0 {
+		p.dns.observe(c.how.dns.Seconds())
+	}
+	p.connect.observe(c.how.connect.Seconds())
+	if m.endpoint.Scheme == "https" {
+		p.tls.observe(c.how.tls.Seconds())
+	}
+	p.events.add(Event{Kind: "opened", Endpoint: m.key, Conn: c.id, Why: c.how.why})
+	limits := &p.cfg.Connections
+	m.mu.Lock()
+	m.dialing--
+	c.how.at, c.since, c.limit = now, now, 1
+	if limits.MaxAge > 0 {
+		c.expires = now.Add(jitter(limits.MaxAge))
+	}
+	if limits.MaxRequests > 0 {
+		c.last = uint64(jitter(time.Duration(limits.MaxRequests)))
+	}
+	m.fails, m.dialErr = 0, nil
+	m.avoid.Store(0)
+	m.http2 = c.http2
+	switch {
+	case c.state == gone: // before it was ready
+		m.backOffLocked(&unavailable{reason: "dial", text: "the connection was closed as soon as it was made"}, now)
+		if m.open == 0 && m.dialing == 0 {
+			m.failLocked(m.dialErr)
+		}
+	case m.out:
+		m.admitLocked(c)
+		m.closeLocked(c, ClosedUnhealthy, "its endpoint was taken out meanwhile")
+	default:
+		m.admitLocked(c)
+		if c.http2 {
+			m.multi = append(m.multi, c)
+		} else {
+			m.idle = append(m.idle, c)
+			m.wakeLocked(now.Add(m.patience.within(limits.IdleTimeout)))
+		}
+	}
+	m.serveLocked(now)
+	m.unlock()
+	if c.http2 {
+		c.cc.onChange(c.changed)
+	}
+}
+
+func (m *member) admitLocked(c *conn) {
+	c.state = usable
+	m.conns[c] = struct{}{}
+	m.open++
+}
+
+// jitter spreads a duration or number by ±10 %, so that what began together
+// does not end together.
+func jitter(d time.Duration) time.Duration {
+	if d < 10 {
+		return d
+	}
+	return d - d/10 + rand.N(d/5)
+}
+
+// dialResult is a dial's failure as a word.
+func dialResult(err error) string {
+	if ne, ok := errors.AsType[net.Error](err); ok && ne.Timeout() || errors.Is(err, context.DeadlineExceeded) {
+		return "timeout"
+	}
+	if errors.Is(err, syscall.ECONNREFUSED) {
+		return "refused"
+	}
+	if _, ok := errors.AsType[*tls.CertificateVerificationError](err); ok {
+		return "tls"
+	}
+	if _, ok := errors.AsType[tls.AlertError](err); ok {
+		return "tls"
+	}
+	if _, ok := errors.AsType[tls.RecordHeaderError](err); ok {
+		return "tls"
+	}
+	return "other"
+}
+
+// dialing is what a dial's callbacks fill in.
+type dialing struct {
+	c            *conn
+	asked, shook time.Time
+	connected    time.Duration // TCP or Unix, without DNS
+}
+
+type dialKey struct{}

@@ -1,0 +1,179 @@
+package upstream
+
+import (
+	"fmt"
+	"time"
+)
+
+// maintain does what is due: it closes what was idle or used for too long,
+// tries to connect again, and keeps MinIdle. It runs on the timer's goroutine.
+func (m *member) maintain() {
+	if !m.pool.enter() {
+		return
+	}
+	defer m.pool.work.Done()
+	now := time.Now()
+	m.mu.Lock()
+	defer m.unlock()
+	m.wakes = time.Time{}
+	m.bringBackLocked(now)
+	m.expireLocked(now)
+	for _, c := range m.multi {
+		if !c.settled {
+			m.wakeLocked(c.how.at.Add(settleAfter))
+		}
+	}
+	m.serveLocked(now)
+}
+
+// wakeLocked has maintain run at t, or earlier if that was asked for.
+func (m *member) wakeLocked(t time.Time) {
+	if m.removed || !m.wakes.IsZero() && !t.Before(m.wakes) {
+		return
+	}
+	m.wakes = t
+	if d := time.Until(t); m.timer == nil {
+		m.timer = time.AfterFunc(d, m.maintain)
+	} else {
+		m.timer.Reset(d)
+	}
+}
+
+// expireLocked closes what has been idle for longer than it may be used
+// again, but for one connection that shows when the peer closes it.
+func (m *member) expireLocked(now time.Time) {
+	most := m.pool.cfg.Connections.IdleTimeout
+	within := m.patience.within(most)
+	for len(m.idle) > 0 {
+		c := m.idle[0] // the one idle for longest
+		idle := now.Sub(c.since)
+		switch {
+		case c.worn(now):
+			m.wearLocked(c, now)
+		case idle < within:
+			m.wakeLocked(c.since.Add(within))
+			idle = -1
+		case m.probing == nil && idle < most && !m.out:
+			m.idle = m.idle[1:]
+			c.state = probe
+			m.probing = c
+		default:
+			m.closeLocked(c, ClosedIdleLocal, fmt.Sprintf("idle for %s; the endpoint's connections are used again within %s", round(idle), round(within)))
+		}
+		if idle < 0 {
+			break
+		}
+	}
+	if c := m.probing; c != nil {
+		if idle := now.Sub(c.since); idle >= most {
+			m.patience.survived(now, idle)
+			m.closeLocked(c, ClosedIdleLocal, fmt.Sprintf("idle for %s, and the peer had not closed it", round(idle)))
+		} else {
+			m.wakeLocked(c.since.Add(most))
+		}
+	}
+	m.expireMultiLocked(now, most)
+}
+
+func (m *member) expireMultiLocked(now time.Time, most time.Duration) {
+	for i := len(m.multi) - 1; i >= 0; i-- {
+		c := m.multi[i]
+		switch {
+		case c.worn(now):
+			m.wearLocked(c, now)
+		case c.active > 0:
+		case now.Sub(c.since) >= most:
+			m.closeLocked(c, ClosedIdleLocal, fmt.Sprintf("idle for %s", round(now.Sub(c.since))))
+		default:
+			m.wakeLocked(c.since.Add(most))
+		}
+	}
+}
+
+// wearLocked ends a connection that has reached its age or number of requests.
+func (m *member) wearLocked(c *conn, now time.Time) {
+	if c.last > 0 && c.used >= c.last {
+		m.drainLocked(c, ClosedRequests, fmt.Sprintf("it has carried %d requests", c.used))
+		return
+	}
+	m.drainLocked(c, ClosedAge, "it is "+round(now.Sub(c.how.at)).String()+" old")
+}
+
+// closed is told that a connection's socket is closed: by us, or by net/http
+// when the peer closed or the connection broke. It runs under locks of
+// net/http's, and so calls nothing of it.
+func (c *conn) closed() {
+	m, p := c.m, c.m.pool
+	now := time.Now()
+	m.mu.Lock()
+	if c.state == gone {
+		m.mu.Unlock()
+		return
+	}
+	was := c.state
+	registered := was != unready
+	m.forgetLocked(c)
+	c.state = gone
+	delete(m.conns, c)
+	switch {
+	case c.closing != "":
+	case was == upgraded:
+		c.closing, c.because = ClosedUpgrade, "the other protocol's connection is over"
+	case c.active > 0 && ended(c.caller):
+		c.closing, c.because = ClosedClientAbort, "the caller left"
+	case c.active > 0:
+		c.closing, c.because = ClosedError, "it broke under a request"
+	default:
+		c.closing = ClosedIdlePeer
+		c.because = m.peerClosedLocked(c, now)
+	}
+	if registered {
+		m.wakeLocked(now) // the oldest waiter may have counted on it
+	}
+	event := Event{
+		Kind: "closed", Endpoint: m.key, Conn: c.id, Reason: string(c.closing),
+		Why: fmt.Sprintf("%s; %d requests in %s", c.because, c.used, round(now.Sub(c.how.at))),
+	}
+	reason, used := c.closing, c.used
+	m.mu.Unlock()
+	if registered {
+		p.counts.closed(reason)
+		p.ageAtClose.observe(now.Sub(c.how.at).Seconds())
+		p.usedAtClose.observe(float64(used))
+		p.events.add(event)
+	}
+}
+
+// peerClosedLocked learns from the peer's close of an idle connection.
+func (m *member) peerClosedLocked(c *conn, now time.Time) string {
+	if c.http2 || c.used == 0 {
+		return "the peer closed it"
+	}
+	idle := now.Sub(c.since)
+	m.patience.closed(now, idle)
+	return fmt.Sprintf("the peer closed it after %s idle; used again within %s from now on",
+		round(idle), round(m.patience.within(m.pool.cfg.Connections.IdleTimeout)))
+}
+
+// round shortens a duration for people.
+func round(d time.Duration) time.Duration {
+	switch {
+	case d > time.Minute:
+		return d.Round(time.Second)
+	case d > time.Second:
+		return d.Round(10 * time.Millisecond)
+	case d > time.Millisecond:
+		return d.Round(10 * time.Microsecond)
+	}
+	return d.Round(time.Microsecond)
+}
+
+// ended reports whether done is closed; nil never is.
+func ended(done <-chan struct{}) bool {
+	select {
+	case <-done:
+		return true
+	default:
+		return false
+	}
+}

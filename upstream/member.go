@@ -1,0 +1,387 @@
+package upstream
+
+import (
+	"container/list"
+	"context"
+	"net/http"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// member is an endpoint in use, with its connections and those who wait for
+// one.
+type member struct {
+	load // what the balancer knows
+
+	pool      *Pool
+	endpoint  Endpoint
+	transport *http.Transport // makes the connections
+	record    *record         // as an outlier
+	health    atomic.Pointer[string]
+	avoid     atomic.Int64 // until when it cannot be connected to, in Unix nanoseconds
+	leave     context.CancelFunc
+
+	requests, failures atomic.Uint64
+
+	mu       sync.Mutex
+	conns    map[*conn]struct{} // at most Connections.Max, and those that end
+	idle     []*conn            // HTTP/1.1, the one used last at the end
+	multi    []*conn            // HTTP/2, usable
+	probing  *conn              // at most one
+	queue    list.List          // of *waiter, the oldest first; at most Queue.Length
+	open     int                // connections that count for Max: usable, and the probe
+	inFlight int                // requests
+	dialing  int
+	dialErr  error // the last, while there has been no success since
+	fails    int   // dials in a row
+	notUntil time.Time
+	http2    bool // the last connection spoke it
+	patience patience
+	out      bool      // taken out, or removed: no new connections
+	outUntil time.Time // as an outlier
+	removed  bool      // it is no endpoint any more
+	timer    *time.Timer
+	wakes    time.Time // of timer; zero: it is not set
+	trash    []*conn   // to be closed when the lock is released
+}
+
+// waiter is a request that waits for a connection.
+type waiter struct {
+	since  time.Time
+	caller <-chan struct{}
+	got    chan handover // holds one
+	at     *list.Element // nil: not in the queue
+}
+
+// handover is what a waiter gets: a connection, or why not.
+type handover struct {
+	taken
+
+	err error
+}
+
+// taken is a connection that is leased to one request.
+type taken struct {
+	c      *conn
+	idle   time.Duration // before
+	reused bool          // it has carried a request before
+}
+
+// unlock releases the lock and then closes what was to be closed, since
+// closing runs hooks that take the lock.
+func (m *member) unlock() {
+	trash := m.trash
+	m.trash = nil
+	m.mu.Unlock()
+	for _, c := range trash {
+		_ = c.cc.Close() // net/http's never fails; the socket's end is what counts
+	}
+}
+
+// acquire returns a connection leased for one request, or fails after limit. The lease ends with [member.release].
+func (m *member) acquire(ctx context.Context, limit time.Duration) (taken, error) {
+	m.mu.Lock()
+	for m.queue.Len() == 0 && !m.removed {
+		t := m.takeLocked(time.Now(), ctx.Done())
+		if t.c == nil {
+			break
+		}
+		m.unlock()
+		if t.c.ready(t.idle) {
+			return t, nil
+		}
+		m.mu.Lock()
+	}
+	w, err := m.enqueueLocked(ctx.Done())
+	m.unlock()
+	if err != nil {
+		return taken{}, err
+	}
+	return m.wait(ctx, w, limit)
+}
+
+// enqueueLocked puts a new waiter at the end of the queue, and dials for it.
+func (m *member) enqueueLocked(caller <-chan struct{}) (*waiter, error) {
+	switch {
+	case m.removed:
+		return nil, &unavailable{reason: "no_endpoint", text: "it is no longer an endpoint"}
+	case m.queue.Len() >= m.pool.cfg.Queue.Length:
+		return nil, &unavailable{reason: "queue_full", text: m.fullText()}
+	}
+	w := &waiter{since: time.Now(), caller: caller, got: make(chan handover, 1)}
+	w.at = m.queue.PushBack(w)
+	m.wantLocked(w.since)
+	return w, nil
+}
+
+// wait waits in the queue for at most limit.
+func (m *member) wait(ctx context.Context, w *waiter, limit time.Duration) (taken, error) {
+	timer := time.NewTimer(limit)
+	defer timer.Stop()
+	for {
+		var err error
+		select {
+		case h := <-w.got:
+			if h.err != nil {
+				return taken{}, h.err
+			}
+			if h.c.ready(h.idle) {
+				return h.taken, nil
+			}
+			m.requeue(w)
+			continue
+		case <-ctx.Done():
+			err = context.Cause(ctx)
+		case <-timer.C:
+			err = m.late(limit)
+		}
+		if h, ok := m.withdraw(w); ok && h.err == nil {
+			m.release(h.c, nothingSent) // it came in the same moment
+		}
+		return taken{}, err
+	}
+}
+
+// requeue puts a waiter whose connection turned out unusable back to the front.
+func (m *member) requeue(w *waiter) {
+	m.mu.Lock()
+	defer m.unlock()
+	if m.removed {
+		w.got <- handover{err: &unavailable{reason: "no_endpoint", text: "it is no longer an endpoint"}}
+		return
+	}
+	w.at = m.queue.PushFront(w)
+	m.serveLocked(time.Now())
+}
+
+// withdraw takes a waiter out of the queue, and returns what it got instead if
+// it was no longer there.
+func (m *member) withdraw(w *waiter) (handover, bool) {
+	m.mu.Lock()
+	defer m.unlock()
+	if w.at != nil {
+		m.queue.Remove(w.at)
+		w.at = nil
+		return handover{}, false
+	}
+	return <-w.got, true // sent before at became nil
+}
+
+// serveLocked gives connections to the oldest waiters, and dials for others.
+func (m *member) serveLocked(now time.Time) {
+	for m.queue.Len() > 0 {
+		w, _ := m.queue.Front().Value.(*waiter)
+		t := m.takeLocked(now, w.caller)
+		if t.c == nil {
+			break
+		}
+		m.popLocked().got <- handover{taken: t}
+	}
+	m.wantLocked(now)
+}
+
+func (m *member) popLocked() *waiter {
+	w, _ := m.queue.Remove(m.queue.Front()).(*waiter)
+	w.at = nil
+	return w
+}
+
+// failLocked tells all waiters that there will be no connection.
+func (m *member) failLocked(err error) {
+	for m.queue.Len() > 0 {
+		m.popLocked().got <- handover{err: err}
+	}
+}
+
+// takeLocked leases a connection that a request may be sent on at once, nil if
+// there is none: over HTTP/1.1 the one used last, so that the others can go
+// idle; over HTTP/2 the one with the fewest requests.
+func (m *member) takeLocked(now time.Time, caller <-chan struct{}) taken {
+	if most := m.pool.cfg.Connections.MaxInFlight; most > 0 && m.inFlight >= most {
+		return taken{}
+	}
+	var c *conn
+	if n := len(m.idle); n > 0 {
+		top := m.idle[n-1]
+		if now.Sub(top.since) < m.patience.within(m.pool.cfg.Connections.IdleTimeout) && !top.worn(now) {
+			c, m.idle = top, m.idle[:n-1]
+		} else {
+			m.expireLocked(now) // all others are older
+		}
+	}
+	for _, h := range m.multi {
+		if h.roomLocked() && (c == nil || h.active < c.active) && !h.worn(now) {
+			c = h
+		}
+	}
+	if c == nil {
+		return taken{}
+	}
+	t := taken{c: c, reused: c.used > 0}
+	if c.active == 0 {
+		t.idle = now.Sub(c.since)
+	}
+	c.active++
+	c.used++
+	c.caller = caller
+	m.inFlight++
+	if c.http2 {
+		m.wantLocked(now) // the next before this one is full
+	}
+	return t
+}
+
+// worn reports whether a connection has reached its age or number of requests.
+func (c *conn) worn(now time.Time) bool {
+	return !c.expires.IsZero() && !now.Before(c.expires) || c.last > 0 && c.used >= c.last
+}
+
+// result is how a lease ended.
+type result uint8
+
+const (
+	nothingSent result = iota // the connection is as it was
+	completed                 // the response came to its end
+	failed                    // the connection may be broken: ask it
+	abandoned                 // the caller left before the response's end
+)
+
+// release ends a lease.
+func (m *member) release(c *conn, how result) {
+	broken := how == failed && c.cc.Err() != nil
+	done := c.http2 && c.cc.Available() == 0 && c.cc.InFlight() == 0
+	now := time.Now()
+	m.mu.Lock()
+	defer m.unlock()
+	m.inFlight--
+	if c.active--; c.active == 0 {
+		c.since = now
+	}
+	if c.http2 && how == completed && !c.settled {
+		c.settled = true // SETTINGS come before any response
+	}
+	switch {
+	case c.state == gone || c.state == upgraded:
+	case broken:
+		m.closeLocked(c, ClosedError, "it broke under a request")
+	case how == abandoned && !c.http2:
+		m.closeLocked(c, ClosedClientAbort, "the caller left before the response's end")
+	case done:
+		m.closeLocked(c, ClosedGoAway, "the peer sent GOAWAY")
+	case c.closing != "" && c.active == 0:
+		m.closeLocked(c, c.closing, c.because)
+	case c.closing != "":
+	case m.out:
+		m.drainLocked(c, ClosedUnhealthy, "its endpoint was taken out")
+	case c.worn(now):
+		m.wearLocked(c, now)
+	case !c.http2:
+		m.idle = append(m.idle, c)
+		m.wakeLocked(now.Add(m.patience.within(m.pool.cfg.Connections.IdleTimeout)))
+	case c.active == 0:
+		m.wakeLocked(now.Add(m.pool.cfg.Connections.IdleTimeout))
+	}
+	m.serveLocked(now)
+}
+
+// discard closes a leased connection on which nothing was sent.
+func (m *member) discard(c *conn, reason CloseReason, why string) {
+	m.mu.Lock()
+	m.inFlight--
+	c.active--
+	c.used--
+	m.closeLocked(c, reason, why)
+	m.unlock()
+}
+
+// refused ends the lease of a connection that takes no reservation: it is
+// about to end, or, HTTP/2, full or going away, which its hook will tell.
+func (m *member) refused(c *conn) {
+	if !c.http2 {
+		m.discard(c, ClosedIdlePeer, "the peer closed it when it was to be used")
+		return
+	}
+	ended := c.cc.InFlight() == 0
+	m.mu.Lock()
+	defer m.unlock()
+	m.inFlight--
+	c.active--
+	c.used--
+	c.stalled = true
+	if !ended {
+		return
+	}
+	if c.used == 0 { // it allows no stream at all: do not ask again at once
+		m.backOffLocked(errNoStreams, time.Now())
+	}
+	m.closeLocked(c, ClosedGoAway, "the peer sent GOAWAY")
+}
+
+// abandon is told that the caller closes a response before its end, which over
+// HTTP/1.1 costs the connection.
+func (m *member) abandon(c *conn) {
+	m.mu.Lock()
+	defer m.unlock()
+	m.forgetLocked(c)
+	c.state = draining
+	c.closing, c.because = ClosedClientAbort, "the caller left before the response's end"
+}
+
+// lastOf is told that the response under way is the connection's last.
+func (m *member) lastOf(c *conn) {
+	m.mu.Lock()
+	defer m.unlock()
+	m.drainLocked(c, ClosedByResponse, "the response said so")
+}
+
+// upgrade is told that the connection speaks another protocol from now on.
+func (m *member) upgrade(c *conn) {
+	m.mu.Lock()
+	defer m.unlock()
+	m.forgetLocked(c)
+	c.state = upgraded
+}
+
+// closeLocked ends a connection, with its requests if it has any.
+func (m *member) closeLocked(c *conn, reason CloseReason, why string) {
+	if c.state == gone || slices.Contains(m.trash, c) {
+		return
+	}
+	c.closing, c.because = reason, why
+	m.forgetLocked(c)
+	if c.state != upgraded {
+		c.state = draining
+	}
+	m.trash = append(m.trash, c)
+}
+
+// drainLocked ends a connection when its requests are over.
+func (m *member) drainLocked(c *conn, reason CloseReason, why string) {
+	if c.active == 0 && c.state != upgraded {
+		m.closeLocked(c, reason, why)
+		return
+	}
+	if c.state == usable {
+		c.closing, c.because = reason, why
+		m.forgetLocked(c)
+		c.state = draining
+	}
+}
+
+// forgetLocked takes a connection from where takeLocked looks.
+func (m *member) forgetLocked(c *conn) {
+	if i := slices.Index(m.idle, c); i >= 0 {
+		m.idle = slices.Delete(m.idle, i, i+1)
+	}
+	if i := slices.Index(m.multi, c); i >= 0 {
+		m.multi = slices.Delete(m.multi, i, i+1)
+	}
+	if m.probing == c {
+		m.probing = nil
+	}
+	if c.state == usable || c.state == probe {
+		m.open--
+	}
+}

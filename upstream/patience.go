@@ -1,0 +1,84 @@
+package upstream
+
+import (
+	"net/http"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// patience is what is known of how long an endpoint keeps an idle HTTP/1.1
+// connection. A request sent at the moment when the peer closes is lost, so
+// connections are used again only well before.
+type patience struct {
+	seen [4]time.Duration // the last times after which the peer closed
+	n    int              // of seen, so far
+	last time.Time
+	hint time.Duration // its Keep-Alive field (RFC 2068 §19.7.1); 0: none
+}
+
+// together is the time in which closes are taken for one: an idle timer
+// closes connections at moments of their own, a restart all at once.
+const together = 50 * time.Millisecond
+
+// closed notes that the peer closed a connection that was idle for so long.
+func (p *patience) closed(now time.Time, idle time.Duration) {
+	if p.n > 0 && now.Sub(p.last) < together {
+		i := (p.n - 1) % len(p.seen)
+		p.seen[i] = max(p.seen[i], idle)
+	} else {
+		p.seen[p.n%len(p.seen)] = idle
+		p.n++
+	}
+	p.last = now
+}
+
+// survived notes that a connection was idle for so long and is still open.
+func (p *patience) survived(now time.Time, idle time.Duration) {
+	p.seen[p.n%len(p.seen)] = idle * 5 / 4 // of which within takes 80 %
+	p.n++
+	p.last = now
+}
+
+// promised notes the Keep-Alive field of a response.
+func (p *patience) promised(field string) {
+	for part := range strings.SplitSeq(field, ",") {
+		name, value, _ := strings.Cut(strings.TrimSpace(part), "=")
+		if !strings.EqualFold(name, "timeout") {
+			continue
+		}
+		if s, err := strconv.Atoi(strings.Trim(value, `"`)); err == nil && s >= 0 && s < 1<<20 {
+			p.hint = time.Duration(s) * time.Second
+		}
+	}
+}
+
+// learned returns how long the peer keeps a connection, as seen or else as
+// promised; 0: not known.
+func (p *patience) learned() time.Duration {
+	shortest := p.hint
+	for _, d := range p.seen[:min(p.n, len(p.seen))] {
+		if shortest == 0 || d < shortest {
+			shortest = d
+		}
+	}
+	return shortest
+}
+
+// within returns how long a connection may be idle and be used again: 80 % of
+// what was learned, less the little that the peer's clock is ahead.
+func (p *patience) within(most time.Duration) time.Duration {
+	known := p.learned()
+	if known == 0 && p.n == 0 {
+		return min(most, unlearnedIdle)
+	}
+	return min(most, max(0, known*4/5-2*time.Millisecond))
+}
+
+// keepAlive returns the response's Keep-Alive field, which is for this hop.
+func keepAlive(res *http.Response) string {
+	if v := res.Header["Keep-Alive"]; len(v) > 0 {
+		return v[0]
+	}
+	return ""
+}

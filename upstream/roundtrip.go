@@ -1,0 +1,207 @@
+package upstream
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"slices"
+	"strconv"
+	"time"
+
+	"github.com/fairlead-edge/fairlead"
+)
+
+// request is one request and its attempts.
+type request struct {
+	p        *Pool
+	in       *http.Request
+	body     *replay
+	deadline time.Time // for a connection
+	waited   time.Duration
+	sent     int
+	barred   []*member // gave no connection
+	tried    []*member // gave no response: another is better
+	errs     []error
+}
+
+// RoundTrip sends req to one of the endpoints, and again to another where
+// [Retry] allows. Scheme and host of req.URL are replaced by the endpoint's,
+// whose base path is put before the path; req.Host is sent if it is set, else
+// the endpoint's. An error that wraps a [fairlead.Error] says with its code
+// how to answer: Overloaded when no connection came free in time, with
+// RetryAfter.
+func (p *Pool) RoundTrip(req *http.Request) (*http.Response, error) {
+	now := time.Now()
+	p.counts.requests.Add(1)
+	p.budget.request(now)
+	r := request{
+		p: p, in: req, body: newReplay(req, p.cfg.Retry.Body),
+		deadline: now.Add(p.cfg.Queue.Timeout),
+	}
+	res, err := r.run(now)
+	r.body.settle()
+	if err != nil {
+		p.counts.failed.Add(1)
+	}
+	return res, err
+}
+
+// run makes attempts until one gets a response or no further one may be made.
+func (r *request) run(now time.Time) (*http.Response, error) {
+	p, ctx := r.p, r.in.Context()
+	for {
+		m, left := p.pick(r, now)
+		if m == nil {
+			return nil, p.refusal(r.errs)
+		}
+		t, err := m.acquire(ctx, r.share(now, left))
+		got := time.Now()
+		r.waited += got.Sub(now)
+		now = got
+		if err != nil {
+			r.errs = append(r.errs, &attemptError{m.key, err})
+			if ctx.Err() != nil {
+				return nil, errors.Join(r.errs...)
+			}
+			r.barred = append(r.barred, m)
+			continue
+		}
+		res, class, err := r.send(m, t, now)
+		if err == nil {
+			return res, nil
+		}
+		r.errs = append(r.errs, &attemptError{m.key, err})
+		now = time.Now()
+		if !r.mayRepeat(class, now) {
+			return nil, errors.Join(r.errs...)
+		}
+		r.tried = append(r.tried, m)
+		r.deadline = now.Add(p.cfg.Queue.Timeout)
+		p.counts.retried(class)
+		p.events.add(Event{Kind: "retried", Endpoint: m.key, Conn: t.c.id, Reason: string(class), Why: err.Error()})
+	}
+}
+
+// share is how long to wait at one endpoint when others are left to ask.
+func (r *request) share(now time.Time, left int) time.Duration {
+	return max(time.Millisecond, r.deadline.Sub(now)/time.Duration(left+1))
+}
+
+// mayRepeat reports whether the request may be sent again.
+func (r *request) mayRepeat(class retryClass, now time.Time) bool {
+	switch {
+	case class == "" || r.sent >= r.p.cfg.Retry.Attempts || !r.body.again() || r.in.Context().Err() != nil:
+		return false
+	case class == "unsent" || class == "refused_stream":
+		return true
+	case r.p.budget.take(now):
+		return true
+	}
+	r.p.counts.refused("budget")
+	return false
+}
+
+// errNoResponse is the cause of an attempt that Retry.ResponseTimeout ended.
+var errNoResponse = fmt.Errorf("no response in time: %w", context.DeadlineExceeded)
+
+// send makes one attempt on a leased connection.
+func (r *request) send(m *member, t taken, now time.Time) (*http.Response, retryClass, error) {
+	p, c := r.p, t.c
+	l := &lease{m: m, c: c, started: now}
+	out := r.outgoing(l)
+	r.sent++
+	m.begin()
+	m.requests.Add(1)
+	p.meter.begin(now)
+	p.counts.attempts.Add(1)
+	if t.reused {
+		p.counts.reused.Add(1)
+	}
+	p.waits.observe(r.waited.Seconds())
+	if !c.http2 {
+		c.socket.begin()
+	}
+	res, err := c.cc.RoundTrip(out)
+	end := time.Now()
+	if l.stop != nil && !l.stop() && err != nil && r.in.Context().Err() == nil {
+		err = errNoResponse
+	}
+	if err != nil {
+		return nil, r.failed(l, t.idle, err, end), err
+	}
+	took := end.Sub(now)
+	bad := badAnswer(res)
+	m.observe(end, took, bad)
+	m.judge(end, bad)
+	p.firstByte.observe(took.Seconds())
+	res.Request = r.in
+	l.answer(res)
+	p.balance.stick(r.in, res, &m.load)
+	if p.cfg.ServerTiming {
+		res.Header.Add("Server-Timing", "pool;dur="+milliseconds(r.waited)+", upstream;dur="+milliseconds(took))
+	}
+	return res, "", nil
+}
+
+func milliseconds(d time.Duration) string {
+	return strconv.FormatFloat(float64(d)/float64(time.Millisecond), 'f', 3, 64)
+}
+
+// outgoing returns the request as it is sent to the lease's endpoint.
+func (r *request) outgoing(l *lease) *http.Request {
+	ctx := r.in.Context()
+	if d := r.p.cfg.Retry.ResponseTimeout; d > 0 {
+		var cancel context.CancelCauseFunc
+		ctx, cancel = context.WithCancelCause(ctx)
+		timer := time.AfterFunc(d, func() { cancel(errNoResponse) })
+		l.stop, l.cancel = timer.Stop, func() { cancel(nil) }
+	}
+	out := r.in.WithContext(ctx) // a copy: a RoundTripper must not change its request
+	out.URL = l.m.endpoint.target(r.in.URL)
+	out.GetBody = nil
+	if r.body != nil {
+		out.Body = r.body.attempt()
+	}
+	return out
+}
+
+// failed ends an attempt that got no response, and says whether the request
+// may be sent again.
+func (r *request) failed(l *lease, idle time.Duration, err error, now time.Time) retryClass {
+	m, c := l.m, l.c
+	e := evidence{err: err, http2: c.http2, wrote: true}
+	if !c.http2 {
+		e.wrote, e.read = c.socket.wrote(), c.socket.answered()
+	}
+	class := classify(r.in, e)
+	if class == "" && !e.read && r.p.cfg.Retry.KernelProof && r.in.Context().Err() == nil && c.socket.unread() {
+		e.proven = true
+		class = classify(r.in, e)
+	}
+	how := failed
+	if r.in.Context().Err() != nil {
+		how = abandoned
+	} else if class != "refused_stream" {
+		stale := !c.http2 && idle > 0 && !e.read
+		if stale {
+			m.stale(idle, now)
+		} else {
+			m.observe(now, now.Sub(l.started), true)
+			m.judge(now, true)
+		}
+	}
+	l.end(how)
+	return class
+}
+
+// badAnswer reports whether a response tells of a fault of its endpoint.
+func badAnswer(res *http.Response) bool {
+	const grpcUnavailable = "14"
+	return res.StatusCode >= 500 || slices.Contains(res.Header["Grpc-Status"], grpcUnavailable)
+}
+
+// closedError is what a request gets from a pool that is closed.
+func closedError() error {
+	return fairlead.Errorf(fairlead.Unavailable, "the pool of the upstream is closed")
+}
