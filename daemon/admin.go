@@ -14,23 +14,33 @@ import (
 
 const adminIndex = `fairlead %s
 
-GET  /healthz      200 while the process runs
-GET  /readyz       200 while it takes new clients, 503 when it drains
-GET  /metrics      Prometheus format
-GET  /connections  sessions, captured streams, requests in flight (JSON)
-GET  /topics       topics and their logs (JSON)
-POST /drain        go away, as on SIGTERM
+GET  /healthz                  200 while the process runs
+GET  /readyz                   200 while it takes new clients, 503 when it drains
+GET  /metrics                  Prometheus format
+GET  /connections              sessions, captured streams, requests in flight (JSON)
+GET  /pools                    connections to the upstreams, in sum (JSON)
+GET  /pools/NAME/connections   each of them, and why it was opened (JSON)
+GET  /pools/NAME/events        what happens to them, and why (event stream; JSON on request)
+GET  /topics                   topics and their logs (JSON)
+POST /drain                    go away, as on SIGTERM
+
+pools:
 `
 
 // adminHandler returns the handler of the admin listener.
 func (d *daemon) adminHandler(cfg *Config) http.Handler {
+	pools := d.poolPages()
 	guarded := http.NewServeMux()
 	guarded.HandleFunc("GET /{$}", func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("Content-Type", "text/plain; charset=utf-8")
 		fmt.Fprintf(w, adminIndex, Version())
+		pools.summary(w)
 	})
 	guarded.Handle("GET /metrics", d.metrics)
 	guarded.HandleFunc("GET /connections", d.serveConnections)
+	guarded.HandleFunc("GET /pools", pools.serveList)
+	guarded.HandleFunc("GET /pools/{name}/connections", pools.serveConnections)
+	guarded.HandleFunc("GET /pools/{name}/events", pools.serveEvents)
 	guarded.HandleFunc("GET /topics", d.serveTopics)
 	guarded.HandleFunc("POST /drain", func(w http.ResponseWriter, _ *http.Request) {
 		w.WriteHeader(http.StatusAccepted)

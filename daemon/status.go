@@ -18,6 +18,7 @@ func (d *daemon) sources() observe.Sources {
 			return observe.Captured{Live: s.Live, Ended: s.Finished, Bytes: s.Bytes}
 		},
 		InFlight: d.flights.byRoute,
+		Pools:    d.poolPages().metrics,
 		Draining: d.draining,
 	}
 }
