@@ -7,10 +7,11 @@
 // All is on loopback, with clients and backends in this process and each proxy
 // in its own. The tables are Markdown, on standard output.
 //
-// stale: POSTs whose reuse of a connection meets the backend's closing it. All
-// lanes send at once, each backend connection is then idle for as long as the
-// others, and the next wave comes at the backend's idle timeout ±1 ms. The
-// backend keeps a ledger of what it executed. No request has an Idempotency-Key.
+// stale: POSTs whose reuse of a connection meets the backend's closing it. Each
+// lane sends the backend's idle timeout ±1 ms after its last answer; in waves
+// all send at once, so that each of the proxy's connections has been idle for
+// just that long: the worst case. The backend keeps a ledger of what it
+// executed. No request has an Idempotency-Key.
 //
 // cpu: user and system time of the proxy's processes for a small GET over
 // keep-alive connections, as the ratio to the twin of the same round. The order

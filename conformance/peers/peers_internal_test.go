@@ -29,13 +29,18 @@ func twin(t *testing.T, backends ...*backend) string {
 }
 
 func TestTheRaceAccountsForEveryPost(t *testing.T) {
+	accounts(t, race{idle: 5 * time.Millisecond, lanes: 4, waves: 10})
+	accounts(t, race{idle: 5 * time.Millisecond, lanes: 4, waves: 10, apart: true})
+}
+
+func accounts(t *testing.T, r race) {
+	t.Helper()
 	book := &ledger{executed: make(map[string]int)}
-	b, err := newBackend(t.Context(), book, 5*time.Millisecond)
+	b, err := newBackend(t.Context(), book, r.idle)
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer b.close()
-	r := race{idle: 5 * time.Millisecond, lanes: 4, waves: 10}
 	got := r.run(t.Context(), twin(t, b), book)
 	if got.posts != 40 || got.twice != 0 {
 		t.Errorf("%+v, want 40 posts and none twice", got)

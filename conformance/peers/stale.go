@@ -14,14 +14,18 @@ import (
 type race struct {
 	idle  time.Duration // after which the backend closes
 	lanes int
-	waves int
+	waves int // POSTs of each lane
+	// apart lets each lane go by its own last answer, so that connections
+	// change hands and few are idle for as long as the backend bears.
+	apart bool
 	// together runs the proxies at the same time, their waves one after the
 	// other, since what is waited for is mostly the idle time.
 	together bool
 }
 
-// races are 5,000 POSTs each.
+// races are 5,000 POSTs each, from the mildest to the worst.
 var races = []race{
+	{idle: 50 * time.Millisecond, lanes: 20, waves: 250, apart: true},
 	{idle: 50 * time.Millisecond, lanes: 20, waves: 250},
 	{idle: time.Second, lanes: 50, waves: 100, together: true},
 }
@@ -65,7 +69,11 @@ type tally struct {
 
 func measureStale(ctx context.Context, proxies []proxy, out io.Writer) error {
 	for _, race := range races {
-		fmt.Fprintf(out, "\nThe backend closes after %v idle; %d POSTs through each, %d at once.\n\n", race.idle, race.lanes*race.waves, race.lanes)
+		way := "in waves"
+		if race.apart {
+			way = "each lane by its own clock"
+		}
+		fmt.Fprintf(out, "\nThe backend closes after %v idle; %d POSTs through each, on %d lanes, %s.\n\n", race.idle, race.lanes*race.waves, race.lanes, way)
 		fmt.Fprintln(out, "| | failures per 10,000 | answered 5xx | dropped | failed but executed | executed twice | connections per 100 POSTs |")
 		fmt.Fprintln(out, "| --- | --- | --- | --- | --- | --- | --- |")
 		tallies, errs := make([]tally, len(proxies)), make([]error, len(proxies))
@@ -111,55 +119,95 @@ func (r race) through(ctx context.Context, p proxy) (tally, error) {
 	return t, context.Cause(ctx)
 }
 
-// run sends the waves to address, and reads the ledger.
+// run sends the POSTs to address, and reads the ledger.
 func (r race) run(ctx context.Context, address string, book *ledger) tally {
+	c := &count{ledger: book}
 	lanes := make([]*lane, r.lanes)
 	for i := range lanes {
 		lanes[i] = &lane{address: address}
 		defer lanes[i].close()
 	}
-	var t tally
-	due := time.Now()
-	for wave := range r.waves {
-		if ctx.Err() != nil {
-			break
-		}
-		t.posts += r.lanes
-		var mu sync.Mutex
-		var answered time.Duration // since due, of all lanes together
-		var out sync.WaitGroup
-		for i, l := range lanes {
-			out.Go(func() {
-				sleepUntil(ctx, due.Add(time.Duration(rand.Int64N(int64(2*jitter)))-jitter))
-				path := fmt.Sprintf("/%d/%d", wave, i)
-				status, err := l.do(ctx, http.MethodPost, path, stalePatience)
-				mu.Lock()
-				defer mu.Unlock()
-				answered += time.Since(due)
-				if err == nil && status == 200 {
-					return
-				}
-				if err != nil {
-					t.broken++
-				} else {
-					t.refused++
-				}
-				book.mu.Lock()
-				defer book.mu.Unlock()
-				if book.executed[path] > 0 {
-					t.executed++
-				}
-			})
-		}
-		out.Wait()
-		due = due.Add(answered/time.Duration(r.lanes) + r.idle)
+	if r.apart {
+		r.apiece(ctx, lanes, c)
+	} else {
+		r.inWaves(ctx, lanes, c)
 	}
 	book.mu.Lock()
 	defer book.mu.Unlock()
 	for _, n := range book.executed {
 		if n > 1 {
-			t.twice++
+			c.twice++
 		}
 	}
-	return t
+	return c.tally
+}
+
+// inWaves sends from all lanes at once, the idle time after the mean of the
+// last answers.
+func (r race) inWaves(ctx context.Context, lanes []*lane, c *count) {
+	due := time.Now()
+	for wave := range r.waves {
+		took := make([]time.Duration, len(lanes))
+		var out sync.WaitGroup
+		for i, l := range lanes {
+			out.Go(func() {
+				took[i] = c.post(ctx, l, due, fmt.Sprintf("/%d/%d", wave, i)).Sub(due)
+			})
+		}
+		out.Wait()
+		var sum time.Duration
+		for _, t := range took {
+			sum += t
+		}
+		due = due.Add(sum/time.Duration(len(lanes)) + r.idle)
+	}
+}
+
+// apiece sends from each lane the idle time after its own last answer.
+func (r race) apiece(ctx context.Context, lanes []*lane, c *count) {
+	var out sync.WaitGroup
+	for i, l := range lanes {
+		out.Go(func() {
+			due := time.Now().Add(r.idle * time.Duration(i) / time.Duration(len(lanes)))
+			for wave := range r.waves {
+				due = c.post(ctx, l, due, fmt.Sprintf("/%d/%d", wave, i)).Add(r.idle)
+			}
+		})
+	}
+	out.Wait()
+}
+
+// count is a tally in the making.
+type count struct {
+	ledger *ledger
+
+	mu sync.Mutex
+	tally
+}
+
+// post sends one POST when it is due, ± jitter, and returns when it was over.
+func (c *count) post(ctx context.Context, l *lane, due time.Time, path string) time.Time {
+	sleepUntil(ctx, due.Add(time.Duration(rand.Int64N(int64(2*jitter)))-jitter))
+	if ctx.Err() != nil {
+		return due
+	}
+	status, err := l.do(ctx, http.MethodPost, path, stalePatience)
+	over := time.Now()
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.posts++
+	if err == nil && status == 200 {
+		return over
+	}
+	if err != nil {
+		c.broken++
+	} else {
+		c.refused++
+	}
+	c.ledger.mu.Lock()
+	defer c.ledger.mu.Unlock()
+	if c.ledger.executed[path] > 0 {
+		c.executed++
+	}
+	return over
 }
