@@ -134,7 +134,7 @@ func (c *checker) check(ctx context.Context) error {
 	case errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF):
 		return fmt.Errorf("%s: the server closed the connection before it had answered", stage)
 	}
-	if op, ok := errors.AsType[*net.OpError](err); ok {
+	if op, ok := errors.AsType[*net.OpError](err); ok && op.Op != "remote error" { // a TLS alert
 		err = op.Err // without the address, which the event has
 	}
 	return fmt.Errorf("%s: %w", stage, err)
@@ -146,7 +146,7 @@ func (c *checker) ask(ctx context.Context) (stage string, err error) {
 	if err != nil {
 		return "dial", err
 	}
-	defer func() { _ = conn.Close() }() // again, if its user has done so; of a check that is over
+	defer hangUp(conn)
 	if c.endpoint.Scheme == "https" {
 		over := tls.Client(conn, c.tlsConfig())
 		if err := over.HandshakeContext(ctx); err != nil {
@@ -158,17 +158,6 @@ func (c *checker) ask(ctx context.Context) (stage string, err error) {
 		return "", nil
 	}
 
-	// net/http greets an HTTP/2 peer without regard to the context.
-	broken := make(chan struct{})
-	stop := context.AfterFunc(ctx, func() {
-		defer close(broken)
-		_ = conn.SetDeadline(time.Unix(1, 0)) // one that fails has been closed
-	})
-	defer func() {
-		if !stop() {
-			<-broken
-		}
-	}()
 	if c.cfg.Kind == "grpc" {
 		return "gRPC health check", c.askGRPC(ctx, conn)
 	}
@@ -209,6 +198,11 @@ func (c *checker) askHTTP(ctx context.Context, conn net.Conn) error {
 	})
 }
 
+// hangUp closes a raw connection of a check that is over, maybe again. It comes
+// before any Close above it, so that TLS, which has up to 5 s to say goodbye,
+// does not wait for a peer that reads nothing.
+func hangUp(raw net.Conn) { _ = raw.Close() }
+
 // exchange sends req over conn, which it closes, and hands the response to
 // read. It speaks HTTP/2 to h2c endpoints, to https ones that have chosen it,
 // and for gRPC.
@@ -231,15 +225,34 @@ func (c *checker) exchange(req *http.Request, conn net.Conn, read func(*http.Res
 	t.Protocols.SetUnencryptedHTTP2(h2c)
 	t.Protocols.SetHTTP2(!h2c)
 	t.Protocols.SetHTTP1(!h2c)
+
+	raw := conn
+	if over, ok := conn.(*tls.Conn); ok {
+		raw = over.NetConn()
+	}
+	closed := make(chan struct{})
+	stop := context.AfterFunc(req.Context(), func() { // net/http greets an HTTP/2 peer without regard to the context
+		defer close(closed)
+		hangUp(raw)
+	})
+	defer func() {
+		if !stop() {
+			<-closed
+		}
+	}()
 	cc, err := t.NewClientConn(req.Context(), req.URL.Scheme, "endpoint:0") // conn has the address
 	if err != nil {
 		return err
 	}
-	defer func() { _ = cc.Close() }() // of a check that is over
+	defer func() {
+		hangUp(raw)
+		_ = cc.Close() // of a check that is over
+	}()
 	res, err := cc.RoundTrip(req)
 	if err != nil {
 		return err
 	}
 	defer res.Body.Close()
+	defer hangUp(raw)
 	return read(res)
 }
