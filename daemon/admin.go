@@ -1,9 +1,11 @@
 package daemon
 
 import (
+	"bytes"
 	"encoding/json"
 	"fmt"
 	"net/http"
+	"regexp"
 	"slices"
 	"strings"
 
@@ -119,5 +121,10 @@ func writeJSON(w http.ResponseWriter, v any) {
 	if err != nil {
 		panic(err) // text and numbers always marshal
 	}
+	text = numberLists.ReplaceAllFunc(text, func(list []byte) []byte { return bytes.Join(bytes.Fields(list), nil) })
 	_, _ = w.Write(append(text, '\n'))
 }
+
+// numberLists matches lists of numbers, which people read better on one line. A
+// line break is never part of a text in JSON.
+var numberLists = regexp.MustCompile(`\[\n[\s0-9.,eE+-]*\]`)

@@ -48,7 +48,7 @@ func (p *poolPages) snapshots() []upstream.Snapshot {
 	all := make([]upstream.Snapshot, 0, len(pools))
 	for _, name := range slices.Sorted(maps.Keys(pools)) {
 		s := pools[name].Snapshot()
-		s.Name = name
+		s.Name, s.Endpoints = name, append([]upstream.EndpointSnapshot{}, s.Endpoints...) // in JSON never null
 		all = append(all, s)
 	}
 	return all
@@ -105,6 +105,9 @@ func (p *poolPages) summary(w io.Writer) {
 		fmt.Fprintf(w, ", %s", counted(connectionsOf(&s), "connection"))
 		if n := s.Suggest.Connections; n > 0 {
 			fmt.Fprintf(w, ", suggest %d", n)
+			if of := len(s.Endpoints); of > 1 {
+				fmt.Fprintf(w, " (max_connections: %d)", (n+of-1)/of) // which is for each endpoint
+			}
 		}
 		fmt.Fprintf(w, ": %s\n", s.Suggest.Why)
 	}

@@ -264,9 +264,14 @@ func TestPoolPages(t *testing.T) {
 			t.Errorf("%s: %d %s, want %d with %s", c.path, status, text, c.status, c.want)
 		}
 	}
+	w := httptest.NewRecorder()
+	writeJSON(w, map[string]any{"a": []float64{1, -2.5, 1e21}, "b": []int{}, "c": "[ 1 ]"})
+	if got, want := w.Body.String(), "{\n  \"a\": [1,-2.5,1e+21],\n  \"b\": [],\n  \"c\": \"[ 1 ]\"\n}\n"; got != want {
+		t.Errorf("%s, want %s", got, want)
+	}
 	var lines strings.Builder
 	two.summary(&lines)
-	if want := "  a: 2 endpoints (1 out), 6 connections, suggest 18: because\n"; !strings.HasPrefix(lines.String(), want) {
+	if want := "  a: 2 endpoints (1 out), 6 connections, suggest 18 (max_connections: 9): because\n"; !strings.HasPrefix(lines.String(), want) {
 		t.Errorf("%q, want %q", lines.String(), want)
 	}
 	if m := two.metrics(); len(m) != 2 || m[0].Name != "a" || fmt.Sprint(m[1].Endpoints) !=

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 	"net/http"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -141,5 +142,33 @@ drain: {window: 10ms, deadline: 5s}
 	}
 	if err := p.wait(); err != nil {
 		t.Error(err)
+	}
+}
+
+func TestAReloadOfAnUpstreamIsToldToWhoReadsItsEvents(t *testing.T) {
+	t.Parallel()
+	was, now := newUpstream(t), newUpstream(t)
+	config := func(endpoint string) string {
+		return "upstreams: {api: {endpoints: [\"" + endpoint + "\"]}}\nroutes: [{path: \"/**\", upstream: api}]\n"
+	}
+	file := write(t, config(was.URL))
+	p := start(t, "", daemon.Options{Config: file})
+	events := stream(t, p.admin+"/pools/api/events")
+	answer(t, http.MethodGet, p.http+"/x", "")
+	reload(t, p, file, config(now.URL), readAgain)
+	answer(t, http.MethodGet, p.http+"/x", "")
+	var kinds []string
+	for {
+		_, kind, data, err := events.next()
+		if err != nil {
+			t.Fatalf("after %v: %v", kinds, err)
+		}
+		kinds = append(kinds, kind)
+		if kind == "opened" && strings.Contains(data, now.URL) {
+			break
+		}
+	}
+	if !slices.Contains(kinds, "fairlead.replaced") {
+		t.Errorf("events %v", kinds)
 	}
 }

@@ -76,14 +76,14 @@ func (m *meter) end(now time.Time) {
 // advanceLocked counts the time until now and returns the present slot.
 func (m *meter) advanceLocked(now time.Time) *loadSlot {
 	until := max(m.counted, now.Sub(m.start)) // now was read before the lock, and may be a little old
-	n := m.counted / meterSlot
-	if behind := until/meterSlot - n; behind > meterSlots {
-		n += behind - meterSlots // all of them are begun anew
-		m.counted = (n + 1) * meterSlot
+	n, last := slotOf(m.counted), slotOf(until)
+	if last-n > meterSlots { // all are begun anew
+		n = last - meterSlots
+		m.counted = startOf(n + 1)
 	}
 	s := &m.slots[n%meterSlots]
-	for ; n < until/meterSlot; n++ {
-		end := (n + 1) * meterSlot
+	for ; n < last; n++ {
+		end := startOf(n + 1)
 		s.held += time.Duration(m.inFlight) * (end - m.counted)
 		m.counted = end
 		s = &m.slots[(n+1)%meterSlots]
@@ -93,6 +93,9 @@ func (m *meter) advanceLocked(now time.Time) *loadSlot {
 	m.counted = until
 	return s
 }
+
+func slotOf(d time.Duration) int  { return int(d / meterSlot) }
+func startOf(n int) time.Duration { return time.Duration(n) * meterSlot }
 
 // suggest says how many connections the load asks for. There are open ones of
 // at most allowed, each for perConn requests at once: 1 over HTTP/1.1.
@@ -168,8 +171,8 @@ func (m *meter) load(now time.Time) (s Suggestion, requests int, over time.Durat
 		return s, 0, 0
 	}
 	m.advanceLocked(now)
-	oldest := max(0, m.counted/meterSlot-(meterSlots-1))
-	over = m.counted - oldest*meterSlot
+	oldest := max(0, slotOf(m.counted)-(meterSlots-1))
+	over = m.counted - startOf(oldest)
 	var begun int
 	var held time.Duration
 	for _, slot := range m.slots {
