@@ -22,36 +22,36 @@ func (h Health) validate() error {
 	switch h.Kind {
 	case "", "http", "tcp", "grpc":
 	default:
-		return fmt.Errorf("health: there is no kind %q; it is http, tcp or grpc", h.Kind)
+		return fmt.Errorf("upstream: health: there is no kind %q; it is http, tcp or grpc", h.Kind)
 	}
 	checksPath := h.Kind == "" || h.Kind == "http"
 	if h.Path != "" {
 		if !strings.HasPrefix(h.Path, "/") || strings.Contains(h.Path, "#") {
-			return fmt.Errorf("health: the path %q must begin with / and have no fragment, like /healthz", h.Path)
+			return fmt.Errorf("upstream: health: the path %q must begin with / and have no fragment, like /healthz", h.Path)
 		}
 		if _, err := url.ParseRequestURI(h.Path); err != nil {
-			return fmt.Errorf("health: the path %q cannot be asked for; escape what is special, like /healthz?full=1%%20", h.Path)
+			return fmt.Errorf("upstream: health: the path %q cannot be asked for; escape what is special, like /healthz?full=1%%20", h.Path)
 		}
 		if h.Path != "/" && !checksPath {
-			return fmt.Errorf("health: a %s check asks for no path; remove %s or set the kind to http", h.Kind, h.Path)
+			return fmt.Errorf("upstream: health: a %s check asks for no path; remove %s or set the kind to http", h.Kind, h.Path)
 		}
 	}
 	if h.Service != "" && h.Kind != "grpc" {
-		return fmt.Errorf("health: the service %q is what a gRPC check asks about; set the kind to grpc or remove it", h.Service)
+		return fmt.Errorf("upstream: health: the service %q is what a gRPC check asks about; set the kind to grpc or remove it", h.Service)
 	}
 	for _, d := range []struct {
 		name  string
 		value time.Duration
 	}{{"interval", h.Interval}, {"interval while unhealthy", h.UnhealthyInterval}, {"timeout", h.Timeout}} {
-		if d.value < 0 {
-			return fmt.Errorf("health: the %s of %v is negative; leave it out for the default", d.name, d.value)
+		if d.value < time.Millisecond && d.value != 0 {
+			return fmt.Errorf("upstream: health: the %s of %v is shorter than 1ms; use a longer one, like 5s, or leave it out for the default", d.name, d.value)
 		}
 	}
 	if h.Unhealthy < 0 || h.Healthy < 0 {
-		return fmt.Errorf("health: %d failed or %d good checks in a row cannot be counted; they are 1 or more", h.Unhealthy, h.Healthy)
+		return fmt.Errorf("upstream: health: %d failed or %d good checks in a row cannot be counted; they are 1 or more", h.Unhealthy, h.Healthy)
 	}
 	if h.Interval > 0 && h.Timeout > h.Interval {
-		return fmt.Errorf("health: the timeout of %v is longer than the interval of %v; make it at most that, or the interval longer", h.Timeout, h.Interval)
+		return fmt.Errorf("upstream: health: the timeout of %v is longer than the interval of %v; make it at most that, or the interval longer", h.Timeout, h.Interval)
 	}
 	return nil
 }
@@ -104,13 +104,8 @@ func (c *checker) run(ctx context.Context) {
 		if !healthy {
 			interval = c.cfg.UnhealthyInterval
 		}
-		next.Reset(max(0, tenth(interval)-time.Since(began)))
+		next.Reset(max(0, jitter(interval)-time.Since(began)))
 	}
-}
-
-// tenth returns d ±10 %, so that what began together does not stay together.
-func tenth(d time.Duration) time.Duration {
-	return d - d/10 + rand.N(d/5+1)
 }
 
 func inARow(n int, what string) string {

@@ -38,9 +38,9 @@ func TestAHealthThatCannotBeMeantIsRefused(t *testing.T) {
 		{Health{Path: "/a\x7f"}, "escape"},
 		{Health{Kind: "tcp", Path: "/healthz"}, "set the kind to http"},
 		{Health{Kind: "http", Service: "a.B"}, "set the kind to grpc"},
-		{Health{Kind: "tcp", Interval: -1}, "interval of -1ns is negative"},
-		{Health{Kind: "tcp", UnhealthyInterval: -1}, "unhealthy of -1ns is negative"},
-		{Health{Kind: "tcp", Timeout: -1}, "timeout of -1ns is negative"},
+		{Health{Kind: "tcp", Interval: -1}, "interval of -1ns is shorter"},
+		{Health{Kind: "tcp", UnhealthyInterval: 5}, "unhealthy of 5ns is shorter"},
+		{Health{Kind: "tcp", Timeout: -1}, "timeout of -1ns is shorter"},
 		{Health{Kind: "tcp", Unhealthy: -1}, "1 or more"},
 		{Health{Kind: "tcp", Healthy: -1}, "1 or more"},
 		{Health{Kind: "tcp", Interval: time.Second, Timeout: 2 * time.Second}, "at most that"},
@@ -409,7 +409,7 @@ func TestTheAnswerToAGRPCCheckDecides(t *testing.T) {
 				want := frame(append([]byte{0x0a, 11}, "shop.Orders"...)...)
 				dial, cfg := httpServer(t, scheme == "https", true, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 					body, err := io.ReadAll(r.Body)
-					if r.Method != "POST" || r.URL.Path != "/grpc.health.v1.Health/Check" || r.Proto != "HTTP/2.0" || r.Host != "example.com" ||
+					if r.Method != http.MethodPost || r.URL.Path != "/grpc.health.v1.Health/Check" || r.Proto != "HTTP/2.0" || r.Host != "example.com" ||
 						r.Header.Get("Content-Type") != "application/grpc" || r.Header.Get("Te") != "trailers" || !bytes.Equal(body, want) || err != nil {
 						t.Errorf("asked %s %s %s %v %q, %v", r.Method, r.URL, r.Proto, r.Header, body, err)
 					}

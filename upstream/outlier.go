@@ -19,15 +19,15 @@ const windowSlots = 10
 func (o Outliers) validate() error {
 	switch {
 	case !(o.FailureRate >= 0): // NaN too
-		return fmt.Errorf("outliers: the failure rate of %g is no share; use one from 0 to 1, or 2 so that no rate is too high", o.FailureRate)
+		return fmt.Errorf("upstream: outliers: the failure rate of %g is no share; use one from 0 to 1, or 2 so that no rate is too high", o.FailureRate)
 	case o.MinRequests < 0:
-		return fmt.Errorf("outliers: a rate of at least %d requests makes no sense; use 1 or more", o.MinRequests)
+		return fmt.Errorf("upstream: outliers: a rate of at least %d requests makes no sense; use 1 or more", o.MinRequests)
 	case o.Window < 0:
-		return fmt.Errorf("outliers: the window of %v is negative; leave it out for the default", o.Window)
+		return fmt.Errorf("upstream: outliers: the window of %v is negative; leave it out for the default", o.Window)
 	case o.Time < 0 || o.Time > maxEjection:
-		return fmt.Errorf("outliers: a time out of %v is not possible; use up to %v", o.Time, maxEjection)
+		return fmt.Errorf("upstream: outliers: a time out of %v is not possible; use up to %v", o.Time, maxEjection)
 	case !(o.MaxShare >= 0 && o.MaxShare <= 1):
-		return errors.New("outliers: the maximum share is from 0 to 1, like 0.5; to let no endpoint be taken out, turn outliers off")
+		return errors.New("upstream: outliers: the maximum share is from 0 to 1, like 0.5; to let no endpoint be taken out, turn outliers off")
 	}
 	return nil
 }
@@ -189,5 +189,5 @@ func (r *record) sentence(passed time.Duration) (length time.Duration, times int
 	if length < maxEjection {
 		times++
 	}
-	return min(tenth(length), maxEjection), times
+	return min(jitter(length), maxEjection), times
 }
