@@ -38,7 +38,7 @@ type member struct {
 	fails    int   // dials in a row
 	notUntil time.Time
 	http2    bool // the last connection spoke it
-	patience patience
+	patience peerPatience
 	out      bool      // taken out, or removed: no new connections
 	outUntil time.Time // as an outlier
 	removed  bool      // it is no endpoint any more

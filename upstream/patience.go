@@ -7,10 +7,10 @@ import (
 	"time"
 )
 
-// patience is what is known of how long an endpoint keeps an idle HTTP/1.1
+// peerPatience is what is known of how long an endpoint keeps an idle HTTP/1.1
 // connection. A request sent at the moment when the peer closes is lost, so
 // connections are used again only well before.
-type patience struct {
+type peerPatience struct {
 	seen [4]time.Duration // the last times after which the peer closed
 	n    int              // of seen, so far
 	last time.Time
@@ -22,7 +22,7 @@ type patience struct {
 const together = 50 * time.Millisecond
 
 // closed notes that the peer closed a connection that was idle for so long.
-func (p *patience) closed(now time.Time, idle time.Duration) {
+func (p *peerPatience) closed(now time.Time, idle time.Duration) {
 	if p.n > 0 && now.Sub(p.last) < together {
 		i := (p.n - 1) % len(p.seen)
 		p.seen[i] = max(p.seen[i], idle)
@@ -34,14 +34,14 @@ func (p *patience) closed(now time.Time, idle time.Duration) {
 }
 
 // survived notes that a connection was idle for so long and is still open.
-func (p *patience) survived(now time.Time, idle time.Duration) {
+func (p *peerPatience) survived(now time.Time, idle time.Duration) {
 	p.seen[p.n%len(p.seen)] = idle * 5 / 4 // of which within takes 80 %
 	p.n++
 	p.last = now
 }
 
 // promised notes the Keep-Alive field of a response.
-func (p *patience) promised(field string) {
+func (p *peerPatience) promised(field string) {
 	for part := range strings.SplitSeq(field, ",") {
 		name, value, _ := strings.Cut(strings.TrimSpace(part), "=")
 		if !strings.EqualFold(name, "timeout") {
@@ -55,7 +55,7 @@ func (p *patience) promised(field string) {
 
 // learned returns how long the peer keeps a connection, as seen or else as
 // promised; 0: not known.
-func (p *patience) learned() time.Duration {
+func (p *peerPatience) learned() time.Duration {
 	shortest := p.hint
 	for _, d := range p.seen[:min(p.n, len(p.seen))] {
 		if shortest == 0 || d < shortest {
@@ -67,7 +67,7 @@ func (p *patience) learned() time.Duration {
 
 // within returns how long a connection may be idle and be used again: 80 % of
 // what was learned, less the little that the peer's clock is ahead.
-func (p *patience) within(most time.Duration) time.Duration {
+func (p *peerPatience) within(most time.Duration) time.Duration {
 	known := p.learned()
 	if known == 0 && p.n == 0 {
 		return min(most, unlearnedIdle)

@@ -55,11 +55,13 @@ func (r *request) run(now time.Time) (*http.Response, error) {
 		if m == nil {
 			return nil, p.refusal(r.errs)
 		}
+		m.begin() // those who wait there count too
 		t, err := m.acquire(ctx, r.share(now, left))
 		got := time.Now()
 		r.waited += got.Sub(now)
 		now = got
 		if err != nil {
+			m.load.end()
 			r.errs = append(r.errs, &attemptError{m.key, err})
 			if ctx.Err() != nil {
 				return nil, errors.Join(r.errs...)
@@ -111,7 +113,6 @@ func (r *request) send(m *member, t taken, now time.Time) (*http.Response, retry
 	l := &lease{m: m, c: c, started: now}
 	out := r.outgoing(l)
 	r.sent++
-	m.begin()
 	m.requests.Add(1)
 	p.meter.begin(now)
 	p.counts.attempts.Add(1)
