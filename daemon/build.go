@@ -1,9 +1,7 @@
 package daemon
 
 import (
-	"maps"
 	"net/http"
-	"slices"
 	"time"
 
 	"github.com/fairlead-edge/fairlead"
@@ -108,13 +106,4 @@ func (s *site) order() {
 		all[i] = ruled[*route]{r.from.cfg.Path, r}
 	}
 	s.match = newRules(all)
-}
-
-// closePools closes the pools of s that are not those of next.
-func (s *site) closePools(next *site) {
-	for _, p := range s.pools {
-		if next == nil || !slices.Contains(slices.Collect(maps.Values(next.pools)), p) {
-			p.Close()
-		}
-	}
 }

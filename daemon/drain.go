@@ -157,8 +157,11 @@ func (d *daemon) drop(cancel context.CancelFunc) {
 		for _, r := range old.routes {
 			_ = r.proxy.Close(ctx)
 		}
-		old.closePools(nil)
 	}
+	for _, p := range s.pools {
+		p.Close()
+	}
+	d.retiring.Wait()
 	if d.flights.wait(ctx) != nil {
 		d.log.Error("some requests did not end although their connections were closed", "in_flight", d.flights.byRoute())
 	}

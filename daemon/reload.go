@@ -4,6 +4,9 @@ import (
 	"errors"
 	"slices"
 	"strings"
+	"time"
+
+	"github.com/fairlead-edge/fairlead/upstream"
 )
 
 // reload reads the configuration again and serves by it. A wrong one, or one
@@ -51,7 +54,7 @@ func (d *daemon) tryReload() error {
 	d.site.Store(next)
 	next.captured.AllowOrigins(cfg.CORS)
 	next.topics.Reload(cfg.policies())
-	old.closePools(next)
+	d.retirePools(old.pools, next.pools)
 	return nil
 }
 
@@ -117,4 +120,27 @@ func (s *site) busy() bool {
 		}
 	}
 	return s.readers != nil && len(s.readers.Sessions(1)) > 0
+}
+
+// latecomers is how long a pool that was replaced is kept for requests that
+// had read the old configuration and have not come to it yet.
+const latecomers = 5 * time.Second
+
+// retirePools closes each old pool that is not among the new ones when the
+// last request on it is over, or when the program ends.
+func (d *daemon) retirePools(old, now map[string]*upstream.Pool) {
+	for name, p := range old {
+		if now[name] == p {
+			continue
+		}
+		d.retiring.Go(func() {
+			timer := time.NewTimer(latecomers)
+			defer timer.Stop()
+			select {
+			case <-d.base.Done():
+			case <-timer.C:
+			}
+			_ = p.Shutdown(d.base) // an error says that the program ended first
+		})
+	}
 }

@@ -47,11 +47,12 @@ type daemon struct {
 	site    atomic.Pointer[site]
 	flights flights
 
-	leaving chan struct{}   // closed when the drain begins
-	asked   chan struct{}   // POST /drain
-	servers []*server       // one a listener
-	failed  chan error      // a listener broke
-	base    context.Context // of every request
+	leaving  chan struct{}   // closed when the drain begins
+	asked    chan struct{}   // POST /drain
+	servers  []*server       // one a listener
+	failed   chan error      // a listener broke
+	retiring sync.WaitGroup  // pools that a reload has replaced
+	base     context.Context // of every request
 }
 
 // server is one listener and who serves it.
