@@ -31,17 +31,19 @@ var errStale = errors.New("upstream: connection: the peer closed it, or spoke un
 //   - the state is CLOSE and the socket's error EPIPE, which only a reset
 //     leaves that came after a FIN; one without a FIN leaves ECONNRESET, a
 //     timeout ETIMEDOUT,
-//   - if the reset is still to come, it has no ACK flag. The answer to a
-//     segment that nobody wants has none (RFC 9293 §3.10.7.1); that of a
-//     process which aborts has one on the systems in use.
+//   - if the FIN was seen before the reset, that had no ACK flag. The answer to
+//     a segment that nobody wants has none (RFC 9293 §3.10.7.1); the reset of a
+//     process that aborts has one on the systems in use. A filter on the socket
+//     makes the kernel drop those, and count that it did.
 //
 // What a process has read before it aborts is covered by none of this: if it
 // aborts, no FIN comes; if it closes, the FIN acknowledges what was read.
 //
-// It cannot see one peer: one that ends only its own side (shutdown), reads
-// and executes a request that crosses that FIN although it can no longer
+// One peer deceives it: one that ends only its own side (shutdown), then reads
+// and executes a request that crosses that FIN, although it can no longer
 // answer, and aborts before its kernel acknowledges (within 40 ms) and before
-// this end has noticed the FIN (microseconds). No HTTP server is known that does.
+// this end looks (microseconds after its write). HTTP servers do not do that:
+// after a shutdown they read only to discard.
 type socket struct {
 	net.Conn
 
@@ -56,9 +58,21 @@ type socket struct {
 
 	closing  sync.Once
 	closeErr error // set by closing
-	verdict  sync.Once
-	unheard  atomic.Bool // set by verdict: the kernel has proven it
+
+	examining sync.Mutex // of the kernel: who comes second waits for the answer
+	examined  bool       // there is one
+	unheard   bool       // the kernel has proven it
 }
+
+// What look saw of a peer that may have closed the connection.
+type peerState int
+
+const (
+	peerOpen    peerState = iota // or it has received something, or nothing is known
+	peerClosed                   // its FIN came before it received anything
+	peerReset                    // and then a reset
+	peerUnclear                  // the reset came during the look: it may be anybody's
+)
 
 // The gate of Write.
 const (
@@ -104,6 +118,10 @@ func (s *socket) Write(p []byte) (int, error) {
 	case gateShut: // nor TLS's farewell, which would count as written
 		return 0, errStale
 	}
+	further := s.wrote()
+	if s.prove && further && look(s.raw, s.ackedFrom()) == peerReset {
+		s.examine() // since Write takes the error that tells
+	}
 	s.written.Add(int64(len(p)))
 	n, err := s.Conn.Write(p)
 	if n < len(p) {
@@ -111,6 +129,10 @@ func (s *socket) Write(p []byte) (int, error) {
 	}
 	if err != nil {
 		s.examine()
+	} else if s.prove && !further && look(s.raw, s.ackedFrom()) == peerUnclear {
+		s.examining.Lock()
+		s.examined = true
+		s.examining.Unlock()
 	}
 	return n, err
 }
@@ -165,19 +187,27 @@ func (s *socket) answered() bool { return s.read.Load() > s.readFrom.Load() }
 // that no process of the peer can have read any of the request.
 func (s *socket) unread() bool {
 	s.examine()
-	return s.unheard.Load()
+	s.examining.Lock()
+	defer s.examining.Unlock()
+	return s.unheard
+}
+
+// ackedFrom is what bytes_acked was at begin, the requests before having been
+// answered.
+func (s *socket) ackedFrom() uint64 {
+	return s.acked + uint64(s.writtenFrom.Load()) //nolint:gosec // a counter
 }
 
 // examine asks the kernel at the first sign of the connection's end, before
-// that is passed on: what is asked after TLS has said farewell, or after the
-// descriptor has gone, tells nothing. If the reset is still to come, it waits
-// for it, see patience.
+// that is passed on: what is asked after the descriptor has gone tells
+// nothing. If the reset is still to come, it waits for it, see patience.
 func (s *socket) examine() {
-	if s.prove {
-		s.verdict.Do(func() {
-			if s.wrote() {
-				s.unheard.Store(refused(s.raw, s.acked+uint64(s.writtenFrom.Load()))) //nolint:gosec // a counter
-			}
-		})
+	if !s.prove || !s.wrote() {
+		return
+	}
+	s.examining.Lock()
+	defer s.examining.Unlock()
+	if !s.examined {
+		s.examined, s.unheard = refused(s.raw, s.ackedFrom())
 	}
 }

@@ -23,12 +23,9 @@ const (
 	tcpCloseWait = 8
 )
 
-// How long examine waits for a reset that must be under way: twice the round
-// trip, within these bounds. The request has failed either way.
-const (
-	minPatience = 10 * time.Millisecond
-	maxPatience = 100 * time.Millisecond
-)
+// patience is how long a request that failed waits for the reset that must be
+// on its way: a round trip within a region.
+const patience = 10 * time.Millisecond
 
 // silent reports whether there is nothing to read, no end and no error.
 func silent(raw syscall.RawConn) bool {
@@ -57,39 +54,60 @@ func provable(raw syscall.RawConn) (acked uint64, ok bool) {
 	return acked, ok
 }
 
+// look asks the kernel of a connection on which a request has been begun, as
+// the comment of socket tells; acked is what bytes_acked was before. The first
+// look that sees the FIN makes the kernel drop resets by a process.
+func look(raw syscall.RawConn, acked uint64) peerState {
+	state := peerOpen
+	_ = raw.Control(func(fd uintptr) {
+		switch tcpState(fd, acked) {
+		case tcpClose:
+			state = peerReset
+		case tcpCloseWait:
+			state = peerUnclear
+			if ignoreAborts(fd) && tcpState(fd, acked) == tcpCloseWait {
+				state = peerClosed
+			}
+		}
+	})
+	return state
+}
+
+// tcpState returns the connection's state, or 0 if another number of bytes
+// has been acknowledged. A kernel that counts none (an emulated one) proves
+// nothing.
+func tcpState(fd uintptr, acked uint64) uint8 {
+	var info tcpInfo
+	if !getTCPInfo(fd, &info) || info.BytesAcked != acked || acked == 0 {
+		return 0
+	}
+	return info.State
+}
+
 // refused reports whether the peer had closed the connection before it
-// received any byte beyond acked, as the comment of socket tells.
-func refused(raw syscall.RawConn, acked uint64) bool {
-	var deadline time.Time
-	for pause := 25 * time.Microsecond; ; pause *= 2 {
-		var proven, pending bool
-		var patience time.Duration
-		err := raw.Control(func(fd uintptr) {
-			var info tcpInfo
-			// A kernel that counts nothing (an emulated one) proves nothing.
-			if !getTCPInfo(fd, &info) || info.BytesAcked != acked || acked == 0 {
-				return
-			}
-			switch info.State {
-			case tcpClose:
+// received any byte beyond acked, if that can be told for good. It takes the
+// socket's error.
+func refused(raw syscall.RawConn, acked uint64) (final, proven bool) {
+	start := time.Now()
+	for pause := 25 * time.Microsecond; ; pause = min(2*pause, time.Millisecond) {
+		switch look(raw, acked) {
+		case peerReset:
+			err := raw.Control(func(fd uintptr) {
 				errno, err := syscall.GetsockoptInt(int(fd), syscall.SOL_SOCKET, syscall.SO_ERROR)
-				proven = err == nil && syscall.Errno(errno) == syscall.EPIPE //nolint:gosec // an errno is small
-			case tcpCloseWait:
-				pending = !deadline.IsZero() || ignoreAborts(fd)
-				patience = min(max(minPatience, 2*time.Duration(info.Rtt)*time.Microsecond), maxPatience)
+				drops, counted := dropped(fd)
+				proven = err == nil && syscall.Errno(errno) == syscall.EPIPE && counted && drops == 0 //nolint:gosec // an errno is small
+			})
+			return true, err == nil && proven
+		case peerClosed:
+			if time.Since(start) > patience {
+				return true, false
 			}
-		})
-		if err != nil || !pending {
-			return err == nil && proven
+			time.Sleep(pause)
+		case peerUnclear:
+			return true, false
+		default:
+			return false, false
 		}
-		now := time.Now()
-		if deadline.IsZero() {
-			deadline = now.Add(patience)
-		}
-		if now.After(deadline) {
-			return false
-		}
-		time.Sleep(pause)
 	}
 }
 
@@ -109,6 +127,17 @@ func ignoreAborts(fd uintptr) bool {
 	_, _, errno := syscall.Syscall6(syscall.SYS_SETSOCKOPT, fd, syscall.SOL_SOCKET, syscall.SO_ATTACH_FILTER,
 		uintptr(unsafe.Pointer(&prog)), unsafe.Sizeof(prog), 0) //nolint:gosec // syscall has no wrapper
 	return errno == 0
+}
+
+// dropped returns how many segments the kernel has dropped for the socket,
+// those included that ignoreAborts made it drop.
+func dropped(fd uintptr) (n uint32, ok bool) {
+	const soMeminfo, vars, drops = 55, 9, 8 // include/uapi/linux/sock_diag.h
+	var mem [vars]uint32
+	size := uint32(unsafe.Sizeof(mem))
+	_, _, errno := syscall.Syscall6(syscall.SYS_GETSOCKOPT, fd, syscall.SOL_SOCKET, soMeminfo,
+		uintptr(unsafe.Pointer(&mem)), uintptr(unsafe.Pointer(&size)), 0) //nolint:gosec // syscall has no wrapper
+	return mem[drops], errno == 0 && size == uint32(unsafe.Sizeof(mem))
 }
 
 func getTCPInfo(fd uintptr, info *tcpInfo) bool {

@@ -8,4 +8,6 @@ func silent(syscall.RawConn) bool { return true }
 
 func provable(syscall.RawConn) (acked uint64, ok bool) { return 0, false }
 
-func refused(syscall.RawConn, uint64) bool { return false }
+func look(syscall.RawConn, uint64) peerState { return peerOpen }
+
+func refused(syscall.RawConn, uint64) (final, proven bool) { return false, false }
