@@ -68,7 +68,7 @@ func isIdempotent(method string) bool {
 }
 
 // streamError has the fields of net/http's own type for a reset stream, which
-// errors.As copies into any such struct.
+// errors.AsType copies into any such struct.
 type streamError struct {
 	StreamID uint32
 	Code     uint32
@@ -98,8 +98,7 @@ const (
 // acted on. Texts are compared as a whole at the root of the chain, since
 // others quote what the peer sent.
 func classifyHTTP2(err error) retryClass {
-	var reset streamError
-	if errors.As(err, &reset) {
+	if reset, ok := errors.AsType[streamError](err); ok {
 		if reset.Code == codeRefusedStream {
 			return retryRefused
 		}
@@ -121,7 +120,8 @@ func classifyHTTP2(err error) retryClass {
 }
 
 // ownFaults are parts of the errors that net/http has for a request that no
-// endpoint would get.
+// endpoint would get. Over HTTP/1.1 that of a wrong length may be lost behind
+// the connection's failure, which costs the attempts that are left.
 var ownFaults = []string{
 	"http: invalid ", // header, trailer, method, host
 	"http: nil Request.",
