@@ -18,18 +18,20 @@ func (e *Endpoint) parse(text string) error {
 	return nil
 }
 
+// plain returns the endpoint in the one spelling that all of its have.
+func (e Endpoint) plain() string {
+	if p, err := upstream.ParseEndpoint(string(e)); err == nil {
+		return p.String()
+	}
+	return string(e)
+}
+
 // scheme returns how the endpoint is spoken to: http, https, h2c, unix, or
 // file when only that file tells.
 func (e Endpoint) scheme() string {
 	scheme, _, _ := strings.Cut(strings.ToLower(string(e)), ":")
 	scheme = strings.TrimPrefix(scheme, "dns+")
 	return strings.TrimPrefix(scheme, "srv+")
-}
-
-// isSource reports whether the endpoints of e come and go.
-func (e Endpoint) isSource() bool {
-	_, source, err := upstream.ParseSource(string(e))
-	return err == nil && source != nil
 }
 
 // Balance chooses the endpoint of each request; see [upstream.ParseBalance].

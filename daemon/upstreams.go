@@ -114,7 +114,7 @@ func (u *Upstream) config(name string) (upstream.Config, error) {
 		},
 		Health: upstream.Health{
 			Kind: h.Kind, Path: h.Path, Service: h.Service,
-			Interval: time.Duration(h.Interval), UnhealthyInterval: time.Duration(h.UnhealthyInterval), Timeout: time.Duration(h.Timeout),
+			Interval: time.Duration(h.Interval), UnhealthyInterval: time.Duration(h.UnhealthyInterval), Timeout: time.Duration(min(h.Timeout, h.Interval)), // the default may be over a short interval
 			Unhealthy: h.Unhealthy, Healthy: h.Healthy,
 		},
 		Outliers: upstream.Outliers{
@@ -133,14 +133,7 @@ func (u *Upstream) config(name string) (upstream.Config, error) {
 		return cfg, err
 	}
 	for _, e := range u.Endpoints {
-		switch _, source, err := upstream.ParseSource(string(e)); {
-		case err != nil:
-			return cfg, err
-		case source != nil:
-			cfg.Resolver = source
-		default:
-			cfg.Endpoints = append(cfg.Endpoints, string(e))
-		}
+		cfg.Endpoints = append(cfg.Endpoints, string(e))
 	}
 	return cfg, nil
 }

@@ -42,12 +42,8 @@ upstreams:
 	if err != nil {
 		t.Fatal(err)
 	}
-	if got.Resolver == nil {
-		t.Error("the source of endpoints is lost")
-	}
-	got.Resolver = nil
 	want := upstream.Config{
-		Name: "u", Endpoints: []string{"h2c://a"},
+		Name: "u", Endpoints: []string{"h2c://a", "dns+h2c://b:1"},
 		Connections: upstream.Connections{
 			Max: 1, MinIdle: 1, MaxInFlight: 3, MaxStreams: 4, MaxDials: 5, DialTimeout: 6 * time.Second, IdleTimeout: 7 * time.Second,
 			MaxAge: 8 * time.Second, MaxRequests: 9,
@@ -87,6 +83,34 @@ func TestAZeroOfTheFileIsNoneInThePool(t *testing.T) {
 	}
 	if cfg.Outliers.FailureRate <= 1 {
 		t.Errorf("failure_rate: 0 becomes %v, want more than 1", cfg.Outliers.FailureRate)
+	}
+}
+
+func TestWhatIsAcceptedHereThePoolAcceptsToo(t *testing.T) {
+	t.Parallel()
+	for _, keys := range []string{
+		"preserve_host: true",
+		"pool: {max_age: 0s, queue: 0, retry_budget: 0, replay_body: 0, max_requests: 0, response_timeout: 0s}, slow_start: 0s",
+		"pool: {max_age: 1ms, idle_timeout: 1ms, retry_budget: 100%}",
+		"pool: {max_connections: 1, max_streams: 1, max_dials: 1, attempts: 1, dial_timeout: 1ns, wait_timeout: 1ns}",
+		"health: {path: '/healthz?full=1', interval: 1s}",
+		"health: {path: /, interval: 1ms, unhealthy_interval: 1ms, timeout: 1ms, unhealthy: 1, healthy: 1}",
+		"health: {kind: tcp}",
+		"health: {kind: grpc, service: a.B}",
+		"outliers: {consecutive: 0, failure_rate: 0, min_requests: 1, window: 1ns, time: 5m, max_share: 1}",
+		"outliers: {failure_rate: 100%, max_share: 0.0001}",
+		"outliers: off, balance: sticky",
+		"balance: sticky name, server_timing: true",
+		"balance: hash cookie name",
+		"tls: {server_name: a}",
+	} {
+		u := loaded(t, "upstreams: {u: {endpoints: [h2c://127.0.0.1:1, https://127.0.0.1:1, file:/gone], "+keys+"}}")
+		p, err := newPool("u", &u, true)
+		if err != nil {
+			t.Errorf("%s: %v", keys, err)
+			continue
+		}
+		p.Close()
 	}
 }
 

@@ -86,6 +86,7 @@ var wrongUpstreams = []struct{ endpoints, keys, want string }{
 	{"http://a", "pool: {idle_timeout: 1m, max_age: 30s}", `:3:26: idle_timeout, 1m, is over max_age, 30s: a connection is too old before`},
 	{"http://a", "health: {path: healthz}", `:3:20: "healthz" is not a path; write it with a slash before it, like /healthz`},
 	{"http://a", "health: {path: 'http://a/healthz'}", `:3:20: "http://a/healthz" is not a path`},
+	{"http://a", "health: {path: '/a#b'}", `:3:20: "/a#b" is not a path`},
 	{"http://a", "health: {kind: ping}", `:3:20: "ping" is not one of http, tcp, grpc`},
 	{"http://a", "health: {kind: grpc}", `:3:20: gRPC needs HTTP/2, which http://a does not speak: write h2c:// or https://`},
 	{"https://a, unix:/a", "health: {kind: grpc}", `:3:20: gRPC needs HTTP/2, which unix:/a does not speak`},
@@ -93,7 +94,7 @@ var wrongUpstreams = []struct{ endpoints, keys, want string }{
 	{"http://a", "health: {path: /, service: x}", `:3:32: a service is asked about by kind: grpc only`},
 	{"http://a", "health: {kind: tcp, path: /x}", `:3:31: a path is asked for by kind: http only`},
 	{"http://a", "health: {path: /, interval: 1s, timeout: 3s}", `:3:46: timeout, 3s, is over interval, 1s: the next check would be due before this one is over`},
-	{"http://a", "health: {path: /, interval: 0s}", `:3:33: interval is 0 or less`},
+	{"http://a", "health: {path: /, interval: 0s}", `:3:33: interval, 0s, is under 1ms; write a longer one, like 5s`},
 	{"http://a", "health: {path: /, unhealthy: 0}", `:3:34: unhealthy is 0 or less`},
 	{"http://a", "health: off", `:3:13: want keys and values here`},
 	{"http://a", "outliers: on", `:3:15: "on" is not one of off`},
@@ -102,6 +103,7 @@ var wrongUpstreams = []struct{ endpoints, keys, want string }{
 	{"http://a", "outliers: {max_share: 0}", `:3:27: max_share is 0: to take no endpoint out write outliers: off`},
 	{"http://a", "outliers: {min_requests: 0}", `:3:30: min_requests is 0 or less`},
 	{"http://a", "outliers: {consecutive: -5}", `:3:29: consecutive is negative`},
+	{"http://a", "outliers: {time: 6m}", `:3:22: time, 6m, is over 5m, which no endpoint is taken out for`},
 	{"http://a", "outliers: {off: true}", `:3:16: unknown key "off"`},
 	{"http://a", "balance: random", `:3:14: balance: "random" is unknown; there are p2c, round_robin,`},
 	{"http://a", "balance: hash X", `:3:14: balance: hash needs a source: write "hash header NAME"`},
@@ -118,7 +120,7 @@ var wrongUpstreams = []struct{ endpoints, keys, want string }{
 	{"https://a", "tls: {ca: /dev/zero}", `:3:15: /dev/zero is over 1048576 bytes`},
 	{"https://a", "tls: {insecure: true}", `:3:11: unknown key "insecure"; known here: ca, cert, key, server_name`},
 	{"dns+ftp://a", "balance: p2c", `:2:17: endpoint: `},
-	{"dns+http://a:1, http://b, file:/x", "balance: p2c", `:2:43: this is a second source of endpoints that come and go`},
+	{"http://a, http://a/", "balance: p2c", `:2:27: http://a/ is an endpoint of "u" already`},
 	{"dns+http://a:1, dns+http://a:1", "balance: p2c", `:2:33: dns+http://a:1 is an endpoint of "u" already`},
 }
 
@@ -152,7 +154,7 @@ func TestWhatIsNoContradictionIsRead(t *testing.T) {
 		{"http://a", "pool: {max_age: 30s}"},                                         // under the default idle_timeout
 		{"http://a", "health: {path: /, interval: 1s}"},                              // under the default timeout
 		{"h2c://a, https://b", "pool: {max_in_flight: 5000, max_connections: 2}"},    // many requests on one connection
-		{"file:/run/endpoints", "tls: {server_name: a}"},                             // it may name one with https
+		{"dns+http://a:1, http://b, file:/run/endpoints", "tls: {server_name: a}"},   // it may name one with https
 		{"srv+https://_http._tcp.a", "tls: {server_name: '::1'}, health: {}, pool:"}, // empty sections
 		{"https://a", "health: {kind: grpc}, outliers: {failure_rate: 0, consecutive: 0}, balance: sticky"},
 		{"http://a, unix:/a", "health: {kind: http}, outliers: off, balance: hash cookie session"},

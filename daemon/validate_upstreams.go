@@ -5,6 +5,7 @@ import (
 	"net/url"
 	"slices"
 	"strings"
+	"time"
 )
 
 func (v *validator) upstreams() {
@@ -22,19 +23,12 @@ func (v *validator) endpoints(at, name string, all []Endpoint) {
 	if len(all) == 0 && v.read(at+".endpoints") {
 		v.reportf(at, "upstream %q has no endpoints; give it at least one, like endpoints: [http://127.0.0.1:9000]", name)
 	}
-	sources := 0
+	seen := make(map[string]bool, len(all))
 	for i, e := range all {
-		path := index(at+".endpoints", i)
-		if slices.Index(all, e) < i && e != "" {
-			v.reportf(path, "%s is an endpoint of %q already", e, name)
-			continue
+		if seen[e.plain()] && e != "" {
+			v.reportf(index(at+".endpoints", i), "%s is an endpoint of %q already", e, name)
 		}
-		if e.isSource() {
-			sources++
-		}
-		if e.isSource() && sources == 2 {
-			v.reportf(path, "this is a second source of endpoints that come and go; an upstream has one, beside which fixed endpoints may stand")
-		}
+		seen[e.plain()] = true
 	}
 }
 
@@ -88,16 +82,18 @@ func (v *validator) connections(at string, u *Upstream) {
 
 func (v *validator) health(at string, u *Upstream) {
 	h := &u.Health
-	v.positive(at+".interval", int64(h.Interval))
-	v.positive(at+".unhealthy_interval", int64(h.UnhealthyInterval))
-	v.positive(at+".timeout", int64(h.Timeout))
+	for key, d := range map[string]Duration{"interval": h.Interval, "unhealthy_interval": h.UnhealthyInterval, "timeout": h.Timeout} {
+		if d < Duration(time.Millisecond) {
+			v.reportf(at+"."+key, "%s, %s, is under 1ms; write a longer one, like 5s", key, d)
+		}
+	}
 	v.positive(at+".unhealthy", int64(h.Unhealthy))
 	v.positive(at+".healthy", int64(h.Healthy))
 	if h.Timeout > h.Interval && v.written(at+".timeout") && v.read(at+".interval") {
 		v.reportf(at+".timeout", "timeout, %s, is over interval, %s: the next check would be due before this one is over", h.Timeout, h.Interval)
 	}
 	if h.Path != "" {
-		if target, err := url.ParseRequestURI(h.Path); err != nil || !strings.HasPrefix(h.Path, "/") || target.Host != "" {
+		if target, err := url.ParseRequestURI(h.Path); err != nil || !strings.HasPrefix(h.Path, "/") || target.Host != "" || strings.Contains(h.Path, "#") {
 			v.reportf(at+".path", "%q is not a path; write it with a slash before it, like /healthz", h.Path)
 		}
 	}
@@ -129,6 +125,9 @@ func (v *validator) health(at string, u *Upstream) {
 	}
 }
 
+// maxOut is for how long the pool takes an endpoint out at most.
+const maxOut = Duration(5 * time.Minute)
+
 func (v *validator) outliers(at string, o *Outliers) {
 	v.notNegative(at+".consecutive", o.Consecutive)
 	if o.Off {
@@ -137,6 +136,9 @@ func (v *validator) outliers(at string, o *Outliers) {
 	v.positive(at+".min_requests", int64(o.MinRequests))
 	v.positive(at+".window", int64(o.Window))
 	v.positive(at+".time", int64(o.Time))
+	if o.Time > maxOut {
+		v.reportf(at+".time", "time, %s, is over %s, which no endpoint is taken out for", o.Time, maxOut)
+	}
 	if o.MaxShare == 0 {
 		v.reportf(at+".max_share", "max_share is 0: to take no endpoint out write outliers: off")
 	}
