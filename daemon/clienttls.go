@@ -79,20 +79,33 @@ func (p *PEM) parse(text string) error {
 	if !filepath.IsAbs(name) {
 		name = filepath.Join(p.folder, name)
 	}
-	f, err := os.Open(name) //nolint:gosec // the operator names it
-	if err == nil {
-		defer f.Close()
-		p.content, err = io.ReadAll(io.LimitReader(f, maxPEM+1))
-	}
+	content, err := readPEM(name)
 	if pe, ok := errors.AsType[*fs.PathError](err); ok {
 		err = pe.Err
 	}
-	switch {
-	case err != nil:
+	if err != nil {
 		return fmt.Errorf("%s cannot be read: %w", name, err)
-	case len(p.content) > maxPEM:
-		return fmt.Errorf("%s is over %d bytes, more than any certificates", name, maxPEM)
 	}
+	p.content = content
 	p.File = text
 	return nil
+}
+
+func readPEM(name string) ([]byte, error) {
+	// Opening a pipe would wait for who writes to it.
+	if info, err := os.Stat(name); err != nil {
+		return nil, err
+	} else if !info.Mode().IsRegular() {
+		return nil, errors.New("it is not a regular file")
+	}
+	f, err := os.Open(name) //nolint:gosec // the operator names it
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	content, err := io.ReadAll(io.LimitReader(f, maxPEM+1))
+	if err == nil && len(content) > maxPEM {
+		err = fmt.Errorf("it is over %d bytes, more than any certificates", maxPEM)
+	}
+	return content, err
 }

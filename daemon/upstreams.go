@@ -114,7 +114,8 @@ func (u *Upstream) config(name string) (upstream.Config, error) {
 		},
 		Health: upstream.Health{
 			Kind: h.Kind, Path: h.Path, Service: h.Service,
-			Interval: time.Duration(h.Interval), UnhealthyInterval: time.Duration(h.UnhealthyInterval), Timeout: time.Duration(min(h.Timeout, h.Interval)), // the default may be over a short interval
+			Interval: time.Duration(h.Interval), UnhealthyInterval: time.Duration(h.UnhealthyInterval),
+			Timeout:   time.Duration(min(h.Timeout, h.Interval)), // the default may be over a short interval
 			Unhealthy: h.Unhealthy, Healthy: h.Healthy,
 		},
 		Outliers: upstream.Outliers{

@@ -5,6 +5,7 @@ import (
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
+	"crypto/tls"
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"encoding/pem"
@@ -16,6 +17,7 @@ import (
 	"go/token"
 	"go/types"
 	"io"
+	"log"
 	"math/big"
 	"net/http"
 	"net/http/httptest"
@@ -117,7 +119,7 @@ var wrongUpstreams = []struct{ endpoints, keys, want string }{
 	{"https://a", "tls: {key: client.key}", `:3:16: the key has no certificate; write cert: FILE beside it`},
 	{"https://a", "tls: {cert: client.key, key: client.pem}", `:3:17: cert and key do not make a pair: failed to find certificate PEM data`},
 	{"https://a", "tls: {ca: ''}", `:3:15: the name of the file is empty`},
-	{"https://a", "tls: {ca: /dev/zero}", `:3:15: /dev/zero is over 1048576 bytes`},
+	{"https://a", "tls: {ca: /dev/zero}", `:3:15: /dev/zero cannot be read: it is not a regular file`},
 	{"https://a", "tls: {insecure: true}", `:3:11: unknown key "insecure"; known here: ca, cert, key, server_name`},
 	{"dns+ftp://a", "balance: p2c", `:2:17: endpoint: `},
 	{"http://a, http://a/", "balance: p2c", `:2:27: http://a/ is an endpoint of "u" already`},
@@ -288,5 +290,41 @@ func TestAReloadKeepsTheConnectionsOfAnUpstreamThatDidNotChange(t *testing.T) {
 	reload(t, p, file, text("pool: {queue: 5}", ""), readAgain)
 	if again := connection(); again == first {
 		t.Error("the connection of the old pool is used after its configuration changed")
+	}
+}
+
+func TestAnEndpointIsTrustedByItsCertificateAndSeesOurs(t *testing.T) {
+	folder := t.TempDir()
+	writeCertificate(t, folder)
+	pair, err := tls.LoadX509KeyPair(filepath.Join(folder, "client.pem"), filepath.Join(folder, "client.key"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	clients := x509.NewCertPool()
+	clients.AddCert(pair.Leaf)
+	up := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		_, _ = io.WriteString(w, "hello "+r.TLS.PeerCertificates[0].Subject.CommonName)
+	}))
+	up.Config.ErrorLog = log.New(io.Discard, "", 0)
+	up.TLS = &tls.Config{Certificates: []tls.Certificate{pair}, ClientAuth: tls.RequireAndVerifyClientCert, ClientCAs: clients}
+	up.StartTLS()
+	t.Cleanup(up.Close)
+	file := filepath.Join(folder, "fairlead.yaml")
+	text := func(keys string) string {
+		return fmt.Sprintf("upstreams: {u: {endpoints: [%q], tls: {%s}}}\nroutes: [{path: /**, upstream: u}]\n", up.URL, keys)
+	}
+	const trusted = "ca: ca.pem, cert: client.pem, key: client.key, server_name: models.example.com"
+	if err := os.WriteFile(file, []byte(text(trusted)), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	p := start(t, "", daemon.Options{Config: file})
+	if status, got := answer(t, http.MethodGet, p.http+"/x", ""); got != "hello test" {
+		t.Errorf("%d %q", status, got)
+	}
+	for _, refused := range []string{"server_name: models.example.com", "ca: ca.pem", strings.Replace(trusted, "models", "other", 1)} {
+		reload(t, p, file, text(refused), readAgain)
+		if status, got := answer(t, http.MethodGet, p.http+"/x", ""); status != http.StatusBadGateway {
+			t.Errorf("with %s: %d %q", refused, status, got)
+		}
 	}
 }
