@@ -48,6 +48,7 @@ type socket struct {
 	net.Conn
 
 	raw    syscall.RawConn // nil if it is no socket of the system
+	peek   func(uintptr)   // sets silent; made once, since it is called for each request
 	prove  bool            // it is TCP on Linux, and a proof is wanted
 	acked  uint64          // bytes_acked when it was new: Linux counts the SYN
 	closed func()
@@ -55,6 +56,7 @@ type socket struct {
 	read, written         atomic.Int64 // bytes; a Write under way counts as done
 	readFrom, writtenFrom atomic.Int64 // the same at begin
 	gate                  atomic.Int32 // of Write, see below
+	silent                atomic.Bool  // what the last peek saw
 
 	closing  sync.Once
 	closeErr error // set by closing
@@ -88,7 +90,7 @@ func newSocket(c net.Conn, prove bool, closed func()) *socket {
 	s := &socket{Conn: c, closed: closed}
 	if sc, ok := c.(syscall.Conn); ok {
 		if raw, err := sc.SyscallConn(); err == nil {
-			s.raw = raw
+			s.raw, s.peek = raw, func(fd uintptr) { s.silent.Store(silent(fd)) }
 		}
 	}
 	// A type of somebody else's may send other bytes than it is given.
@@ -164,7 +166,9 @@ func (s *socket) bytes() (read, written int64) { return s.read.Load(), s.written
 // quiet reports whether an idle connection is fit for use: there is nothing
 // to read, no end and no error. It consumes nothing and needs no lock that a
 // Read under way holds. It is true where the system cannot be asked.
-func (s *socket) quiet() bool { return s.raw == nil || silent(s.raw) }
+func (s *socket) quiet() bool {
+	return s.raw == nil || s.raw.Control(s.peek) == nil && s.silent.Load()
+}
 
 // begin marks the start of an HTTP/1.1 request: wrote, answered and unread
 // speak of it. The request before must be over.

@@ -4,7 +4,7 @@ package upstream
 
 import "syscall"
 
-func silent(syscall.RawConn) bool { return true }
+func silent(uintptr) bool { return true }
 
 func provable(syscall.RawConn) (acked uint64, ok bool) { return 0, false }
 

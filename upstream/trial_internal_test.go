@@ -1,4 +1,4 @@
-//go:build amd64 || arm64
+//go:build linux && (amd64 || arm64)
 
 package upstream
 
@@ -175,7 +175,7 @@ func (tr *trial) outcome(err error) outcome {
 // serveOrClose is a server whose idle timeout has come: it reads and answers
 // what is there, or closes.
 func (tr *trial) serveOrClose() {
-	if silent(must(tr.raw.SyscallConn())) {
+	if newSocket(tr.raw, false, nil).quiet() {
 		_ = tr.server.Close()
 		return
 	}
