@@ -7,8 +7,9 @@ import (
 	"github.com/fairlead-edge/fairlead/upstream"
 )
 
-// Upstream is a set of endpoints that are copies of each other. Where a key's
-// default is said nowhere, it is that of [upstream.Config].
+// Upstream is a set of endpoints that are copies of each other. What its keys
+// mean, and their defaults, stands at the fields of [upstream.Config]; only that
+// here a 0 is a 0 and not the default.
 type Upstream struct {
 	Endpoints    []Endpoint  `yaml:"endpoints"`
 	PreserveHost bool        `yaml:"preserve_host"`
