@@ -35,7 +35,7 @@ var rooms = map[string]room{
 	"listen":          {nil, "takes an http.Handler and net.Listeners: usable in front of any server"},
 	"compress":        {nil, "wraps any http.Handler"},
 	"proxy":           {[]string{"."}, "forwards through any http.RoundTripper, and answers failures by the table of codes"},
-	"upstream":        {nil, "is an http.RoundTripper for any program"},
+	"upstream":        {[]string{"."}, "is an http.RoundTripper for any program, and refuses by the table of codes"},
 	"websocket":       {nil, "speaks RFC 6455 over any stream"},
 	"sse":             {nil, "speaks text/event-stream over any reader and writer"},
 	"fanout":          {nil, "owns sockets and is given frames"},

@@ -31,7 +31,7 @@ const (
 func newBudget(ratio float64) *budget { return &budget{ratio: ratio, tokens: retryStart} }
 
 // request pays in for a request. Retries are none.
-func (b *budget) request(time.Time) { b.requests.Add(1) }
+func (b *budget) request() { b.requests.Add(1) }
 
 // take reports whether one more retry is allowed, and counts it.
 func (b *budget) take(now time.Time) bool {

@@ -15,8 +15,9 @@ import (
 type Config struct {
 	// Name is the pool's name in events, errors and logs; default "upstream".
 	Name string
-	// Endpoints are the copies of the upstream, as [ParseEndpoint] reads
-	// them. At least one, unless there is a Resolver.
+	// Endpoints are the copies of the upstream, and the sources that name
+	// them, as [ParseSource] reads them. At least one, unless there is a
+	// Resolver.
 	Endpoints []string
 	// Resolver tells of further endpoints that come and go. nil: none.
 	Resolver Resolver
@@ -142,7 +143,8 @@ type Health struct {
 	// UnhealthyInterval is the same while the endpoint is not well; default
 	// 1 s, so that it is back soon.
 	UnhealthyInterval time.Duration
-	// Timeout is how long a check may take; default 2 s.
+	// Timeout is how long a check may take; default 2 s, or Interval if that
+	// is shorter.
 	Timeout time.Duration
 	// Unhealthy is how many checks in a row must fail before the endpoint is
 	// taken out; default 3: one may be lost with a packet.
@@ -229,7 +231,7 @@ func (cfg Config) withDefaults() Config {
 	h.Path = or(h.Path, "/")
 	h.Interval = or(h.Interval, 5*time.Second)
 	h.UnhealthyInterval = or(h.UnhealthyInterval, time.Second)
-	h.Timeout = or(h.Timeout, 2*time.Second)
+	h.Timeout = or(h.Timeout, min(2*time.Second, h.Interval))
 	h.Unhealthy = or(h.Unhealthy, 3)
 	h.Healthy = or(h.Healthy, 2)
 	o := &cfg.Outliers

@@ -3,6 +3,7 @@ package upstream
 import (
 	"io"
 	"net/http"
+	"strings"
 	"sync/atomic"
 	"time"
 )
@@ -14,6 +15,7 @@ type lease struct {
 	c       *conn
 	body    io.ReadCloser
 	started time.Time
+	short   bool        // what is left of the response may be worth reading for the connection's sake
 	stop    func() bool // ResponseTimeout's timer; nil: none
 	cancel  func()      // of the attempt's context; nil: it is the caller's
 	over    atomic.Bool
@@ -40,6 +42,7 @@ func (l *lease) answer(res *http.Response) {
 		l.end(completed)
 		return
 	}
+	l.short = res.ContentLength <= drainBytes && !strings.HasPrefix(res.Header.Get("Content-Type"), "text/event-stream")
 	l.body = res.Body
 	res.Body = l
 }
@@ -65,7 +68,7 @@ func (l *lease) Close() error {
 		return l.body.Close()
 	}
 	if !l.c.http2 {
-		if drainRest(l.body, l.c.socket.SetReadDeadline) {
+		if l.short && drainRest(l.body, l.c.socket.SetReadDeadline) {
 			l.end(completed)
 		} else {
 			l.m.abandon(l.c)

@@ -251,12 +251,16 @@ func (p *Pool) join(m *member, found, running bool) {
 // sweep forgets members that have left and have no connection any more.
 func (p *Pool) sweep() {
 	p.mu.Lock()
-	defer p.mu.Unlock()
-	p.gone = slices.DeleteFunc(p.gone, func(m *member) bool {
+	left := slices.Clone(p.gone)
+	p.mu.Unlock()
+	left = slices.DeleteFunc(left, func(m *member) bool {
 		m.mu.Lock()
 		defer m.mu.Unlock()
-		return len(m.conns) == 0 && m.dialing == 0
+		return len(m.conns) > 0 || m.dialing > 0
 	})
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.gone = slices.DeleteFunc(p.gone, func(m *member) bool { return slices.Contains(left, m) })
 }
 
 // Endpoints returns the endpoints there are now.

@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"os"
 	"path/filepath"
 	"strings"
 	"sync/atomic"
@@ -16,7 +17,13 @@ import (
 	"github.com/fairlead-edge/fairlead/upstream"
 )
 
-func TestMain(m *testing.M) { leak.Main(m) }
+func TestMain(m *testing.M) {
+	if target := os.Getenv(benchTarget); target != "" {
+		benchProxy(target)
+		return
+	}
+	leak.Main(m)
+}
 
 // echo answers with what it saw of the request.
 func echo(name string) http.Handler {

@@ -349,7 +349,7 @@ func TestTheBudgetIsAShareOfTheRequestsAndAFewASecond(t *testing.T) {
 		t.Errorf("a new pool may retry %d times", n)
 	}
 	for range 10 {
-		b.request(now)
+		b.request()
 	}
 	if n := taken(b); n != 2 {
 		t.Errorf("%d of 10 requests", n)
@@ -359,7 +359,7 @@ func TestTheBudgetIsAShareOfTheRequestsAndAFewASecond(t *testing.T) {
 		t.Errorf("%d in 4 s", n)
 	}
 	for range 10_000 {
-		b.request(now)
+		b.request()
 	}
 	now = now.Add(time.Hour)
 	if n := taken(b); n != 100 {

@@ -34,7 +34,7 @@ type request struct {
 func (p *Pool) RoundTrip(req *http.Request) (*http.Response, error) {
 	now := time.Now()
 	p.counts.requests.Add(1)
-	p.budget.request(now)
+	p.budget.request()
 	r := request{
 		p: p, in: req, body: newReplay(req, p.cfg.Retry.Body),
 		deadline: now.Add(p.cfg.Queue.Timeout),
@@ -95,9 +95,7 @@ func (r *request) mayRepeat(class retryClass, now time.Time) bool {
 	switch {
 	case class == "" || r.sent >= r.p.cfg.Retry.Attempts || !r.body.again() || r.in.Context().Err() != nil:
 		return false
-	case class == "unsent" || class == "refused_stream":
-		return true
-	case r.p.budget.take(now):
+	case !class.costs() || r.p.budget.take(now):
 		return true
 	}
 	r.p.counts.refused("budget")
