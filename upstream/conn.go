@@ -51,12 +51,11 @@ type conn struct {
 
 	// mu
 	state   connState
-	active  int             // requests
-	caller  <-chan struct{} // HTTP/1.1: closed when the request's caller has left
-	used    uint64          // requests so far
-	limit   int             // requests at once: 1, or what the HTTP/2 peer allows
-	settled bool            // HTTP/2: limit is the peer's word
-	stalled bool            // HTTP/2: it refused a reservation, and may have gone away
+	active  int    // requests
+	used    uint64 // requests so far
+	limit   int    // requests at once: 1, or what the HTTP/2 peer allows
+	settled bool   // HTTP/2: limit is the peer's word
+	stalled bool   // HTTP/2: it refused a reservation, and may have gone away
 	since   time.Time
 	expires time.Time // by MaxAge; zero: never
 	last    uint64    // used, at most; 0: no limit

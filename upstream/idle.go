@@ -103,45 +103,62 @@ func (m *member) wearLocked(c *conn, now time.Time) {
 // when the peer closed or the connection broke. It runs under locks of
 // net/http's, and so calls nothing of it.
 func (c *conn) closed() {
-	m, p := c.m, c.m.pool
+	m := c.m
 	now := time.Now()
 	m.mu.Lock()
+	defer m.mu.Unlock()
 	if c.state == gone {
-		m.mu.Unlock()
 		return
 	}
 	was := c.state
-	registered := was != unready
 	m.forgetLocked(c)
 	c.state = gone
 	delete(m.conns, c)
+	if was == unready {
+		return
+	}
+	m.wakeLocked(now) // the oldest waiter may have counted on it
 	switch {
 	case c.closing != "":
 	case was == upgraded:
 		c.closing, c.because = ClosedUpgrade, "the other protocol's connection is over"
-	case c.active > 0 && ended(c.caller):
-		c.closing, c.because = ClosedClientAbort, "the caller left"
+	case c.active > 0 && !c.http2:
+		return // why, the end of the lease tells
 	case c.active > 0:
-		c.closing, c.because = ClosedError, "it broke under a request"
+		c.closing, c.because = ClosedError, "it broke under its requests"
 	default:
 		c.closing = ClosedIdlePeer
 		c.because = m.peerClosedLocked(c, now)
 	}
-	if registered {
-		m.wakeLocked(now) // the oldest waiter may have counted on it
+	c.tellLocked(now)
+}
+
+// outlivedLocked tells why an HTTP/1.1 connection was closed before the lease
+// of its last request ended, and so not by the pool.
+func (c *conn) outlivedLocked(how result, now time.Time) {
+	switch how {
+	case abandoned:
+		c.closing, c.because = ClosedClientAbort, "the caller left"
+	case completed:
+		c.closing, c.because = ClosedByResponse, "it ended with the response"
+	case raced:
+		c.closing, c.because = ClosedIdlePeer, "the peer closed it when it was to be used"
+	default:
+		c.closing, c.because = ClosedError, "it broke under a request"
 	}
-	event := Event{
-		Kind: "closed", Endpoint: m.key, Conn: c.id, Reason: string(c.closing),
-		Why: fmt.Sprintf("%s; %d requests in %s", c.because, c.used, round(now.Sub(c.how.at))),
-	}
-	reason, used := c.closing, c.used
-	m.mu.Unlock()
-	if registered {
-		p.counts.closed(reason)
-		p.ageAtClose.observe(now.Sub(c.how.at).Seconds())
-		p.usedAtClose.observe(float64(used))
-		p.events.add(event)
-	}
+	c.tellLocked(now)
+}
+
+// tellLocked counts and tells that a connection is closed, and why.
+func (c *conn) tellLocked(now time.Time) {
+	p, age := c.m.pool, now.Sub(c.how.at)
+	p.counts.closed(c.closing)
+	p.ageAtClose.observe(age.Seconds())
+	p.usedAtClose.observe(float64(c.used))
+	p.events.add(Event{
+		Kind: "closed", Endpoint: c.m.key, Conn: c.id, Reason: string(c.closing),
+		Why: fmt.Sprintf("%s; %d requests in %s", c.because, c.used, round(age)),
+	})
 }
 
 // peerClosedLocked learns from the peer's close of an idle connection.
@@ -166,14 +183,4 @@ func round(d time.Duration) time.Duration {
 		return d.Round(10 * time.Microsecond)
 	}
 	return d.Round(time.Microsecond)
-}
-
-// ended reports whether done is closed; nil never is.
-func ended(done <-chan struct{}) bool {
-	select {
-	case <-done:
-		return true
-	default:
-		return false
-	}
 }

@@ -49,10 +49,9 @@ type member struct {
 
 // waiter is a request that waits for a connection.
 type waiter struct {
-	since  time.Time
-	caller <-chan struct{}
-	got    chan handover // holds one
-	at     *list.Element // nil: not in the queue
+	since time.Time
+	got   chan handover // holds one
+	at    *list.Element // nil: not in the queue
 }
 
 // handover is what a waiter gets: a connection, or why not.
@@ -84,7 +83,7 @@ func (m *member) unlock() {
 func (m *member) acquire(ctx context.Context, limit time.Duration) (taken, error) {
 	m.mu.Lock()
 	for m.queue.Len() == 0 && !m.removed {
-		t := m.takeLocked(time.Now(), ctx.Done())
+		t := m.takeLocked(time.Now())
 		if t.c == nil {
 			break
 		}
@@ -94,7 +93,7 @@ func (m *member) acquire(ctx context.Context, limit time.Duration) (taken, error
 		}
 		m.mu.Lock()
 	}
-	w, err := m.enqueueLocked(ctx.Done())
+	w, err := m.enqueueLocked()
 	m.unlock()
 	if err != nil {
 		return taken{}, err
@@ -103,14 +102,14 @@ func (m *member) acquire(ctx context.Context, limit time.Duration) (taken, error
 }
 
 // enqueueLocked puts a new waiter at the end of the queue, and dials for it.
-func (m *member) enqueueLocked(caller <-chan struct{}) (*waiter, error) {
+func (m *member) enqueueLocked() (*waiter, error) {
 	switch {
 	case m.removed:
 		return nil, &unavailable{reason: "no_endpoint", text: "it is no longer an endpoint"}
 	case m.queue.Len() >= m.pool.cfg.Queue.Length:
 		return nil, &unavailable{reason: "queue_full", text: m.fullText()}
 	}
-	w := &waiter{since: time.Now(), caller: caller, got: make(chan handover, 1)}
+	w := &waiter{since: time.Now(), got: make(chan handover, 1)}
 	w.at = m.queue.PushBack(w)
 	m.wantLocked(w.since)
 	return w, nil
@@ -172,8 +171,7 @@ func (m *member) withdraw(w *waiter) (handover, bool) {
 // serveLocked gives connections to the oldest waiters, and dials for others.
 func (m *member) serveLocked(now time.Time) {
 	for m.queue.Len() > 0 {
-		w, _ := m.queue.Front().Value.(*waiter)
-		t := m.takeLocked(now, w.caller)
+		t := m.takeLocked(now)
 		if t.c == nil {
 			break
 		}
@@ -198,7 +196,7 @@ func (m *member) failLocked(err error) {
 // takeLocked leases a connection that a request may be sent on at once, nil if
 // there is none: over HTTP/1.1 the one used last, so that the others can go
 // idle; over HTTP/2 the one with the fewest requests.
-func (m *member) takeLocked(now time.Time, caller <-chan struct{}) taken {
+func (m *member) takeLocked(now time.Time) taken {
 	if most := m.pool.cfg.Connections.MaxInFlight; most > 0 && m.inFlight >= most {
 		return taken{}
 	}
@@ -225,7 +223,6 @@ func (m *member) takeLocked(now time.Time, caller <-chan struct{}) taken {
 	}
 	c.active++
 	c.used++
-	c.caller = caller
 	m.inFlight++
 	if c.http2 {
 		m.wantLocked(now) // the next before this one is full
@@ -245,12 +242,13 @@ const (
 	nothingSent result = iota // the connection is as it was
 	completed                 // the response came to its end
 	failed                    // the connection may be broken: ask it
+	raced                     // the peer closed it when it was to be used again
 	abandoned                 // the caller left before the response's end
 )
 
 // release ends a lease.
 func (m *member) release(c *conn, how result) {
-	broken := how == failed && c.cc.Err() != nil
+	broken := (how == failed || how == raced) && c.cc.Err() != nil
 	done := c.http2 && c.cc.Available() == 0 && c.cc.InFlight() == 0
 	now := time.Now()
 	m.mu.Lock()
@@ -263,7 +261,11 @@ func (m *member) release(c *conn, how result) {
 		c.settled = true // SETTINGS come before any response
 	}
 	switch {
-	case c.state == gone || c.state == upgraded:
+	case c.state == gone:
+		if c.closing == "" {
+			c.outlivedLocked(how, now)
+		}
+	case c.state == upgraded:
 	case broken:
 		m.closeLocked(c, ClosedError, "it broke under a request")
 	case how == abandoned && !c.http2:

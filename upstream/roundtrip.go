@@ -184,6 +184,7 @@ func (r *request) failed(l *lease, idle time.Duration, err error, now time.Time)
 	} else if class != "refused_stream" {
 		stale := !c.http2 && idle > 0 && !e.read
 		if stale {
+			how = raced
 			m.stale(idle, now)
 		} else {
 			m.observe(now, now.Sub(l.started), true)
