@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"fmt"
+	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -34,7 +35,7 @@ func (h *head) Write(p []byte) (int, error) {
 }
 
 // start runs the proxy in front of the backends until stop, and returns when
-// it answers.
+// it accepts connections.
 func (p proxy) start(ctx context.Context, backends []*backend) (*process, error) {
 	dir, err := os.MkdirTemp("", "peers-")
 	if err != nil {
@@ -45,7 +46,7 @@ func (p proxy) start(ctx context.Context, backends []*backend) (*process, error)
 		_ = os.RemoveAll(dir)
 		return nil, fmt.Errorf("%s: %w", p.name, err)
 	}
-	if err := r.awaitAnswer(ctx); err != nil {
+	if err := r.awaitListening(ctx); err != nil {
 		r.stop()
 		return nil, fmt.Errorf("%s: %w; it wrote:\n%s", p.name, err, r.log.text.String())
 	}
@@ -84,24 +85,23 @@ func (r *process) start(ctx context.Context, p proxy, backends []*backend) error
 	return nil
 }
 
-// awaitAnswer returns when the proxy has answered a request.
-func (r *process) awaitAnswer(ctx context.Context) error {
-	l := &lane{address: r.address}
-	defer l.close()
-	for range 100 {
-		status, err := l.do(ctx, "GET", "/ready", time.Second)
-		if err == nil && status == 200 {
-			return nil
+// awaitListening returns when the proxy accepts connections. It is asked for
+// nothing, so that it knows nothing of its backends when the first request comes.
+func (r *process) awaitListening(ctx context.Context) error {
+	var dialer net.Dialer
+	for range 500 {
+		if c, err := dialer.DialContext(ctx, "tcp", r.address); err == nil {
+			return c.Close()
 		}
 		select {
 		case <-r.ended:
 			return fmt.Errorf("it ended instead of serving")
 		case <-ctx.Done():
 			return context.Cause(ctx)
-		case <-time.After(100 * time.Millisecond):
+		case <-time.After(20 * time.Millisecond):
 		}
 	}
-	return fmt.Errorf("it does not answer on %s", r.address)
+	return fmt.Errorf("it does not listen on %s", r.address)
 }
 
 // stop ends the proxy and its workers, and waits for them.
