@@ -42,12 +42,12 @@ func (p *Pool) pick(r *request, now time.Time) (*member, int) {
 	if p.panicked.Load() != panics {
 		p.panicChanged(panics, up, len(members))
 	}
-	// The first pass that finds somebody decides: who can be connected to and
-	// was not tried; who was not tried; who can be connected to.
-	for pass := range 3 {
+	// The first pass that finds somebody decides: untried and, as far as is
+	// known, to be connected to; untried; to be connected to; anybody.
+	for pass := range 4 {
 		for _, m := range members {
 			if !panics && !m.isUp(now) || slices.Contains(r.barred, m) ||
-				pass < 2 && slices.Contains(r.tried, m) || pass != 1 && m.avoid.Load() > now.UnixNano() {
+				pass < 2 && slices.Contains(r.tried, m) || pass%2 == 0 && m.avoid.Load() > now.UnixNano() {
 				continue
 			}
 			from = append(from, &m.load)
@@ -126,7 +126,7 @@ func (m *member) takeOut(why string, until time.Time) {
 		m.wakeLocked(until)
 	}
 	m.drainAllLocked(ClosedUnhealthy, "its endpoint was taken out: "+why)
-	m.failLocked(&unavailable{reason: "dial", text: "the endpoint was taken out: " + why})
+	m.failLocked(&unavailable{reason: takenOut, text: "the endpoint was taken out: " + why})
 }
 
 // bringBackLocked gives an endpoint requests again, slowly at first, if nothing

@@ -107,8 +107,7 @@ func (c *conn) changed() {
 		return
 	}
 	if free == 0 && inFlight == 0 {
-		m.closeLocked(c, ClosedGoAway, "the peer sent GOAWAY, and its last request is over")
-		return
+		m.closeLocked(c, ClosedGoAway, "the peer sent GOAWAY, and the last request is over")
 	}
 	if free > 0 {
 		c.stalled = false

@@ -24,7 +24,7 @@ const (
 // wantLocked dials as many connections as are wanted and allowed.
 func (m *member) wantLocked(now time.Time) {
 	limits := &m.pool.cfg.Connections
-	if m.out {
+	if m.removed {
 		return
 	}
 	waiting := m.queue.Len()
@@ -32,13 +32,13 @@ func (m *member) wantLocked(now time.Time) {
 		waiting = min(waiting, most-m.inFlight)
 	}
 	gate := limits.MaxDials - m.dialing
-	want := waiting - m.dialing
+	want, unsettled := waiting-m.dialing, false
 	if m.http2 {
 		full := len(m.multi) > 0
 		for _, c := range m.multi {
 			if !c.settled {
 				gate-- // it may soon carry all who wait
-				m.wakeLocked(c.how.at.Add(settleAfter))
+				unsettled = true
 			}
 			full = full && c.settled && c.active*5 >= c.limit*4
 		}
@@ -46,7 +46,12 @@ func (m *member) wantLocked(now time.Time) {
 			want = max(want, 1-m.dialing)
 		}
 	}
-	want = max(want, limits.MinIdle-m.open-m.dialing)
+	if unsettled && waiting > 0 {
+		m.wakeLocked(now.Add(settleAfter))
+	}
+	if !m.out {
+		want = max(want, limits.MinIdle-m.open-m.dialing)
+	}
 	want = min(want, gate)
 	if want <= 0 {
 		return
@@ -194,7 +199,7 @@ func (m *member) dialed(d *dialing) {
 		if m.open == 0 && m.dialing == 0 {
 			m.failLocked(m.dialErr)
 		}
-	case m.out:
+	case m.out && m.queue.Len() == 0:
 		m.admitLocked(c)
 		m.closeLocked(c, ClosedUnhealthy, "its endpoint was taken out meanwhile")
 	default:

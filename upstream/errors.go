@@ -24,6 +24,10 @@ func (e *unavailable) Error() string {
 
 func (e *unavailable) Unwrap() error { return e.cause }
 
+// takenOut is the reason of who waited at an endpoint when it was taken out:
+// another is better, but if there is none it can still be asked.
+const takenOut = "taken_out"
+
 // attemptError is what went wrong at one endpoint.
 type attemptError struct {
 	endpoint string
@@ -45,29 +49,32 @@ var busy = map[string]string{
 // refusal returns the error of a request that got no connection, with the code
 // that it is answered by if what went wrong does not tell that itself.
 func (p *Pool) refusal(attempts []error) error {
-	code, reason := fairlead.Errorf(fairlead.Unavailable, "the upstream has no endpoint at the moment"), "no_endpoint"
+	var code *fairlead.Error
+	reason := "dial"
+	switch {
+	case p.ctx.Err() != nil:
+		code, reason = fairlead.Errorf(fairlead.Unavailable, "the pool of the upstream was closed"), "closed"
+	case len(attempts) == 0:
+		code, reason = fairlead.Errorf(fairlead.Unavailable, "the upstream has no endpoint at the moment"), "no_endpoint"
+	}
 	for _, err := range attempts {
 		u, ok := errors.AsType[*unavailable](err)
 		switch {
 		case !ok:
-		case u.reason == "queue_full" || u.reason == "too_late":
+		case busy[u.reason] != "":
 			code, reason = fairlead.Errorf(fairlead.Overloaded, "the upstream is busy, %s; try again", busy[u.reason]), u.reason
 			code.RetryAfter = comeBack
-		case u.reason == "dial" && reason == "no_endpoint":
-			code, reason = nil, "dial"
-			if u.cause == nil {
-				code = fairlead.Errorf(fairlead.Unavailable, "the upstream could not be reached in time")
-			}
+		case u.cause == nil && code == nil:
+			code = fairlead.Errorf(fairlead.Unavailable, "the upstream could not be reached in time")
 		}
 	}
 	p.counts.refused(reason)
-	if reason != "dial" {
-		p.events.add(Event{Kind: "refused", Reason: reason, Why: errors.Join(attempts...).Error()})
+	err := errors.Join(attempts...)
+	if code != nil {
+		err = errors.Join(append([]error{code}, attempts...)...)
 	}
-	if code == nil {
-		return errors.Join(attempts...)
-	}
-	return errors.Join(append([]error{code}, attempts...)...)
+	p.events.add(Event{Kind: "refused", Reason: reason, Why: err.Error()})
+	return err
 }
 
 func (m *member) fullText() string {

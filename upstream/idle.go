@@ -12,18 +12,22 @@ func (m *member) maintain() {
 		return
 	}
 	defer m.pool.work.Done()
-	now := time.Now()
 	m.mu.Lock()
-	defer m.unlock()
 	m.wakes = time.Time{}
+	now := time.Now()
 	m.bringBackLocked(now)
 	m.expireLocked(now)
+	var unsettled []*conn
 	for _, c := range m.multi {
 		if !c.settled {
-			m.wakeLocked(c.how.at.Add(settleAfter))
+			unsettled = append(unsettled, c)
 		}
 	}
 	m.serveLocked(now)
+	m.unlock()
+	for _, c := range unsettled {
+		c.changed()
+	}
 }
 
 // wakeLocked has maintain run at t, or earlier if that was asked for.

@@ -31,7 +31,7 @@ func (l *lease) answer(res *http.Response) {
 			res.Body = &upgradedBody{rw, l}
 			return
 		}
-	case res.Close && !l.c.http2:
+	case (res.Close || res.Request.Close) && !l.c.http2:
 		l.m.lastOf(l.c)
 	case !l.c.http2:
 		if v := keepAlive(res); v != "" {

@@ -66,6 +66,7 @@ type taken struct {
 	c      *conn
 	idle   time.Duration // before
 	reused bool          // it has carried a request before
+	first  bool          // HTTP/2: nothing is known of the peer's limit
 }
 
 // unlock releases the lock and then closes what was to be closed, since
@@ -217,7 +218,7 @@ func (m *member) takeLocked(now time.Time) taken {
 	if c == nil {
 		return taken{}
 	}
-	t := taken{c: c, reused: c.used > 0}
+	t := taken{c: c, reused: c.used > 0, first: c.http2 && !c.settled}
 	if c.active == 0 {
 		t.idle = now.Sub(c.since)
 	}
@@ -257,9 +258,6 @@ func (m *member) release(c *conn, how result) {
 	if c.active--; c.active == 0 {
 		c.since = now
 	}
-	if c.http2 && how == completed && !c.settled {
-		c.settled = true // SETTINGS come before any response
-	}
 	switch {
 	case c.state == gone:
 		if c.closing == "" {
@@ -275,8 +273,6 @@ func (m *member) release(c *conn, how result) {
 	case c.closing != "" && c.active == 0:
 		m.closeLocked(c, c.closing, c.because)
 	case c.closing != "":
-	case m.out:
-		m.drainLocked(c, ClosedUnhealthy, "its endpoint was taken out")
 	case c.worn(now):
 		m.wearLocked(c, now)
 	case !c.http2:
@@ -286,6 +282,9 @@ func (m *member) release(c *conn, how result) {
 		m.wakeLocked(now.Add(m.pool.cfg.Connections.IdleTimeout))
 	}
 	m.serveLocked(now)
+	if m.out { // it was used because no other was left
+		m.closeIdleLocked(ClosedUnhealthy, "its endpoint was taken out")
+	}
 }
 
 // discard closes a leased connection on which nothing was sent.
@@ -305,20 +304,30 @@ func (m *member) refused(c *conn) {
 		m.discard(c, ClosedIdlePeer, "the peer closed it when it was to be used")
 		return
 	}
-	ended := c.cc.InFlight() == 0
 	m.mu.Lock()
-	defer m.unlock()
 	m.inFlight--
 	c.active--
 	c.used--
 	c.stalled = true
-	if !ended {
-		return
-	}
-	if c.used == 0 { // it allows no stream at all: do not ask again at once
+	if c.used == 0 && c.active == 0 { // it may allow no stream at all: do not dial again at once
 		m.backOffLocked(errNoStreams, time.Now())
 	}
-	m.closeLocked(c, ClosedGoAway, "the peer sent GOAWAY")
+	m.unlock()
+	c.changed() // it may have become free before it was called stalled
+}
+
+// settle is told that an HTTP/2 peer has answered, and so sent its SETTINGS
+// (RFC 9113 §3.4).
+func (m *member) settle(c *conn) {
+	free, inFlight := c.cc.Available(), c.cc.InFlight()
+	now := time.Now()
+	m.mu.Lock()
+	defer m.unlock()
+	c.settled = true
+	if free > 0 {
+		c.learnLimitLocked(free+inFlight, now)
+	}
+	m.serveLocked(now)
 }
 
 // abandon is told that the caller closes a response before its end, which over

@@ -8,8 +8,6 @@ import (
 	"slices"
 	"strconv"
 	"time"
-
-	"github.com/fairlead-edge/fairlead"
 )
 
 // request is one request and its attempts.
@@ -66,7 +64,11 @@ func (r *request) run(now time.Time) (*http.Response, error) {
 			if ctx.Err() != nil {
 				return nil, errors.Join(r.errs...)
 			}
-			r.barred = append(r.barred, m)
+			if u, ok := errors.AsType[*unavailable](err); ok && u.reason == takenOut && !slices.Contains(r.tried, m) {
+				r.tried = append(r.tried, m)
+			} else {
+				r.barred = append(r.barred, m)
+			}
 			continue
 		}
 		res, class, err := r.send(m, t, now)
@@ -129,6 +131,9 @@ func (r *request) send(m *member, t taken, now time.Time) (*http.Response, retry
 	if err != nil {
 		return nil, r.failed(l, t.idle, err, end), err
 	}
+	if t.first {
+		m.settle(c)
+	}
 	took := end.Sub(now)
 	bad := badAnswer(res)
 	m.observe(end, took, bad)
@@ -173,11 +178,8 @@ func (r *request) failed(l *lease, idle time.Duration, err error, now time.Time)
 	if !c.http2 {
 		e.wrote, e.read = c.socket.wrote(), c.socket.answered()
 	}
+	e.proven = r.p.cfg.Retry.KernelProof && !c.http2 && e.wrote && !e.read && r.in.Context().Err() == nil && c.socket.unread()
 	class := classify(r.in, e)
-	if class == "" && !e.read && r.p.cfg.Retry.KernelProof && r.in.Context().Err() == nil && c.socket.unread() {
-		e.proven = true
-		class = classify(r.in, e)
-	}
 	how := failed
 	if r.in.Context().Err() != nil {
 		how = abandoned
@@ -199,9 +201,4 @@ func (r *request) failed(l *lease, idle time.Duration, err error, now time.Time)
 func badAnswer(res *http.Response) bool {
 	const grpcUnavailable = "14"
 	return res.StatusCode >= 500 || slices.Contains(res.Header["Grpc-Status"], grpcUnavailable)
-}
-
-// closedError is what a request gets from a pool that is closed.
-func closedError() error {
-	return fairlead.Errorf(fairlead.Unavailable, "the pool of the upstream is closed")
 }
