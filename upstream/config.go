@@ -231,7 +231,11 @@ func (cfg Config) withDefaults() Config {
 	h.Path = or(h.Path, "/")
 	h.Interval = or(h.Interval, 5*time.Second)
 	h.UnhealthyInterval = or(h.UnhealthyInterval, time.Second)
-	h.Timeout = or(h.Timeout, min(2*time.Second, h.Interval))
+	unsaid := h.Timeout == 0
+	h.Timeout = or(h.Timeout, 2*time.Second)
+	if unsaid {
+		h.Timeout = min(h.Timeout, h.Interval)
+	}
 	h.Unhealthy = or(h.Unhealthy, 3)
 	h.Healthy = or(h.Healthy, 2)
 	o := &cfg.Outliers
