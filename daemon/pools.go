@@ -73,7 +73,7 @@ func (p *poolPages) metrics() []observe.Pool {
 			}
 			o.Endpoints = append(o.Endpoints, observe.PoolEndpoint{
 				Name: name, Up: e.State == "ok", Idle: e.Idle, Active: e.Active, Dialing: e.Dialing, Draining: e.Draining,
-				InFlight: e.InFlight, Waiting: e.Waiting,
+				InFlight: e.InFlight, Waiting: e.Waiting, Requests: e.Requests, Failures: e.Failures,
 			})
 		}
 		all = append(all, o)

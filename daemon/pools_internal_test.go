@@ -26,7 +26,7 @@ type fakePool struct {
 func (f *fakePool) Snapshot() upstream.Snapshot {
 	return upstream.Snapshot{
 		Endpoints: []upstream.EndpointSnapshot{
-			{Endpoint: "http://a", State: "ok", Idle: 1, Active: 2, Dialing: 9},
+			{Endpoint: "http://a", State: "ok", Idle: 1, Active: 2, Dialing: 9, Requests: 7},
 			{Endpoint: "http://b", Address: "192.0.2.1:80", State: "ejected", Draining: 3},
 		},
 		Suggest: upstream.Suggestion{Connections: 18, Why: "because"},
@@ -275,7 +275,7 @@ func TestPoolPages(t *testing.T) {
 		t.Errorf("%q, want %q", lines.String(), want)
 	}
 	if m := two.metrics(); len(m) != 2 || m[0].Name != "a" || fmt.Sprint(m[1].Endpoints) !=
-		"[{http://a true 1 2 9 0 0 0} {http://b (192.0.2.1:80) false 0 0 0 3 0 0}]" {
+		"[{http://a true 1 2 9 0 0 0 7 0} {http://b (192.0.2.1:80) false 0 0 0 3 0 0 0 0}]" {
 		t.Errorf("metrics of %+v", m)
 	}
 }

@@ -35,6 +35,7 @@ type PoolEndpoint struct {
 	Up                              bool // requests may go there
 	Idle, Active, Dialing, Draining int  // connections
 	InFlight, Waiting               int  // requests
+	Requests, Failures              uint64
 }
 
 // Distribution counts observations by buckets. Counts are those of each bucket
@@ -62,6 +63,8 @@ var (
 	poolInFlight    = perPool("requests_in_flight", "Requests under way, the reading of their responses included.", "endpoint")
 	poolWaiting     = perPool("requests_waiting", "Requests that wait for a connection.", "endpoint")
 	poolUp          = perPool("endpoint_up", "1 if requests may go there, 0 if it is out; for other, how many are 1.", "endpoint")
+	poolSent        = perPool("endpoint_requests_total", "Requests sent there.", "endpoint")
+	poolBad         = perPool("endpoint_failures_total", "Connections and answers that count as failures of the endpoint.", "endpoint")
 
 	poolRequests   = perPool("requests_total", "Requests that were asked of the pool.")
 	poolFailed     = perPool("failures_total", "Of these, those that got no response.")
@@ -84,7 +87,7 @@ var (
 )
 
 var poolFamilies = []*prometheus.Desc{
-	poolConnections, poolInFlight, poolWaiting, poolUp,
+	poolConnections, poolInFlight, poolWaiting, poolUp, poolSent, poolBad,
 	poolRequests, poolFailed, poolAttempts, poolReused, poolDials, poolCloses, poolRetries, poolRefusals, poolSuggested, poolDuplicates,
 	poolWait, poolDNS, poolConnect, poolTLS, poolFirstByte, poolAge, poolUsed,
 }
@@ -105,6 +108,10 @@ func (p *Pool) collect(ch chan<- prometheus.Metric) {
 		gauge(poolInFlight, float64(e.InFlight), e.Name)
 		gauge(poolWaiting, float64(e.Waiting), e.Name)
 		gauge(poolUp, float64(e.up), e.Name)
+		if e.Name != otherEndpoints { // a sum falls when one of them goes, which a counter must not
+			count(poolSent, e.Requests, e.Name)
+			count(poolBad, e.Failures, e.Name)
+		}
 	}
 	count(poolRequests, p.Requests)
 	count(poolFailed, p.Failed)
@@ -153,6 +160,8 @@ func (p *Pool) endpoints() []shownEndpoint {
 		s.Draining += e.Draining
 		s.InFlight += e.InFlight
 		s.Waiting += e.Waiting
+		s.Requests += e.Requests
+		s.Failures += e.Failures
 		if e.Up {
 			s.up++
 		}

@@ -18,7 +18,7 @@ func TestAScrapeShowsEachPool(t *testing.T) {
 		Name: "api",
 		Endpoints: []observe.PoolEndpoint{
 			{Name: "http://b", Waiting: 9},
-			{Name: "http://a", Up: true, Idle: 1, Active: 2, Dialing: 3, Draining: 4, InFlight: 5, Waiting: 6},
+			{Name: "http://a", Up: true, Idle: 1, Active: 2, Dialing: 3, Draining: 4, InFlight: 5, Waiting: 6, Requests: 7, Failures: 8},
 		},
 		Requests: 10, Failed: 11, Attempts: 12, Reused: 13,
 		Dials: map[string]uint64{"ok": 14, "refused": 0}, Closes: map[string]uint64{"age": 15},
@@ -36,6 +36,8 @@ func TestAScrapeShowsEachPool(t *testing.T) {
 		`requests_waiting{endpoint="http://b",pool="api"} 9`,
 		`endpoint_up{endpoint="http://a",pool="api"} 1`,
 		`endpoint_up{endpoint="http://b",pool="api"} 0`,
+		`endpoint_requests_total{endpoint="http://a",pool="api"} 7`,
+		`endpoint_failures_total{endpoint="http://a",pool="api"} 8`,
 		`requests_total{pool="api"} 10`,
 		`failures_total{pool="api"} 11`,
 		`attempts_total{pool="api"} 12`,
@@ -73,6 +75,9 @@ func TestEndpointsPastTheBoundAreSummedUp(t *testing.T) {
 		p.Endpoints = append(p.Endpoints, observe.PoolEndpoint{Name: fmt.Sprintf("http://e%04d", 999-i), Up: i%2 == 0, Idle: 1})
 	}
 	text := pools(p)
+	if strings.Contains(text, `endpoint_requests_total{endpoint="other"`) {
+		t.Error("a counter that may fall")
+	}
 	if n := strings.Count(text, "\nfairlead_upstream_endpoint_up{"); n != 65 {
 		t.Errorf("%d endpoints are shown", n)
 	}
