@@ -73,9 +73,12 @@ func (l *load) observe(now time.Time, latency time.Duration, failed bool) {
 		return
 	}
 	l.good++
-	// The weight grows from 1, so that the first sample, which came over a
-	// cold connection, is soon but one of many.
+	// The weight grows from 1, so that the first sample is soon but one of
+	// many. It came over a cold connection: a faster second one replaces it.
 	l.weight = l.weight*faded(l.sampled, now, latencyMemory) + 1
+	if l.weight <= 2 && float64(latency) < l.mean {
+		l.mean = float64(latency)
+	}
 	l.mean += (float64(latency) - l.mean) / l.weight
 	l.sampled = now
 }
@@ -117,6 +120,10 @@ func (l *load) failureRate() float64 {
 	return l.bad / (l.good + l.bad)
 }
 
+// fewSamples is how many say so much of an endpoint's latency that it is
+// remembered for half of latencyMemory.
+const fewSamples = 4
+
 // cost is what a further request there would cost, to be compared with that
 // of others among from:
 //
@@ -130,7 +137,7 @@ func (l *load) failureRate() float64 {
 // says that the penalty is what decides: every other request fails, or more.
 func (l *load) cost(now time.Time, from []*load) (cost float64, failing bool) {
 	l.mu.Lock()
-	latency, sampled := l.mean, l.weight > 0
+	latency, sampled, weight := l.mean, l.weight > 0, l.weight
 	touched := l.touched
 	fade := faded(l.judged, now, outcomeMemory)
 	good, bad := l.good*fade+1, l.bad*fade
@@ -143,7 +150,11 @@ func (l *load) cost(now time.Time, from []*load) (cost float64, failing bool) {
 	}
 	attempts := (good + bad) / good
 	penalty := attempts * attempts * attempts * attempts
-	cost = max(latency, float64(latencyFloor)) * faded(touched, now, latencyMemory) *
+	memory := float64(latencyMemory)
+	if sampled && bad < 0.1 { // few samples are soon tested
+		memory *= weight / (weight + fewSamples)
+	}
+	cost = max(latency, float64(latencyFloor)) * faded(touched, now, max(time.Second, time.Duration(memory))) *
 		float64(l.inFlight.Load()+1) * penalty
 	return cost, bad >= good
 }
