@@ -50,7 +50,7 @@ func (m *member) wantLocked(now time.Time) {
 		m.wakeLocked(now.Add(settleAfter))
 	}
 	if !m.out {
-		want = max(want, limits.MinIdle-m.open-m.dialing)
+		want = max(want, limits.MinIdle-m.servingLocked()-m.dialing)
 	}
 	want = min(want, gate)
 	if want <= 0 {
@@ -142,7 +142,7 @@ func (m *member) dialFailed(err error) {
 	m.mu.Lock()
 	m.dialing--
 	m.backOffLocked(err, now)
-	if m.open == 0 && m.dialing == 0 {
+	if m.servingLocked() == 0 && m.dialing == 0 {
 		m.failLocked(err)
 	}
 	m.wantLocked(now)
@@ -158,7 +158,7 @@ func (m *member) backOffLocked(err error, now time.Time) {
 	m.fails++
 	m.dialErr = err
 	m.notUntil = now.Add(pause)
-	if m.open == 0 {
+	if m.servingLocked() == 0 {
 		m.avoid.Store(m.notUntil.UnixNano())
 	}
 }
@@ -196,7 +196,7 @@ func (m *member) dialed(d *dialing) {
 	switch {
 	case c.state == gone: // before it was ready
 		m.backOffLocked(&unavailable{reason: "dial", text: "the connection was closed as soon as it was made"}, now)
-		if m.open == 0 && m.dialing == 0 {
+		if m.servingLocked() == 0 && m.dialing == 0 {
 			m.failLocked(m.dialErr)
 		}
 	case m.out && m.queue.Len() == 0:

@@ -70,7 +70,7 @@ func (m *member) expireLocked(now time.Time) {
 	}
 	if c := m.probing; c != nil {
 		if idle := now.Sub(c.since); idle >= most {
-			m.patience.survived(now, idle)
+			m.patience.survived(idle)
 			m.closeLocked(c, ClosedIdleLocal, fmt.Sprintf("idle for %s, and the peer had not closed it", round(idle)))
 		} else {
 			m.wakeLocked(c.since.Add(most))

@@ -231,6 +231,14 @@ func (m *member) takeLocked(now time.Time) taken {
 	return t
 }
 
+// servingLocked returns how many connections carry requests, or can.
+func (m *member) servingLocked() int {
+	if m.probing != nil {
+		return m.open - 1
+	}
+	return m.open
+}
+
 // worn reports whether a connection has reached its age or number of requests.
 func (c *conn) worn(now time.Time) bool {
 	return !c.expires.IsZero() && !now.Before(c.expires) || c.last > 0 && c.used >= c.last

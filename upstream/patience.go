@@ -2,6 +2,7 @@ package upstream
 
 import (
 	"net/http"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -21,8 +22,15 @@ type peerPatience struct {
 // closes connections at moments of their own, a restart all at once.
 const together = 50 * time.Millisecond
 
+// noTimer is what no idle timer is shorter than: a peer that closes sooner has
+// another reason, such as its end. To learn from that would end all reuse.
+const noTimer = 3 * time.Millisecond
+
 // closed notes that the peer closed a connection that was idle for so long.
 func (p *peerPatience) closed(now time.Time, idle time.Duration) {
+	if idle < noTimer {
+		return
+	}
 	if p.n > 0 && now.Sub(p.last) < together {
 		i := (p.n - 1) % len(p.seen)
 		p.seen[i] = max(p.seen[i], idle)
@@ -33,11 +41,16 @@ func (p *peerPatience) closed(now time.Time, idle time.Duration) {
 	p.last = now
 }
 
-// survived notes that a connection was idle for so long and is still open.
-func (p *peerPatience) survived(now time.Time, idle time.Duration) {
-	p.seen[p.n%len(p.seen)] = idle * 5 / 4 // of which within takes 80 %
-	p.n++
-	p.last = now
+// survived notes that a connection was idle for so long and is still open,
+// which speaks against the shortest time seen: that may have been a restart.
+func (p *peerPatience) survived(idle time.Duration) {
+	longer := idle * 5 / 4 // of which within takes 80 %
+	if p.n == 0 {
+		p.seen[0], p.n = longer, 1
+		return
+	}
+	seen := p.seen[:min(p.n, len(p.seen))]
+	seen[slices.Index(seen, slices.Min(seen))] = longer
 }
 
 // promised notes the Keep-Alive field of a response.
