@@ -236,6 +236,10 @@ type poolStream struct {
 // networks take for a dead connection.
 const poolHeartbeat = 15 * time.Second
 
+// poolLook is how often a stream of events looks whether a reload has replaced
+// its pool.
+const poolLook = time.Second
+
 // run sends until the reader or the pool has gone, or the drain begins. Each
 // ends the stream as it should, so that the reader comes back.
 func (s *poolStream) run(r *http.Request) {
@@ -244,23 +248,26 @@ func (s *poolStream) run(r *http.Request) {
 	if s.out.Position("", retry) != nil {
 		return
 	}
-	beat := time.NewTimer(poolHeartbeat)
-	defer beat.Stop()
+	look := time.NewTicker(poolLook)
+	defer look.Stop()
+	last := time.Now()
 	for {
 		sent, more, err := s.send()
 		if err != nil {
 			return
 		}
 		if sent {
-			beat.Reset(poolHeartbeat)
+			last = time.Now()
 		}
 		select {
 		case <-more:
-		case <-beat.C:
-			if s.out.Comment("") != nil {
-				return
+		case <-look.C:
+			if time.Since(last) >= poolHeartbeat {
+				if s.out.Comment("") != nil {
+					return
+				}
+				last = time.Now()
 			}
-			beat.Reset(poolHeartbeat)
 		case <-r.Context().Done():
 			return
 		case <-s.pages.leaving:
