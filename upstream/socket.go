@@ -57,6 +57,7 @@ type socket struct {
 	readFrom, writtenFrom atomic.Int64 // the same at begin
 	gate                  atomic.Int32 // of Write, see below
 	silent                atomic.Bool  // what the last peek saw
+	farewell              atomic.Int64 // bytes that are no answer yet, see maxAlert
 
 	closing  sync.Once
 	closeErr error // set by closing
@@ -74,6 +75,13 @@ const (
 	peerClosed                   // its FIN came before it received anything
 	peerReset                    // and then a reset
 	peerUnclear                  // the reset came during the look: it may be anybody's
+)
+
+// TLS begins with a handshake record (RFC 8446 §5.1). With the usual AEADs an
+// alert takes up to 31 bytes on the wire, a response at least 40.
+const (
+	handshakeRecord = 22
+	maxAlert        = 31
 )
 
 // The gate of Write.
@@ -111,6 +119,10 @@ func (s *socket) Read(p []byte) (int, error) {
 
 func (s *socket) Write(p []byte) (int, error) {
 	switch s.gate.Load() {
+	case gateNew:
+		if len(p) > 0 && p[0] == handshakeRecord {
+			s.farewell.Store(maxAlert)
+		}
 	case gateCheck:
 		if !s.quiet() {
 			s.gate.Store(gateShut)
@@ -183,9 +195,11 @@ func (s *socket) begin() {
 // wrote reports whether any byte was written since begin.
 func (s *socket) wrote() bool { return s.written.Load() > s.writtenFrom.Load() }
 
-// answered reports whether a byte was read since begin; under TLS, its
-// farewell is one.
-func (s *socket) answered() bool { return s.read.Load() > s.readFrom.Load() }
+// answered reports whether any of an answer was read since begin; TLS's
+// farewell is none.
+func (s *socket) answered() bool {
+	return s.read.Load() > s.readFrom.Load()+s.farewell.Load()
+}
 
 // unread reports, once the connection has failed, whether the kernel proves
 // that no process of the peer can have read any of the request.
