@@ -1,6 +1,9 @@
 // Package upstream makes the endpoints of one upstream a single
 // [http.RoundTripper], a [Pool], that any program can give to an http.Client
-// or a reverse proxy.
+// or a reverse proxy. It differs from an [http.Transport] in what one sees and
+// decides: how many connections there may be and who waits, which endpoint
+// gets a request, when a request is sent again, and why each connection was
+// opened and closed.
 //
 // An endpoint is where a copy of the upstream listens:
 //
@@ -16,11 +19,21 @@
 //	srv+http://_http._tcp.name   the targets of an SRV record (also srv+https, srv+h2c)
 //	file:/path                   a file of one endpoint a line
 //
-// Requests take the endpoints in turn. One that could not be connected to has
-// seen nothing of the request, so the next is tried, whatever the method, as
-// long as the request's body was not touched. Nothing else is tried again.
+// # What happens to a request
 //
-// The connections differ from those of [http.DefaultTransport] in what long
-// streams and a proxy's load need; each number stands with its reason in
-// transport.go.
+// [Balance] chooses among the endpoints that are well: by [Health], which asks
+// them, and by [Outliers], which looks at their answers. There it takes a
+// connection: over HTTP/1.1 the idle one used last, over HTTP/2 the one with
+// the fewest streams. If none is free it waits in a queue, first come first
+// served, for whichever comes first, a connection that is given back or a new
+// one; what is dialed belongs to the pool, not to the request. Who waits in
+// vain is refused with the code Overloaded, which stands for 503.
+//
+// A connection that its endpoint may be about to close is not used again: the
+// pool learns how long each endpoint keeps idle ones, stays below, and looks
+// before it writes. A request that met a close nevertheless is sent again if
+// that cannot make it happen twice; see [Retry].
+//
+// [Pool.Snapshot], [Pool.Connections] and [Pool.Events] show all of it. How to
+// size a pool, and what each number means, is in docs/pools.md.
 package upstream
