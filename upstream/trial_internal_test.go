@@ -94,6 +94,11 @@ func (b *bench) connect(t *testing.T) *trial {
 		}
 		warmed <- err
 	}()
+	if c, ok := tr.client.(*tls.Conn); ok {
+		if err := c.HandshakeContext(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+	}
 	tr.socket.begin()
 	if _, err := tr.client.Write([]byte("ping")); err != nil {
 		t.Fatal(err)
