@@ -208,7 +208,7 @@ func (m *member) dialed(d *dialing) {
 			m.multi = append(m.multi, c)
 		} else {
 			m.idle = append(m.idle, c)
-			m.wakeLocked(now.Add(m.patience.within(limits.IdleTimeout)))
+			m.wakeLocked(now.Add(m.withinLocked(c)))
 		}
 	}
 	m.serveLocked(now)

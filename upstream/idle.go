@@ -43,14 +43,26 @@ func (m *member) wakeLocked(t time.Time) {
 	}
 }
 
+// unused is how long a connection that has carried nothing yet may be used, at
+// least: who waits for it must get it, however impatient the peer is.
+const unused = time.Second
+
+// withinLocked returns how long an idle connection may be used.
+func (m *member) withinLocked(c *conn) time.Duration {
+	most := m.pool.cfg.Connections.IdleTimeout
+	if c.used == 0 {
+		return max(min(most, unused), m.patience.within(most))
+	}
+	return m.patience.within(most)
+}
+
 // expireLocked closes what has been idle for longer than it may be used
 // again, but for one connection that shows when the peer closes it.
 func (m *member) expireLocked(now time.Time) {
 	most := m.pool.cfg.Connections.IdleTimeout
-	within := m.patience.within(most)
 	for len(m.idle) > 0 {
 		c := m.idle[0] // the one idle for longest
-		idle := now.Sub(c.since)
+		idle, within := now.Sub(c.since), m.withinLocked(c)
 		switch {
 		case c.worn(now):
 			m.wearLocked(c, now)

@@ -104,15 +104,16 @@ func (m *member) acquire(ctx context.Context, limit time.Duration) (taken, error
 
 // enqueueLocked puts a new waiter at the end of the queue, and dials for it.
 func (m *member) enqueueLocked() (*waiter, error) {
-	switch {
-	case m.removed:
+	if m.removed {
 		return nil, &unavailable{reason: "no_endpoint", text: "it is no longer an endpoint"}
-	case m.queue.Len() >= m.pool.cfg.Queue.Length:
-		return nil, &unavailable{reason: "queue_full", text: m.fullText()}
 	}
 	w := &waiter{since: time.Now(), got: make(chan handover, 1)}
 	w.at = m.queue.PushBack(w)
 	m.wantLocked(w.since)
+	if m.queue.Len() > max(0, m.pool.cfg.Queue.Length)+m.dialing {
+		m.queue.Remove(w.at)
+		return nil, &unavailable{reason: "queue_full", text: m.fullText()}
+	}
 	return w, nil
 }
 
@@ -204,7 +205,7 @@ func (m *member) takeLocked(now time.Time) taken {
 	var c *conn
 	if n := len(m.idle); n > 0 {
 		top := m.idle[n-1]
-		if now.Sub(top.since) < m.patience.within(m.pool.cfg.Connections.IdleTimeout) && !top.worn(now) {
+		if now.Sub(top.since) < m.withinLocked(top) && !top.worn(now) {
 			c, m.idle = top, m.idle[:n-1]
 		} else {
 			m.expireLocked(now) // all others are older
@@ -263,7 +264,11 @@ func (m *member) release(c *conn, how result) {
 	m.mu.Lock()
 	defer m.unlock()
 	m.inFlight--
-	if c.active--; c.active == 0 {
+	c.active--
+	switch {
+	case how == nothingSent: // it has been idle all the time
+		c.used--
+	case c.active == 0:
 		c.since = now
 	}
 	switch {
@@ -285,7 +290,7 @@ func (m *member) release(c *conn, how result) {
 		m.wearLocked(c, now)
 	case !c.http2:
 		m.idle = append(m.idle, c)
-		m.wakeLocked(now.Add(m.patience.within(m.pool.cfg.Connections.IdleTimeout)))
+		m.wakeLocked(now.Add(m.withinLocked(c)))
 	case c.active == 0:
 		m.wakeLocked(now.Add(m.pool.cfg.Connections.IdleTimeout))
 	}
