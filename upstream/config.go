@@ -94,7 +94,8 @@ type Connections struct {
 // Queue bounds the requests that wait for a connection. Who cannot wait gets
 // an [Error] that says why, and when to come back.
 type Queue struct {
-	// Length is how many requests may wait at each endpoint; default 1,024.
+	// Length is how many requests may wait at each endpoint, beside those for
+	// which a connection is being made; default 1,024.
 	// Negative: none.
 	Length int
 	// Timeout is how long a request may wait for a connection, at all
