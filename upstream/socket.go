@@ -21,7 +21,7 @@ var errStale = errors.New("upstream: connection: the peer closed it, or spoke un
 //
 // A request that met its peer's close on the way may be sent again, whatever
 // its method, if nobody can have read it. A FIN carries the acknowledgment of
-// all that its sender's kernel had received when it left (RFC 9293 §3.10.4).
+// all that its sender's kernel had received when it left (RFC 9293 §3.1).
 // So a FIN that acknowledges no byte of the request was sent before the first
 // one arrived, and a reset after it is the answer of a kernel that has nobody
 // left to hand data to. [socket.unread] therefore wants all of these, from
