@@ -3,6 +3,7 @@ package upstream
 import (
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/fairlead-edge/fairlead"
@@ -37,6 +38,19 @@ type attemptError struct {
 func (e *attemptError) Error() string { return "upstream: " + e.endpoint + ": " + e.err.Error() }
 func (e *attemptError) Unwrap() error { return e.err }
 
+// failures are all that went wrong with a request, in one line.
+type failures []error
+
+func (f failures) Error() string {
+	texts := make([]string, len(f))
+	for i, err := range f {
+		texts[i] = err.Error()
+	}
+	return strings.Join(texts, "; ")
+}
+
+func (f failures) Unwrap() []error { return f }
+
 // comeBack is when who was refused because of load should try again: the
 // queue has turned over by then.
 const comeBack = time.Second
@@ -69,10 +83,11 @@ func (p *Pool) refusal(attempts []error) error {
 		}
 	}
 	p.counts.refused(reason)
-	err := errors.Join(attempts...)
+	all := failures(attempts)
 	if code != nil {
-		err = errors.Join(append([]error{code}, attempts...)...)
+		all = append(failures{code}, attempts...)
 	}
+	var err error = all
 	p.events.add(Event{Kind: "refused", Reason: reason, Why: err.Error()})
 	return err
 }

@@ -62,7 +62,7 @@ func (r *request) run(now time.Time) (*http.Response, error) {
 			m.load.end()
 			r.errs = append(r.errs, &attemptError{m.key, err})
 			if ctx.Err() != nil {
-				return nil, errors.Join(r.errs...)
+				return nil, failures(r.errs)
 			}
 			if u, ok := errors.AsType[*unavailable](err); ok && u.reason == takenOut && !slices.Contains(r.tried, m) {
 				r.tried = append(r.tried, m)
@@ -78,7 +78,7 @@ func (r *request) run(now time.Time) (*http.Response, error) {
 		r.errs = append(r.errs, &attemptError{m.key, err})
 		now = time.Now()
 		if !r.mayRepeat(class, now) {
-			return nil, errors.Join(r.errs...)
+			return nil, failures(r.errs)
 		}
 		r.tried = append(r.tried, m)
 		r.deadline = now.Add(p.cfg.Queue.Timeout)
