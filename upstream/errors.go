@@ -87,9 +87,10 @@ func (p *Pool) refusal(attempts []error) error {
 	if code != nil {
 		all = append(failures{code}, attempts...)
 	}
-	var err error = all
-	p.events.add(Event{Kind: "refused", Reason: reason, Why: err.Error()})
-	return err
+	if seldom(&p.lastRefused, time.Now()) {
+		p.events.add(Event{Kind: "refused", Reason: reason, Why: all.Error()})
+	}
+	return all
 }
 
 func (m *member) fullText() string {

@@ -2,6 +2,7 @@ package upstream
 
 import (
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -65,4 +66,13 @@ func (r *ring) since(after uint64) (events []Event, more <-chan struct{}) {
 		r.more = make(chan struct{})
 	}
 	return events, r.more
+}
+
+// seldom reports whether it last did so 100 ms ago or longer: what happens to
+// requests, unlike what happens to connections, could fill the ring at once.
+// All are counted.
+func seldom(last *atomic.Int64, now time.Time) bool {
+	const pause = int64(100 * time.Millisecond)
+	then := last.Load()
+	return now.UnixNano()-then >= pause && last.CompareAndSwap(then, now.UnixNano())
 }

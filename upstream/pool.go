@@ -31,13 +31,14 @@ type Pool struct {
 
 	waits, dns, connect, tls, firstByte, ageAtClose, usedAtClose *histogram
 
-	members  atomic.Pointer[[]*member] // those that requests may go to
-	panicked atomic.Bool
-	lastConn atomic.Uint64
-	work     sync.WaitGroup // goroutines and timers' callbacks
-	ctx      context.Context
-	cancel   context.CancelFunc
-	siblings *siblings
+	members                  atomic.Pointer[[]*member] // those that requests may go to
+	panicked                 atomic.Bool
+	lastConn                 atomic.Uint64
+	lastRefused, lastRetried atomic.Int64   // events of the kind, see seldom
+	work                     sync.WaitGroup // goroutines and timers' callbacks
+	ctx                      context.Context
+	cancel                   context.CancelFunc
+	siblings                 *siblings
 
 	mu         sync.Mutex
 	closed     bool

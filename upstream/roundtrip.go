@@ -83,7 +83,9 @@ func (r *request) run(now time.Time) (*http.Response, error) {
 		r.tried = append(r.tried, m)
 		r.deadline = now.Add(p.cfg.Queue.Timeout)
 		p.counts.retried(class)
-		p.events.add(Event{Kind: "retried", Endpoint: m.key, Conn: t.c.id, Reason: string(class), Why: err.Error()})
+		if seldom(&p.lastRetried, now) {
+			p.events.add(Event{Kind: "retried", Endpoint: m.key, Conn: t.c.id, Reason: string(class), Why: err.Error()})
+		}
 	}
 }
 
