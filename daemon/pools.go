@@ -105,7 +105,7 @@ func (p *poolPages) summary(w io.Writer) {
 		fmt.Fprintf(w, ", %s", counted(connectionsOf(&s), "connection"))
 		if n := s.Suggest.Connections; n > 0 {
 			fmt.Fprintf(w, ", suggest %d", n)
-			if of := len(s.Endpoints); of > 1 {
+			if of := max(1, len(s.Endpoints)-out); len(s.Endpoints) > 1 {
 				fmt.Fprintf(w, " (max_connections: %d)", (n+of-1)/of) // which is for each endpoint
 			}
 		}

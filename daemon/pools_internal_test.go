@@ -270,7 +270,7 @@ func TestPoolPages(t *testing.T) {
 	}
 	var lines strings.Builder
 	two.summary(&lines)
-	if want := "  a: 2 endpoints (1 out), 6 connections, suggest 18 (max_connections: 9): because\n"; !strings.HasPrefix(lines.String(), want) {
+	if want := "  a: 2 endpoints (1 out), 6 connections, suggest 18 (max_connections: 18): because\n"; !strings.HasPrefix(lines.String(), want) {
 		t.Errorf("%q, want %q", lines.String(), want)
 	}
 	if m := two.metrics(); len(m) != 2 || m[0].Name != "a" || fmt.Sprint(m[1].Endpoints) !=
