@@ -44,7 +44,7 @@ func (d *daemon) build(cfg Config, old *site) (*site, error) {
 		s.topics, s.captured = old.topics, old.captured
 	}
 	var err error
-	if s.pools, err = newPools(&cfg, &old.cfg, old.pools); err != nil {
+	if s.pools, err = d.newPools(&cfg, &old.cfg, old.pools); err != nil {
 		return nil, err
 	}
 

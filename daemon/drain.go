@@ -94,6 +94,15 @@ func (d *daemon) drain(ctx context.Context) {
 	finished.Go(func() { _ = captured.Drain(ctx) })
 	finished.Go(func() { _ = d.flights.wait(ctx) })
 	finished.Wait()
+
+	// The operator's streams have been told; let them end.
+	last, end := context.WithTimeout(ctx, farewell)
+	defer end()
+	for _, s := range d.servers {
+		if s.name == "admin" {
+			_ = s.Shutdown(last) // who is slower than that is dropped
+		}
+	}
 }
 
 // idlePoll is how often a drain looks whether captured calls without a reader

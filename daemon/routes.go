@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"log/slog"
 	"math/rand/v2"
 	"net/http"
 	"net/netip"
@@ -67,14 +68,14 @@ func (d *daemon) newRoute(from routeSource, store *capture.Store, old []*route) 
 
 // newPools returns the pools of the upstreams; those that did not change are
 // the old ones, with their connections.
-func newPools(cfg, was *Config, old map[string]*upstream.Pool) (map[string]*upstream.Pool, error) {
+func (d *daemon) newPools(cfg, was *Config, old map[string]*upstream.Pool) (map[string]*upstream.Pool, error) {
 	pools := make(map[string]*upstream.Pool, len(cfg.Upstreams))
 	for name, u := range cfg.Upstreams {
 		if p, ok := old[name]; ok && u.samePool(was.Upstreams[name]) {
 			pools[name] = p
 			continue
 		}
-		p, err := newPool(name, &u, old != nil)
+		p, err := newPool(name, &u, old != nil, d.log)
 		if err != nil {
 			for name, p := range pools {
 				if p != old[name] {
@@ -89,12 +90,12 @@ func newPools(cfg, was *Config, old map[string]*upstream.Pool) (map[string]*upst
 }
 
 // newPool returns a pool that may replace another, perhaps of another name.
-func newPool(name string, u *Upstream, replaces bool) (*upstream.Pool, error) {
+func newPool(name string, u *Upstream, replaces bool, log *slog.Logger) (*upstream.Pool, error) {
 	cfg, err := u.config(name)
 	if err != nil {
 		return nil, err
 	}
-	cfg.Replaces = replaces
+	cfg.Replaces, cfg.Logger = replaces, log
 	return upstream.New(cfg)
 }
 
