@@ -122,7 +122,7 @@ func (m *member) takeOut(why string, until time.Time) {
 	defer m.unlock()
 	m.out = true
 	if until.After(m.outUntil) {
-		m.outUntil = until
+		m.outUntil, m.outWhy = until, why
 		m.wakeLocked(until)
 	}
 	m.drainAllLocked(ClosedUnhealthy, "its endpoint was taken out: "+why)

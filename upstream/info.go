@@ -69,7 +69,11 @@ func (p *Pool) Snapshot() Snapshot {
 	s.ResolveError = p.resolveErr
 	n := len(*p.members.Load())
 	p.mu.Unlock()
-	s.Suggest = p.meter.suggest(now, open, n*p.cfg.Connections.Max, perConn)
+	each := p.cfg.Connections.Max
+	if most := p.cfg.Connections.MaxInFlight; most > 0 && perConn == 1 {
+		each = min(each, most)
+	}
+	s.Suggest = p.meter.suggest(now, open, n*each, perConn)
 	return s
 }
 
@@ -101,7 +105,7 @@ func (m *member) snapshot(now time.Time) EndpointSnapshot {
 	case well != nil:
 		e.State, e.Why = "unhealthy", *well
 	case out:
-		e.State, e.Why = "ejected", "too many of its answers were failures"
+		e.State, e.Why = "ejected", m.outWhy
 	case m.fails > 0:
 		e.State, e.Why = "backoff", m.dialErr.Error()
 	}

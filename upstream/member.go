@@ -41,7 +41,8 @@ type member struct {
 	patience peerPatience
 	out      bool      // taken out, or removed: no new connections
 	outUntil time.Time // as an outlier
-	removed  bool      // it is no endpoint any more
+	outWhy   string
+	removed  bool // it is no endpoint any more
 	timer    *time.Timer
 	wakes    time.Time // of timer; zero: it is not set
 	trash    []*conn   // to be closed when the lock is released
@@ -84,9 +85,13 @@ func (m *member) unlock() {
 func (m *member) acquire(ctx context.Context, limit time.Duration) (taken, error) {
 	m.mu.Lock()
 	for m.queue.Len() == 0 && !m.removed {
-		t := m.takeLocked(time.Now())
+		now := time.Now()
+		t := m.takeLocked(now)
 		if t.c == nil {
 			break
+		}
+		if t.c.http2 {
+			m.wantLocked(now) // the next before this one is full
 		}
 		m.unlock()
 		if t.c.ready(t.idle) {
@@ -149,8 +154,12 @@ func (m *member) wait(ctx context.Context, w *waiter, limit time.Duration) (take
 func (m *member) requeue(w *waiter) {
 	m.mu.Lock()
 	defer m.unlock()
-	if m.removed {
+	switch {
+	case m.removed:
 		w.got <- handover{err: &unavailable{reason: "no_endpoint", text: "it is no longer an endpoint"}}
+		return
+	case m.hopelessLocked():
+		w.got <- handover{err: m.dialErr}
 		return
 	}
 	w.at = m.queue.PushFront(w)
@@ -211,8 +220,11 @@ func (m *member) takeLocked(now time.Time) taken {
 			m.expireLocked(now) // all others are older
 		}
 	}
-	for _, h := range m.multi {
-		if h.roomLocked() && (c == nil || h.active < c.active) && !h.worn(now) {
+	for _, h := range slices.Backward(m.multi) {
+		switch {
+		case h.worn(now):
+			m.wearLocked(h, now) // which takes it from m.multi
+		case h.roomLocked() && (c == nil || h.active <= c.active):
 			c = h
 		}
 	}
@@ -226,9 +238,6 @@ func (m *member) takeLocked(now time.Time) taken {
 	c.active++
 	c.used++
 	m.inFlight++
-	if c.http2 {
-		m.wantLocked(now) // the next before this one is full
-	}
 	return t
 }
 
@@ -253,6 +262,7 @@ const (
 	completed                 // the response came to its end
 	failed                    // the connection may be broken: ask it
 	raced                     // the peer closed it when it was to be used again
+	away                      // HTTP/2: GOAWAY says that the peer did nothing, and will do nothing more
 	abandoned                 // the caller left before the response's end
 )
 
@@ -277,6 +287,8 @@ func (m *member) release(c *conn, how result) {
 			c.outlivedLocked(how, now)
 		}
 	case c.state == upgraded:
+	case how == away:
+		m.drainLocked(c, ClosedGoAway, "the peer sent GOAWAY")
 	case broken:
 		m.closeLocked(c, ClosedError, "it broke under a request")
 	case how == abandoned && !c.http2:
@@ -307,6 +319,7 @@ func (m *member) discard(c *conn, reason CloseReason, why string) {
 	c.active--
 	c.used--
 	m.closeLocked(c, reason, why)
+	m.stillbornLocked(c, time.Now())
 	m.unlock()
 }
 

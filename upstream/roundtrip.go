@@ -51,6 +51,7 @@ func (r *request) run(now time.Time) (*http.Response, error) {
 	for {
 		m, left := p.pick(r, now)
 		if m == nil {
+			p.waits.observe(r.waited.Seconds())
 			return nil, p.refusal(r.errs)
 		}
 		m.begin() // those who wait there count too
@@ -185,7 +186,11 @@ func (r *request) failed(l *lease, idle time.Duration, err error, now time.Time)
 	how := failed
 	if r.in.Context().Err() != nil {
 		how = abandoned
-	} else if class != "refused_stream" {
+	} else if class == retryRefused {
+		if _, reset := errors.AsType[streamError](err); !reset {
+			how = away
+		}
+	} else {
 		stale := !c.http2 && idle > 0 && !e.read
 		if stale {
 			how = raced
