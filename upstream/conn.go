@@ -107,7 +107,7 @@ func (c *conn) changed() {
 		return
 	}
 	if free == 0 && inFlight == 0 {
-		m.closeLocked(c, ClosedGoAway, "the peer sent GOAWAY, and the last request is over")
+		m.closeLocked(c, ClosedGoAway, lastOver)
 	}
 	if free > 0 {
 		c.stalled = false

@@ -57,7 +57,8 @@ func (m *member) withinLocked(c *conn) time.Duration {
 }
 
 // expireLocked closes what has been idle for longer than it may be used
-// again, but for one connection that shows when the peer closes it.
+// again, but for one connection that shows when the peer closes it. Before its
+// first request a connection shows nothing: peers have another timer for it.
 func (m *member) expireLocked(now time.Time) {
 	most := m.pool.cfg.Connections.IdleTimeout
 	for len(m.idle) > 0 {
@@ -69,7 +70,7 @@ func (m *member) expireLocked(now time.Time) {
 		case idle < within:
 			m.wakeLocked(c.since.Add(within))
 			idle = -1
-		case m.probing == nil && idle < most && !m.out:
+		case m.probing == nil && c.used > 0 && idle < most && !m.out:
 			m.idle = m.idle[1:]
 			c.state = probe
 			m.probing = c
@@ -138,25 +139,34 @@ func (c *conn) closed() {
 	case c.closing != "":
 	case was == upgraded:
 		c.closing, c.because = ClosedUpgrade, "the other protocol's connection is over"
-	case c.active > 0 && !c.http2:
+	case c.active > 0 && !(c.http2 && c.socket.byPeer):
 		return // why, the end of the lease tells
 	case c.active > 0:
 		c.closing, c.because = ClosedError, "it broke under its requests"
+	case c.http2 && !c.socket.byPeer && now.Sub(c.since) < time.Second: // for want of pings it takes longer
+		c.closing, c.because = ClosedGoAway, lastOver
 	default:
 		c.closing = ClosedIdlePeer
 		c.because = m.peerClosedLocked(c, now)
+		m.stillbornLocked(c, now)
 	}
 	c.tellLocked(now)
 }
 
-// outlivedLocked tells why an HTTP/1.1 connection was closed before the lease
-// of its last request ended, and so not by the pool.
+// lastOver is why net/http closes an HTTP/2 connection of its own accord.
+const lastOver = "the peer sent GOAWAY, and the last request is over"
+
+// outlivedLocked tells why a connection was closed before the lease of its last
+// request ended, and so not by the pool.
 func (c *conn) outlivedLocked(how result, now time.Time) {
 	switch how {
 	case abandoned:
 		c.closing, c.because = ClosedClientAbort, "the caller left"
-	case completed:
+	case completed, away:
 		c.closing, c.because = ClosedByResponse, "it ended with the response"
+		if c.http2 {
+			c.closing, c.because = ClosedGoAway, lastOver
+		}
 	case raced:
 		c.closing, c.because = ClosedIdlePeer, "the peer closed it when it was to be used"
 	default:

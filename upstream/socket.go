@@ -59,8 +59,10 @@ type socket struct {
 	silent                atomic.Bool  // what the last peek saw
 	farewell              atomic.Int64 // bytes that are no answer yet, see maxAlert
 
+	ended    atomic.Bool // a Read has failed
 	closing  sync.Once
 	closeErr error // set by closing
+	byPeer   bool  // so too: it had ended before it was closed
 
 	examining sync.Mutex // of the kernel: who comes second waits for the answer
 	examined  bool       // there is one
@@ -112,6 +114,7 @@ func (s *socket) Read(p []byte) (int, error) {
 	n, err := s.Conn.Read(p)
 	s.read.Add(int64(n))
 	if err != nil {
+		s.ended.Store(true)
 		s.examine()
 	}
 	return n, err //nolint:wrapcheck // io.EOF is what net/http looks for
@@ -156,6 +159,7 @@ func (s *socket) Write(p []byte) (int, error) {
 func (s *socket) Close() error {
 	s.closing.Do(func() {
 		s.examine()
+		s.byPeer = s.ended.Load()
 		s.closeErr = s.Conn.Close()
 		if s.closed != nil {
 			s.closed()
