@@ -142,7 +142,7 @@ func (m *member) dialFailed(err error) {
 	m.mu.Lock()
 	m.dialing--
 	m.backOffLocked(err, now)
-	if m.servingLocked() == 0 && m.dialing == 0 {
+	if m.hopelessLocked() {
 		m.failLocked(err)
 	}
 	m.wantLocked(now)
@@ -161,6 +161,24 @@ func (m *member) backOffLocked(err error, now time.Time) {
 	if m.servingLocked() == 0 {
 		m.avoid.Store(m.notUntil.UnixNano())
 	}
+}
+
+// stillbornLocked makes the next dial wait if a connection was closed as soon as
+// it was made, as balancers do that have nobody behind them.
+func (m *member) stillbornLocked(c *conn, now time.Time) {
+	if c.used > 0 || now.Sub(c.how.at) > settleAfter {
+		return
+	}
+	m.backOffLocked(&unavailable{reason: "dial", text: "the connection was closed as soon as it was made"}, now)
+	if m.hopelessLocked() {
+		m.failLocked(m.dialErr)
+	}
+}
+
+// hopelessLocked reports whether dials fail, and no connection is there or in
+// the making that a waiter could hope for.
+func (m *member) hopelessLocked() bool {
+	return m.fails > 0 && m.servingLocked() == 0 && m.dialing == 0
 }
 
 // dialed puts a new connection to use.
@@ -195,10 +213,7 @@ func (m *member) dialed(d *dialing) {
 	m.http2 = c.http2
 	switch {
 	case c.state == gone: // before it was ready
-		m.backOffLocked(&unavailable{reason: "dial", text: "the connection was closed as soon as it was made"}, now)
-		if m.servingLocked() == 0 && m.dialing == 0 {
-			m.failLocked(m.dialErr)
-		}
+		m.stillbornLocked(c, now)
 	case m.out && m.queue.Len() == 0:
 		m.admitLocked(c)
 		m.closeLocked(c, ClosedUnhealthy, "its endpoint was taken out meanwhile")

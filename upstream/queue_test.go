@@ -40,14 +40,13 @@ func TestAFreedConnectionGoesToTheOldestWaiter(t *testing.T) {
 }
 
 func TestWhatComesFirstAConnectionFreedOrDialedGoesToTheOldestWaiter(t *testing.T) {
-	first := true
-	o := &origin{before: func(context.Context) error {
-		if !first {
+	o := &origin{}
+	o.before = func(context.Context) error {
+		if len(o.dials()) > 1 {
 			time.Sleep(time.Second)
 		}
-		first = false
 		return nil
-	}}
+	}
 	inBubble(t, upstream.Config{}, func(t *testing.T, s *sim) {
 		began := time.Now()
 		var lanes sync.WaitGroup
