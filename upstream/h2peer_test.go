@@ -1,7 +1,6 @@
 package upstream_test
 
 import (
-	"bytes"
 	"context"
 	"encoding/binary"
 	"fmt"
@@ -25,12 +24,11 @@ import (
 // switchboard is the network of a bubble. Where nobody is plugged in,
 // connections are refused.
 type switchboard struct {
-	mu     sync.Mutex
-	lines  map[string]line
-	dials  map[string]int
-	open   int // connections now
-	most   int // and at most
-	copies int // connections so far
+	mu    sync.Mutex
+	lines map[string]line
+	dials map[string]int
+	open  int // connections now
+	most  int // and at most
 }
 
 // line makes connections to one address.
@@ -149,7 +147,15 @@ func named(name string) http.HandlerFunc {
 // nothing under way any more.
 func (b *switchboard) pool(t *testing.T, cfg upstream.Config) *upstream.Pool {
 	t.Helper()
-	cfg.Dial = b.dial
+	var open atomic.Int32
+	cfg.Dial = func(ctx context.Context, network, address string) (net.Conn, error) {
+		c, err := b.dial(ctx, network, address)
+		if err == nil {
+			open.Add(1)
+			c = &countedConn{Conn: c, closed: func() { open.Add(-1) }}
+		}
+		return c, err
+	}
 	p, err := upstream.New(cfg)
 	if err != nil {
 		t.Fatal(err)
@@ -163,10 +169,8 @@ func (b *switchboard) pool(t *testing.T, cfg upstream.Config) *upstream.Pool {
 			}
 		}
 		p.Close()
-		b.mu.Lock()
-		defer b.mu.Unlock()
-		if b.open != 0 {
-			t.Errorf("%d connections are open after Close", b.open)
+		if n := open.Load(); n != 0 {
+			t.Errorf("%d connections are open after Close", n)
 		}
 	})
 	return p
@@ -370,18 +374,3 @@ func noErrors(t *testing.T, errs []error) {
 		t.Fatalf("%d errors, like %v", len(errs), errs[0])
 	}
 }
-
-// zeros is an endless body.
-type zeros struct{ n int }
-
-func (z *zeros) Read(p []byte) (int, error) {
-	if z.n <= 0 {
-		return 0, io.EOF
-	}
-	n := min(len(p), z.n)
-	clear(p[:n])
-	z.n -= n
-	return n, nil
-}
-
-func repeated(n int) string { return string(bytes.Repeat([]byte("abcdefgh"), n/8)) }
