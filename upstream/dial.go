@@ -104,7 +104,8 @@ func (m *member) dial(why string) {
 		DNSStart:          func(httptrace.DNSStartInfo) { d.asked = time.Now() },
 		DNSDone:           func(httptrace.DNSDoneInfo) { d.c.how.dns = time.Since(d.asked) },
 		TLSHandshakeStart: func() { d.shook = time.Now() },
-		TLSHandshakeDone: func(s tls.ConnectionState, _ error) {
+		TLSHandshakeDone: func(s tls.ConnectionState, err error) {
+			d.inTLS = err != nil
 			d.c.how.tls = time.Since(d.shook)
 			d.c.how.version, d.c.how.resumed = tls.VersionName(s.Version), s.DidResume
 			d.c.http2 = s.NegotiatedProtocol == "h2"
@@ -114,7 +115,7 @@ func (m *member) dial(why string) {
 	cc, err := m.connect(ctx)
 	if err != nil {
 		err = &unavailable{reason: "dial", text: "no connection", cause: err}
-		m.dialFailed(err)
+		m.dialFailed(err, dialResult(err, d.inTLS))
 		return
 	}
 	d.c.cc = p.wrap(stdConn{cc})
@@ -134,10 +135,10 @@ func (m *member) connect(ctx context.Context) (*http.ClientConn, error) {
 
 // dialFailed notes a dial's failure, and tells those who have nothing else to
 // wait for.
-func (m *member) dialFailed(err error) {
+func (m *member) dialFailed(err error, result string) {
 	p := m.pool
-	p.counts.dialed(dialResult(err))
-	p.events.add(Event{Kind: "dial_failed", Endpoint: m.key, Reason: dialResult(err), Why: err.Error()})
+	p.counts.dialed(result)
+	p.events.add(Event{Kind: "dial_failed", Endpoint: m.key, Reason: result, Why: err.Error()})
 	now := time.Now()
 	m.mu.Lock()
 	m.dialing--
@@ -248,21 +249,15 @@ func jitter(d time.Duration) time.Duration {
 	return d - d/10 + rand.N(d/5)
 }
 
-// dialResult is a dial's failure as a word.
-func dialResult(err error) string {
-	if ne, ok := errors.AsType[net.Error](err); ok && ne.Timeout() || errors.Is(err, context.DeadlineExceeded) {
+// dialResult is a dial's failure as a word; inTLS says that its handshake failed.
+func dialResult(err error, inTLS bool) string {
+	ne, ok := errors.AsType[net.Error](err)
+	switch {
+	case ok && ne.Timeout() || errors.Is(err, context.DeadlineExceeded):
 		return "timeout"
-	}
-	if errors.Is(err, syscall.ECONNREFUSED) {
+	case errors.Is(err, syscall.ECONNREFUSED):
 		return "refused"
-	}
-	if _, ok := errors.AsType[*tls.CertificateVerificationError](err); ok {
-		return "tls"
-	}
-	if _, ok := errors.AsType[tls.AlertError](err); ok {
-		return "tls"
-	}
-	if _, ok := errors.AsType[tls.RecordHeaderError](err); ok {
+	case inTLS:
 		return "tls"
 	}
 	return "other"
@@ -273,6 +268,7 @@ type dialing struct {
 	c            *conn
 	asked, shook time.Time
 	connected    time.Duration // TCP or Unix, without DNS
+	inTLS        bool          // the TLS handshake failed
 }
 
 type dialKey struct{}
