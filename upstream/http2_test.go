@@ -336,3 +336,80 @@ func TestASlowFirstResponseDoesNotHoldUpTheOthers(t *testing.T) {
 		})
 	}
 }
+
+func TestAConnectionThatIsTooOldGivesItsPlaceUpWhileItsStreamGoesOn(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b, g := newSwitchboard(), newGate()
+		b.serve(t, "a:80", 0, g)
+		p := b.pool(t, upstream.Config{Endpoints: []string{h2}, Connections: upstream.Connections{Max: 1, MaxAge: 10 * time.Second}})
+		var all sync.WaitGroup
+		hold(t, p, g, &all, 1)
+		time.Sleep(12 * time.Second)
+		started := time.Now()
+		if text, err := ask(t, p, http.MethodPost, "x"); text != "ok" || err != nil || time.Since(started) > 0 {
+			t.Errorf("%q, %v after %s", text, err, time.Since(started))
+		}
+		if e, _ := state(p, h2); e.Draining != 1 || e.InFlight != 1 {
+			t.Errorf("%+v", e)
+		}
+		g.open()
+		all.Wait()
+		if s := p.Snapshot(); s.Closes["age"] != 1 {
+			t.Errorf("closes %v", s.Closes)
+		}
+	})
+}
+
+func TestTheReasonIsGoAwayHoweverCloseItComesToTheLastResponse(t *testing.T) {
+	for _, c := range []struct {
+		name string
+		play func(f *framePeer, stream uint32)
+	}{
+		{"before it", func(f *framePeer, stream uint32) { f.goAway(stream); f.answer(stream, "ok") }},
+		{"a while before it", func(f *framePeer, stream uint32) { f.goAway(stream); time.Sleep(time.Second); f.answer(stream, "ok") }},
+		{"twice", func(f *framePeer, stream uint32) { f.goAway(1<<31 - 1); f.goAway(stream); f.answer(stream, "ok") }},
+		{"after it", func(f *framePeer, stream uint32) { f.answer(stream, "ok"); f.goAway(stream) }},
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			b := newSwitchboard()
+			b.frames(t, "a:80", func(_ int, f *framePeer) {
+				f.settings(50)
+				c.play(f, f.next(headersFrame).stream)
+			})
+			p := b.pool(t, upstream.Config{Endpoints: []string{h2}})
+			for range 20 {
+				if text, err := ask(t, p, http.MethodPost, "x"); text != "ok" || err != nil {
+					t.Fatalf("%s: %q, %v", c.name, text, err)
+				}
+				synctest.Wait()
+			}
+			s := p.Snapshot()
+			if n := s.Closes["goaway"]; n < 19 || s.Closes["error"]+s.Closes["idle_peer"]+s.Closes["response"] != 0 {
+				t.Errorf("%s: closes %v", c.name, s.Closes)
+			}
+		})
+	}
+}
+
+func TestWhatALeavingPeerHadNotActedOnDoesNotCountAgainstIt(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newSwitchboard()
+		b.frames(t, "a:80", func(n int, f *framePeer) {
+			f.settings(50)
+			if n > 0 {
+				serveFrames(f)
+				return
+			}
+			f.next(headersFrame)
+			f.goAway(0)
+		})
+		p := b.pool(t, upstream.Config{Endpoints: []string{h2}})
+		if text, err := ask(t, p, http.MethodPost, "x"); text != "ok" || err != nil {
+			t.Errorf("%q, %v", text, err)
+		}
+		synctest.Wait()
+		if e, _ := state(p, h2); e.Failures != 0 || p.Snapshot().Closes["goaway"] != 1 {
+			t.Errorf("%+v, closes %v", e, p.Snapshot().Closes)
+		}
+	})
+}

@@ -386,7 +386,7 @@ func flap(t *testing.T, b *switchboard, address string, up line) {
 			select {
 			case <-done:
 				return
-			case <-time.After(time.Second):
+			case <-time.After(1003 * time.Millisecond): // so that some requests are under way
 			}
 		}
 	})
@@ -406,8 +406,8 @@ func TestOneBadEndpointOfThreeFailsNoRequest(t *testing.T) {
 		{"closing at once", func(_ *testing.T, b *switchboard, _ line) { b.plug("b:80", cutLine) }, "GET"},
 		{"flapping", func(t *testing.T, b *switchboard, up line) { flap(t, b, "b:80", up) }, "GET"},
 	} {
-		for _, policy := range []string{"p2c", "round_robin"} {
-			t.Run(c.name+" "+c.method+" "+policy, func(t *testing.T) {
+		for _, how := range [][2]string{{"p2c", "http"}, {"round_robin", "http"}, {"p2c", "h2c"}} {
+			t.Run(strings.Join([]string{c.name, c.method, how[0], how[1]}, " "), func(t *testing.T) {
 				synctest.Test(t, func(t *testing.T) {
 					b := newSwitchboard()
 					for _, name := range []string{"a", "c"} {
@@ -415,7 +415,10 @@ func TestOneBadEndpointOfThreeFailsNoRequest(t *testing.T) {
 					}
 					served := b.serve(t, "b:80", 0, pause(5*time.Millisecond))
 					c.spoil(t, b, func(ctx context.Context) (net.Conn, error) { return served.Dial(ctx, "", "") })
-					p := b.pool(t, upstream.Config{Endpoints: []string{"http://a:80", "http://b:80", "http://c:80"}, Balance: upstream.Balance{Policy: policy}})
+					p := b.pool(t, upstream.Config{
+						Endpoints: []string{how[1] + "://a:80", how[1] + "://b:80", how[1] + "://c:80"},
+						Balance:   upstream.Balance{Policy: how[0]},
+					})
 					errs := make([]error, 2000)
 					took := make([]time.Duration, len(errs))
 					var all sync.WaitGroup
