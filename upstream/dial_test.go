@@ -281,8 +281,9 @@ func TestCloseEndsDialsChecksSourcesWaitersAndResponses(t *testing.T) {
 }
 
 func TestCloseDoesNotWaitForAPeerThatIsSilent(t *testing.T) {
-	silent := make(chan struct{})
+	var silent chan struct{}
 	inBubble(t, upstream.Config{}, func(t *testing.T, s *sim) {
+		silent = make(chan struct{}) // in the bubble, whose clock would stand still for another
 		defer close(silent)
 		var lanes sync.WaitGroup
 		lanes.Go(func() {
