@@ -165,9 +165,11 @@ func (m *member) backOffLocked(err error, now time.Time) {
 }
 
 // stillbornLocked makes the next dial wait if a connection was closed as soon as
-// it was made, as balancers do that have nobody behind them.
+// it was made, as balancers do that have nobody behind them, and not by an idle
+// timer.
 func (m *member) stillbornLocked(c *conn, now time.Time) {
-	if c.used > 0 || now.Sub(c.how.at) > settleAfter {
+	age, timer := now.Sub(c.how.at), m.patience.learned()
+	if c.used > 0 || age > settleAfter || timer > 0 && age >= timer*4/5 {
 		return
 	}
 	m.backOffLocked(&unavailable{reason: "dial", text: "the connection was closed as soon as it was made"}, now)
