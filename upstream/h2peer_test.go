@@ -240,6 +240,38 @@ func state(p *upstream.Pool, endpoint string) (upstream.EndpointSnapshot, bool) 
 	return upstream.EndpointSnapshot{}, false
 }
 
+// directory is a Resolver whose answer its test changes.
+type directory struct {
+	mu        sync.Mutex
+	endpoints []upstream.Endpoint
+	err       error
+	valid     time.Duration
+	asked     []time.Time
+}
+
+func (d *directory) Resolve(context.Context) ([]upstream.Endpoint, time.Duration, error) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.asked = append(d.asked, time.Now())
+	return d.endpoints, d.valid, d.err
+}
+
+func (d *directory) set(err error, hosts ...string) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.endpoints, d.err = nil, err
+	for _, h := range hosts {
+		d.endpoints = append(d.endpoints, upstream.Endpoint{Scheme: "http", Host: h})
+	}
+}
+
+// listed returns a directory of hosts that holds for a second.
+func listed(hosts ...string) *directory {
+	d := &directory{valid: time.Second}
+	d.set(nil, hosts...)
+	return d
+}
+
 // framePeer is a server on bare HTTP/2 frames (RFC 9113 §4.1, §6).
 type framePeer struct {
 	net.Conn

@@ -19,38 +19,6 @@ import (
 	"github.com/fairlead-edge/fairlead/upstream"
 )
 
-// directory is a Resolver whose answer its test changes.
-type directory struct {
-	mu        sync.Mutex
-	endpoints []upstream.Endpoint
-	err       error
-	valid     time.Duration
-	asked     []time.Time
-}
-
-func (d *directory) Resolve(context.Context) ([]upstream.Endpoint, time.Duration, error) {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	d.asked = append(d.asked, time.Now())
-	return d.endpoints, d.valid, d.err
-}
-
-func (d *directory) set(err error, hosts ...string) {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	d.endpoints, d.err = nil, err
-	for _, h := range hosts {
-		d.endpoints = append(d.endpoints, upstream.Endpoint{Scheme: "http", Host: h})
-	}
-}
-
-// listed returns a directory of hosts that holds for a second.
-func listed(hosts ...string) *directory {
-	d := &directory{valid: time.Second}
-	d.set(nil, hosts...)
-	return d
-}
-
 // three serves a, b and c, each by its name.
 func three(t *testing.T) (*switchboard, []string) {
 	t.Helper()
