@@ -156,23 +156,20 @@ func (c *conn) closed() {
 // lastOver is why net/http closes an HTTP/2 connection of its own accord.
 const lastOver = "the peer sent GOAWAY, and the last request is over"
 
-// outlivedLocked tells why a connection was closed before the lease of its last
-// request ended, and so not by the pool.
-func (c *conn) outlivedLocked(how result, now time.Time) {
-	switch how {
-	case abandoned:
-		c.closing, c.because = ClosedClientAbort, "the caller left"
-	case completed, away:
-		c.closing, c.because = ClosedByResponse, "it ended with the response"
-		if c.http2 {
-			c.closing, c.because = ClosedGoAway, lastOver
-		}
-	case raced:
-		c.closing, c.because = ClosedIdlePeer, "the peer closed it when it was to be used"
-	default:
-		c.closing, c.because = ClosedError, "it broke under a request"
+// endedBy tells why a connection that the pool has not closed is of no use after
+// its last request.
+func (c *conn) endedBy(how result) (CloseReason, string) {
+	switch {
+	case how == abandoned:
+		return ClosedClientAbort, "the caller left before the response's end"
+	case how == failed:
+		return ClosedError, "it broke under a request"
+	case how == raced:
+		return ClosedIdlePeer, "the peer closed it when it was to be used"
+	case c.http2:
+		return ClosedGoAway, lastOver
 	}
-	c.tellLocked(now)
+	return ClosedByResponse, "it ended with the response"
 }
 
 // tellLocked counts and tells that a connection is closed, and why.

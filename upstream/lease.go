@@ -13,6 +13,7 @@ import (
 type lease struct {
 	m       *member
 	c       *conn
+	in      *http.Request // whose context ends with its caller
 	body    io.ReadCloser
 	started time.Time
 	short   bool        // what is left of the response may be worth reading for the connection's sake
@@ -42,6 +43,7 @@ func (l *lease) answer(res *http.Response) {
 		l.end(completed)
 		return
 	}
+	l.in = res.Request
 	l.short = res.ContentLength <= drainBytes && !strings.HasPrefix(res.Header.Get("Content-Type"), "text/event-stream")
 	l.body = res.Body
 	res.Body = l
@@ -51,12 +53,14 @@ func (l *lease) answer(res *http.Response) {
 // caller has read that it was the end.
 func (l *lease) Read(p []byte) (int, error) {
 	n, err := l.body.Read(p)
-	if err != nil {
-		if err == io.EOF {
-			l.end(completed)
-		} else {
-			l.end(failed)
-		}
+	switch {
+	case err == nil:
+	case err == io.EOF:
+		l.end(completed)
+	case l.in.Context().Err() != nil:
+		l.end(abandoned)
+	default:
+		l.end(failed)
 	}
 	return n, err
 }

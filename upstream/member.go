@@ -268,7 +268,9 @@ const (
 
 // release ends a lease.
 func (m *member) release(c *conn, how result) {
-	broken := (how == failed || how == raced) && c.cc.Err() != nil
+	broken := how == failed && c.http2 && c.cc.Err() != nil ||
+		// Err lags behind: the end of the response is told before.
+		how != nothingSent && !c.http2 && c.cc.Available() == 0
 	done := c.http2 && c.cc.Available() == 0 && c.cc.InFlight() == 0
 	now := time.Now()
 	m.mu.Lock()
@@ -284,15 +286,15 @@ func (m *member) release(c *conn, how result) {
 	switch {
 	case c.state == gone:
 		if c.closing == "" {
-			c.outlivedLocked(how, now)
+			c.closing, c.because = c.endedBy(how)
+			c.tellLocked(now)
 		}
 	case c.state == upgraded:
 	case how == away:
 		m.drainLocked(c, ClosedGoAway, "the peer sent GOAWAY")
-	case broken:
-		m.closeLocked(c, ClosedError, "it broke under a request")
-	case how == abandoned && !c.http2:
-		m.closeLocked(c, ClosedClientAbort, "the caller left before the response's end")
+	case broken && (how != completed || c.closing == ""):
+		reason, why := c.endedBy(how)
+		m.closeLocked(c, reason, why)
 	case done:
 		m.closeLocked(c, ClosedGoAway, "the peer sent GOAWAY")
 	case c.closing != "" && c.active == 0:
