@@ -2,6 +2,7 @@ package upstream
 
 import (
 	"fmt"
+	"slices"
 	"time"
 )
 
@@ -93,8 +94,7 @@ func (m *member) expireLocked(now time.Time) {
 }
 
 func (m *member) expireMultiLocked(now time.Time, most time.Duration) {
-	for i := len(m.multi) - 1; i >= 0; i-- {
-		c := m.multi[i]
+	for _, c := range slices.Backward(m.multi) { // which loses what is closed
 		switch {
 		case c.worn(now):
 			m.wearLocked(c, now)

@@ -25,6 +25,7 @@ func TestAConnectionIsNotUsedAgainAfterFourSecondsWhileNothingIsKnown(t *testing
 }
 
 func TestAPeerThatClosesRightAfterAResponseDoesNotStarveThoseWhoWait(t *testing.T) {
+	t.Parallel()
 	for _, idle := range []time.Duration{0, time.Microsecond, time.Millisecond} {
 		t.Run(idle.String(), func(t *testing.T) {
 			o := &origin{}

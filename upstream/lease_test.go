@@ -53,6 +53,7 @@ func TestAShortRestIsReadForTheConnectionsSake(t *testing.T) {
 }
 
 func TestALongOrLateRestCostsTheConnection(t *testing.T) {
+	t.Parallel()
 	for name, text := range map[string]string{
 		"long":   "HTTP/1.1 200 OK\r\nContent-Length: 100000\r\n\r\nlong",
 		"late":   "HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nlate",
@@ -77,6 +78,7 @@ func TestALongOrLateRestCostsTheConnection(t *testing.T) {
 }
 
 func TestACallerThatLeavesIsToldOfAndNoFault(t *testing.T) {
+	t.Parallel()
 	for _, when := range []string{"before the header", "in the body"} {
 		t.Run(when, func(t *testing.T) {
 			o := &origin{}

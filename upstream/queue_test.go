@@ -178,6 +178,7 @@ func TestWhoLeavesTheQueueLeavesItsPlaceToTheNext(t *testing.T) {
 // The lease of who leaves in the moment it is served must not be lost: with
 // one connection, nobody would be answered any more.
 func TestAConnectionIsNotLostWhenItsWaiterLeavesInThatMoment(t *testing.T) {
+	t.Parallel()
 	for _, c := range []struct {
 		name    string
 		timeout time.Duration // of the queue
@@ -206,6 +207,7 @@ func TestAConnectionIsNotLostWhenItsWaiterLeavesInThatMoment(t *testing.T) {
 }
 
 func TestRequestsOverTheMostInFlightWaitAndDialNothing(t *testing.T) {
+	t.Parallel()
 	for _, c := range []struct {
 		limits        upstream.Connections
 		atOnce, conns int
