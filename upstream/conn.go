@@ -106,7 +106,7 @@ func (c *conn) changed() {
 	if c.state == gone {
 		return
 	}
-	if free == 0 && inFlight == 0 {
+	if free == 0 && inFlight == 0 && c.closing == "" { // else the lease that ends last closes it
 		m.closeLocked(c, ClosedGoAway, lastOver)
 	}
 	if free > 0 {

@@ -354,6 +354,7 @@ func TestAConnectionThatIsTooOldGivesItsPlaceUpWhileItsStreamGoesOn(t *testing.T
 		}
 		g.open()
 		all.Wait()
+		synctest.Wait()
 		if s := p.Snapshot(); s.Closes["age"] != 1 {
 			t.Errorf("closes %v", s.Closes)
 		}

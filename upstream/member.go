@@ -295,7 +295,7 @@ func (m *member) release(c *conn, how result) {
 	case broken && (how != completed || c.closing == ""):
 		reason, why := c.endedBy(how)
 		m.closeLocked(c, reason, why)
-	case done:
+	case done && c.closing == "":
 		m.closeLocked(c, ClosedGoAway, "the peer sent GOAWAY")
 	case c.closing != "" && c.active == 0:
 		m.closeLocked(c, c.closing, c.because)

@@ -48,6 +48,9 @@ func (p *Pool) RoundTrip(req *http.Request) (*http.Response, error) {
 // run makes attempts until one gets a response or no further one may be made.
 func (r *request) run(now time.Time) (*http.Response, error) {
 	p, ctx := r.p, r.in.Context()
+	if ctx.Err() != nil { // net/http's connections do not look before they send
+		return nil, fmt.Errorf("upstream: %w", context.Cause(ctx))
+	}
 	for {
 		m, left := p.pick(r, now)
 		if m == nil {
