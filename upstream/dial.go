@@ -143,7 +143,7 @@ func (m *member) dialFailed(err error, result string) {
 	m.mu.Lock()
 	m.dialing--
 	m.backOffLocked(err, now)
-	if m.hopelessLocked() {
+	if m.servingLocked() == 0 && m.dialing == 0 {
 		m.failLocked(err)
 	}
 	m.wantLocked(now)
@@ -166,22 +166,13 @@ func (m *member) backOffLocked(err error, now time.Time) {
 
 // stillbornLocked makes the next dial wait if a connection was closed as soon as
 // it was made, as balancers do that have nobody behind them, and not by an idle
-// timer.
+// timer. Who waits goes on: it may have been a restart.
 func (m *member) stillbornLocked(c *conn, now time.Time) {
 	age, timer := now.Sub(c.how.at), m.patience.learned()
 	if c.used > 0 || age > settleAfter || timer > 0 && age >= timer*4/5 {
 		return
 	}
 	m.backOffLocked(&unavailable{reason: "dial", text: "the connection was closed as soon as it was made"}, now)
-	if m.hopelessLocked() {
-		m.failLocked(m.dialErr)
-	}
-}
-
-// hopelessLocked reports whether dials fail, and no connection is there or in
-// the making that a waiter could hope for.
-func (m *member) hopelessLocked() bool {
-	return m.fails > 0 && m.servingLocked() == 0 && m.dialing == 0
 }
 
 // dialed puts a new connection to use.

@@ -154,12 +154,8 @@ func (m *member) wait(ctx context.Context, w *waiter, limit time.Duration) (take
 func (m *member) requeue(w *waiter) {
 	m.mu.Lock()
 	defer m.unlock()
-	switch {
-	case m.removed:
+	if m.removed {
 		w.got <- handover{err: &unavailable{reason: "no_endpoint", text: "it is no longer an endpoint"}}
-		return
-	case m.hopelessLocked():
-		w.got <- handover{err: m.dialErr}
 		return
 	}
 	w.at = m.queue.PushFront(w)
