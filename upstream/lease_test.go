@@ -78,7 +78,6 @@ func TestALongOrLateRestCostsTheConnection(t *testing.T) {
 }
 
 func TestACallerThatLeavesIsToldOfAndNoFault(t *testing.T) {
-	t.Parallel()
 	for _, when := range []string{"before the header", "in the body"} {
 		t.Run(when, func(t *testing.T) {
 			o := &origin{}
