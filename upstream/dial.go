@@ -49,7 +49,7 @@ func (m *member) wantLocked(now time.Time) {
 	if unsettled && waiting > 0 {
 		m.wakeLocked(now.Add(settleAfter))
 	}
-	if !m.out {
+	if timer := m.patience.learned(); !m.out && (timer == 0 || timer >= settleAfter) { // else it would dial without end
 		want = max(want, limits.MinIdle-m.servingLocked()-m.dialing)
 	}
 	want = min(want, gate)

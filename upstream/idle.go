@@ -44,17 +44,14 @@ func (m *member) wakeLocked(t time.Time) {
 	}
 }
 
-// unused is how long a connection that has carried nothing yet may be used, at
-// least: who waits for it must get it, however impatient the peer is.
-const unused = time.Second
-
-// withinLocked returns how long an idle connection may be used.
+// withinLocked returns how long an idle connection may be used. Who waits for a
+// new one must get it, however impatient the peer is.
 func (m *member) withinLocked(c *conn) time.Duration {
-	most := m.pool.cfg.Connections.IdleTimeout
+	within := m.patience.within(m.pool.cfg.Connections.IdleTimeout)
 	if c.used == 0 {
-		return max(min(most, unused), m.patience.within(most))
+		return max(within, noTimer)
 	}
-	return m.patience.within(most)
+	return within
 }
 
 // expireLocked closes what has been idle for longer than it may be used
