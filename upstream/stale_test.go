@@ -141,7 +141,7 @@ type stalls struct {
 
 // stall is how much later than asked for a goroutine wakes if the machine
 // stalls.
-const stall = 4 * time.Millisecond
+const stall = 8 * time.Millisecond
 
 func watchStalls(t *testing.T) *stalls {
 	t.Helper()
@@ -166,7 +166,11 @@ func watchStalls(t *testing.T) *stalls {
 			last = now
 		}
 	})
-	t.Cleanup(func() { close(done); watch.Wait() })
+	t.Cleanup(func() {
+		close(done)
+		watch.Wait()
+		t.Logf("the machine stalled %d times", len(s.ends))
+	})
 	return s
 }
 
@@ -261,9 +265,8 @@ func TestAPeerThatClosesAtTheMomentOfReuseGetsNothingTwiceAndLearnedIdleLosesNot
 	}
 	// At most one in 10,000, of 10,000.
 	if n, failed := learned.Load(), lost.Load(); failed*10_000 > n {
-		t.Errorf("with learned idle times, %d of %d POSTs failed", failed, n)
+		t.Errorf("with learned idle times, %d of %d POSTs failed while the machine did not stall", failed, n)
 	}
-	t.Logf("the machine stalled %d times", len(stalls.ends))
 }
 
 func TestAnImpatientPeerIsNotDialedWithoutEndToHaveConnectionsReady(t *testing.T) {
