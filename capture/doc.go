@@ -33,9 +33,13 @@
 // to 30 seconds; after that the reader loses its place, which the stream's URL
 // tells as a gap and a body as an error.
 //
-// One goroutine for each call belongs to the Store: it makes the upstream call,
-// on a context that does not end with the client's, and then reads the body.
-// [Store.Drain] and [Store.Close] join them.
+// The upstream call is made on a context of its own, and one goroutine for each
+// recorded response, which belongs to the Store, reads the body. It makes the
+// call too where others than its caller may want the answer: under an
+// Idempotency-Key, with Last-Event-ID, with [Config.CommitAfter] and when it
+// lingers. A call without any of these is made on the caller's goroutine, and
+// ends with the caller until its response is recorded. [Store.Drain] and
+// [Store.Close] join calls and goroutines.
 //
 // # Who may come back
 //

@@ -24,14 +24,14 @@ type Store struct {
 	life  string // begins the ids of its streams
 	bytes atomic.Int64
 	count counters
-	wg    sync.WaitGroup // the goroutines of the calls
+	wg    sync.WaitGroup // the calls
 	last  atomic.Bool    // nobody can come back: see StopLingering
 	// origins are whose pages may use the streams' URLs; nil: none but their own.
 	origins atomic.Pointer[[]string]
 
 	mu       sync.Mutex
 	closed   bool
-	calls    map[*stream]struct{} // whose goroutine runs
+	calls    map[*stream]struct{} // that go on
 	idle     chan struct{}        // closed when there are none; nil when nobody waits
 	streams  map[streamHash]*stream
 	keys     map[keyHash][]*stream // by Idempotency-Key
@@ -62,23 +62,22 @@ func (st *Store) Transport(cfg Config, next http.RoundTripper) http.RoundTripper
 	return &transport{store: st, cfg: cfg.withDefaults(), next: next}
 }
 
-// start runs the stream's call; false: the store is closed or full.
-func (st *Store) start(s *stream, run func()) bool {
+// begin counts the stream's call, until over; false: the store is closed or
+// full.
+func (st *Store) begin(s *stream) bool {
 	st.mu.Lock()
 	defer st.mu.Unlock()
 	if st.closed || len(st.calls) >= st.cfg.Streams {
 		return false
 	}
 	st.calls[s] = struct{}{}
-	st.wg.Go(func() {
-		run()
-		st.over(s)
-	})
+	st.wg.Add(1)
 	return true
 }
 
-// over notes that the stream's goroutine is at its end.
+// over notes that the stream's call is at its end.
 func (st *Store) over(s *stream) {
+	defer st.wg.Done()
 	st.mu.Lock()
 	defer st.mu.Unlock()
 	delete(st.calls, s)

@@ -32,15 +32,17 @@ func (p phase) String() string {
 // stream is one call to the upstream and, once its response is recorded, the
 // log of it.
 type stream struct {
-	store  *Store
-	cfg    *Config
+	store *Store
+	cfg   *Config
+	base  string       // the upstream's id that the request resumed after
+	leave OnDisconnect // never Default
+	begun time.Time
+
+	// Set by name, as are ready and bodies.
 	id     string
 	hash   streamHash
 	owner  owner
 	target [sha256.Size]byte // method and URL
-	base   string            // the upstream's id that the request resumed after
-	leave  OnDisconnect      // never Default
-	begun  time.Time
 
 	keyed bool // has an Idempotency-Key and can be attached to by it
 	key   keyHash
@@ -86,13 +88,16 @@ type stream struct {
 	failure error          // phase passed
 }
 
-func (st *Store) newStream(cfg *Config, own owner) *stream {
-	s := &stream{
-		store: st, cfg: cfg, id: st.life + randomText(idLen-lifeLen), owner: own, begun: time.Now(),
-		ready: make(chan struct{}), bodies: make(map[*body]struct{}), readers: 1, caller: true,
-	}
+func (st *Store) newStream(cfg *Config) *stream {
+	return &stream{store: st, cfg: cfg, begun: time.Now(), readers: 1, caller: true}
+}
+
+// name gives the stream what it is known by to others than its caller.
+func (s *stream) name(req *http.Request) {
+	s.id = s.store.life + randomText(idLen-lifeLen)
 	s.hash = sha256.Sum256([]byte(s.id))
-	return s
+	s.owner, s.target = ownerOf(s.cfg.Owner, req), targetOf(req)
+	s.ready, s.bodies = make(chan struct{}), make(map[*body]struct{})
 }
 
 // short is what logs and admin pages may call the stream.

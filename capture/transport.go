@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net/http"
 	"time"
 
@@ -25,8 +26,7 @@ func (t *transport) RoundTrip(req *http.Request) (*http.Response, error) {
 	if t.cfg.Record == Off || never(req) {
 		return t.next.RoundTrip(req)
 	}
-	s := t.store.newStream(t.cfg, ownerOf(t.cfg.Owner, req))
-	s.target = targetOf(req)
+	s := t.store.newStream(t.cfg)
 	s.leave = t.cfg.OnDisconnect
 	if s.leave == Default {
 		s.leave = Cancel
@@ -38,9 +38,13 @@ func (t *transport) RoundTrip(req *http.Request) (*http.Response, error) {
 	ctx, cancel := context.WithCancelCause(context.Background())
 	s.ctx, s.cancel = ctx, cancel
 	out := req.WithContext(detached{ctx, req.Context()})
-	out.Header = req.Header.Clone()
-	out.Header.Set("Accept-Encoding", "identity")
+	out.Header = maps.Clone(req.Header)
+	out.Header["Accept-Encoding"] = []string{"identity"}
+	if s.leave == Cancel && t.cfg.CommitAfter <= 0 && len(req.Header["Idempotency-Key"]) == 0 && len(req.Header["Last-Event-Id"]) == 0 {
+		return t.direct(req, out, s)
+	}
 
+	s.name(req)
 	resp, err := t.fromStore(req, out, s)
 	if resp != nil || err != nil {
 		cancel(nil)
@@ -50,11 +54,15 @@ func (t *transport) RoundTrip(req *http.Request) (*http.Response, error) {
 	commit := t.commitTimer(req, s)
 	body := s.request
 	s.request = nil
-	if !t.store.start(s, func() { s.call(t.next, out, body) }) {
+	if !t.store.begin(s) {
 		s.pass(nil, nil)
 		cancel(nil)
 		return t.next.RoundTrip(out.WithContext(req.Context()))
 	}
+	go func() {
+		defer t.store.over(s)
+		s.call(t.next, out, body)
+	}()
 	return s.await(req, commit)
 }
 
@@ -277,25 +285,30 @@ func (t *transport) commitTimer(req *http.Request, s *stream) <-chan time.Time {
 // tie ends the upstream call of a response that is not recorded with the
 // client's request, as if nobody stood in between.
 func (s *stream) tie(req *http.Request, resp *http.Response) *http.Response {
-	stop := context.AfterFunc(req.Context(), func() { s.cancel(context.Cause(req.Context())) })
+	return s.tied(req, resp, context.AfterFunc(req.Context(), func() { s.cancel(context.Cause(req.Context())) }))
+}
+
+// tied is tie with what stops the watching of the client's request.
+func (s *stream) tied(req *http.Request, resp *http.Response, stop func() bool) *http.Response {
 	resp.Request = req
 	if resp.StatusCode == http.StatusSwitchingProtocols {
 		return resp // its body is a connection, and to be written to
 	}
-	resp.Body = &tied{ReadCloser: resp.Body, done: func() {
-		stop()
-		s.cancel(nil)
-	}}
+	resp.Body = &tied{resp.Body, stop, s.cancel}
 	return resp
 }
 
 type tied struct {
 	io.ReadCloser
-	done func()
+
+	stop   func() bool
+	cancel context.CancelCauseFunc
 }
 
+// Close ends the upstream call.
 func (t *tied) Close() error {
 	err := t.ReadCloser.Close()
-	t.done()
+	t.stop()
+	t.cancel(nil)
 	return err
 }
