@@ -157,6 +157,7 @@ func (m *member) backOffLocked(err error, now time.Time) {
 	pause := min(mostPause, firstPause<<min(m.fails, 10))
 	pause = pause/2 + rand.N(pause) // ±50 %: endpoints that died together are not asked together
 	m.fails++
+	m.failedAt = now
 	m.dialErr = err
 	m.notUntil = now.Add(pause)
 	if m.servingLocked() == 0 {
@@ -202,7 +203,7 @@ func (m *member) dialed(d *dialing) {
 	if limits.MaxRequests > 0 {
 		c.last = uint64(jitter(time.Duration(limits.MaxRequests)))
 	}
-	m.fails, m.dialErr = 0, nil
+	m.dialErr = nil
 	m.avoid.Store(0)
 	m.http2 = c.http2
 	switch {

@@ -106,7 +106,7 @@ func (m *member) snapshot(now time.Time) EndpointSnapshot {
 		e.State, e.Why = "unhealthy", *well
 	case out:
 		e.State, e.Why = "ejected", m.outWhy
-	case m.fails > 0:
+	case m.dialErr != nil:
 		e.State, e.Why = "backoff", m.dialErr.Error()
 	}
 	return e

@@ -24,6 +24,8 @@ type member struct {
 	leave     context.CancelFunc
 
 	requests, failures atomic.Uint64
+	races              atomic.Int32 // since the last response, see lostRaces
+	lastRace           atomic.Int64
 
 	mu       sync.Mutex
 	conns    map[*conn]struct{} // at most Connections.Max, and those that end
@@ -34,8 +36,9 @@ type member struct {
 	open     int                // connections that count for Max: usable, and the probe
 	inFlight int                // requests
 	dialing  int
-	dialErr  error // the last, while there has been no success since
-	fails    int   // dials in a row
+	dialErr  error     // the last, while there has been no success since
+	fails    int       // dials in a row
+	failedAt time.Time // the last that did
 	notUntil time.Time
 	http2    bool // the last connection spoke it
 	patience peerPatience
@@ -340,15 +343,18 @@ func (m *member) refused(c *conn) {
 	c.changed() // it may have become free before it was called stalled
 }
 
-// settle is told that an HTTP/2 peer has answered, and so sent its SETTINGS
-// (RFC 9113 §3.4).
-func (m *member) settle(c *conn) {
+// answered is told of a connection's first response: only now its dial was
+// worth it, and an HTTP/2 peer has sent its SETTINGS (RFC 9113 §3.4).
+func (m *member) answered(c *conn) {
 	free, inFlight := c.cc.Available(), c.cc.InFlight()
 	now := time.Now()
 	m.mu.Lock()
 	defer m.unlock()
+	if !c.how.at.Before(m.failedAt) {
+		m.fails = 0
+	}
 	c.settled = true
-	if free > 0 {
+	if c.http2 && free > 0 {
 		c.learnLimitLocked(free+inFlight, now)
 	}
 	m.serveLocked(now)

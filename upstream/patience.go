@@ -34,10 +34,10 @@ func (p *peerPatience) closed(now time.Time, idle time.Duration) {
 	if p.n > 0 && now.Sub(p.last) < together {
 		i := (p.n - 1) % len(p.seen)
 		p.seen[i] = max(p.seen[i], idle)
-	} else {
-		p.seen[p.n%len(p.seen)] = idle
-		p.n++
+		return
 	}
+	p.seen[p.n%len(p.seen)] = idle
+	p.n++
 	p.last = now
 }
 
@@ -67,15 +67,22 @@ func (p *peerPatience) promised(field string) {
 }
 
 // learned returns how long the peer keeps a connection, as seen or else as
-// promised; 0: not known.
+// promised; 0: not known. One time that is less than half of all others is a
+// crash and no timer, until there is a second.
 func (p *peerPatience) learned() time.Duration {
-	shortest := p.hint
-	for _, d := range p.seen[:min(p.n, len(p.seen))] {
-		if shortest == 0 || d < shortest {
-			shortest = d
-		}
+	known := p.seen
+	seen := known[:min(p.n, len(known))]
+	slices.Sort(seen)
+	if len(seen) > 1 && seen[0] < seen[1]/2 {
+		seen = seen[1:]
 	}
-	return shortest
+	switch {
+	case len(seen) == 0:
+		return p.hint
+	case p.hint > 0:
+		return min(p.hint, seen[0])
+	}
+	return seen[0]
 }
 
 // within returns how long a connection may be idle and be used again: 80 % of

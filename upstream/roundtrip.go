@@ -137,12 +137,15 @@ func (r *request) send(m *member, t taken, now time.Time) (*http.Response, retry
 	if err != nil {
 		return nil, r.failed(l, t.idle, err, end), err
 	}
-	if t.first {
-		m.settle(c)
+	if !t.reused || t.first {
+		m.answered(c)
 	}
 	took := end.Sub(now)
 	bad := badAnswer(res)
 	m.observe(end, took, bad)
+	if m.races.Load() > 0 {
+		m.races.Store(0)
+	}
 	m.judge(end, bad)
 	p.firstByte.observe(took.Seconds())
 	res.Request = r.in
@@ -176,6 +179,24 @@ func (r *request) outgoing(l *lease) *http.Request {
 	return out
 }
 
+// A connection that the peer closed while it was idle tells so within a round
+// trip, and is no fault of the endpoint; when that goes on for seconds without
+// a response, it is the endpoint's way to fail.
+const (
+	promptly  = time.Second
+	manyRaces = 3
+)
+
+// lostRaces counts a race with the close of an idle connection, those of one
+// second for one, and returns how many there were since the last response.
+func (m *member) lostRaces(now time.Time) int32 {
+	last := m.lastRace.Load()
+	if now.UnixNano()-last < int64(time.Second) || !m.lastRace.CompareAndSwap(last, now.UnixNano()) {
+		return m.races.Load()
+	}
+	return m.races.Add(1)
+}
+
 // failed ends an attempt that got no response, and says whether the request
 // may be sent again.
 func (r *request) failed(l *lease, idle time.Duration, err error, now time.Time) retryClass {
@@ -194,11 +215,11 @@ func (r *request) failed(l *lease, idle time.Duration, err error, now time.Time)
 			how = away
 		}
 	} else {
-		stale := !c.http2 && idle > 0 && !e.read
-		if stale {
+		if !c.http2 && idle > 0 && !e.read && now.Sub(l.started) < promptly {
 			how = raced
 			m.stale(idle, now)
-		} else {
+		}
+		if how != raced || m.lostRaces(now) > manyRaces {
 			m.observe(now, now.Sub(l.started), true)
 			m.judge(now, true)
 		}
