@@ -56,7 +56,9 @@ type Config struct {
 
 // Connections bounds the connections of each endpoint.
 type Connections struct {
-	// Max is how many connections there may be, those being dialed included;
+	// Max is how many connections there may be, those being dialed, and those
+	// that speak another protocol after an upgrade, included; only an HTTP/2
+	// connection that ends with its last streams has a successor already. The
 	// default 1,024: over HTTP/1.1 each stream that is open takes one, and
 	// two thousand sockets to one process are seldom what anybody wants.
 	Max int
@@ -93,13 +95,13 @@ type Connections struct {
 }
 
 // Queue bounds the requests that wait for a connection. Who cannot wait gets
-// an [Error] that says why, and when to come back.
+// a [fairlead.Error] that says why, and when to come back.
 type Queue struct {
 	// Length is how many requests may wait at each endpoint, beside those for
 	// which a connection is being made; default 1,024.
 	// Negative: none.
 	Length int
-	// Timeout is how long a request may wait for a connection, at all
+	// Timeout is how long each attempt may wait for a connection, at all
 	// endpoints together; default 3 s: a lost SYN and a handshake. After that
 	// its client has gone or comes twice.
 	Timeout time.Duration

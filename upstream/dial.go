@@ -63,7 +63,7 @@ func (m *member) wantLocked(now time.Time) {
 		}
 		want = min(want, 1-m.dialing)
 	}
-	room := limits.Max - m.open - m.dialing
+	room := limits.Max - m.open - m.ending - m.dialing
 	if room < want && m.probing != nil {
 		m.closeLocked(m.probing, ClosedIdleLocal, "the place of the connection that only showed when the peer closes it was needed")
 		room++
@@ -209,7 +209,7 @@ func (m *member) dialed(d *dialing) {
 	switch {
 	case c.state == gone: // before it was ready
 		m.stillbornLocked(c, now)
-	case m.out && m.queue.Len() == 0:
+	case m.out && m.queue.Len() == 0 && !p.panicked.Load():
 		m.admitLocked(c)
 		m.closeLocked(c, ClosedUnhealthy, "its endpoint was taken out meanwhile")
 	default:

@@ -102,8 +102,9 @@ func (m *member) late(waited time.Duration) error {
 	m.mu.Lock()
 	defer m.unlock()
 	if m.servingLocked() == 0 {
-		// Those who come next should not wait for the same dial.
-		m.avoid.Store(time.Now().Add(m.pool.cfg.Connections.DialTimeout).UnixNano())
+		if waited > promptly { // those who come next should not wait for the same dial
+			m.avoid.Store(time.Now().Add(m.pool.cfg.Connections.DialTimeout).UnixNano())
+		}
 		return &unavailable{reason: "dial", text: fmt.Sprintf("no connection within %s", round(waited)), cause: m.dialErr}
 	}
 	return &unavailable{reason: "too_late", text: fmt.Sprintf(

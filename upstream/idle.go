@@ -59,24 +59,19 @@ func (m *member) withinLocked(c *conn) time.Duration {
 // first request a connection shows nothing: peers have another timer for it.
 func (m *member) expireLocked(now time.Time) {
 	most := m.pool.cfg.Connections.IdleTimeout
-	for len(m.idle) > 0 {
-		c := m.idle[0] // the one idle for longest
+	for _, c := range slices.Clone(m.idle) {
 		idle, within := now.Sub(c.since), m.withinLocked(c)
 		switch {
 		case c.worn(now):
 			m.wearLocked(c, now)
 		case idle < within:
 			m.wakeLocked(c.since.Add(within))
-			idle = -1
 		case m.probing == nil && c.used > 0 && idle < most && !m.out:
-			m.idle = m.idle[1:]
+			m.idle = slices.DeleteFunc(m.idle, func(other *conn) bool { return other == c })
 			c.state = probe
 			m.probing = c
 		default:
 			m.closeLocked(c, ClosedIdleLocal, fmt.Sprintf("idle for %s; the endpoint's connections are used again within %s", round(idle), round(within)))
-		}
-		if idle < 0 {
-			break
 		}
 	}
 	if c := m.probing; c != nil {
@@ -126,6 +121,10 @@ func (c *conn) closed() {
 	}
 	was := c.state
 	m.forgetLocked(c)
+	if c.ends {
+		c.ends = false
+		m.ending--
+	}
 	c.state = gone
 	delete(m.conns, c)
 	if was == unready {

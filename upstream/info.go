@@ -128,6 +128,7 @@ func (m *member) perConn() int {
 func (p *Pool) Connections(limit int) []ConnectionInfo {
 	var all []ConnectionInfo
 	now := time.Now()
+	limit = max(limit, 0)
 	for _, m := range p.everyone() {
 		m.mu.Lock()
 		from := len(all)

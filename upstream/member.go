@@ -35,6 +35,7 @@ type member struct {
 	queue    list.List          // of *waiter, the oldest first; at most Queue.Length
 	open     int                // connections that count for Max: usable, and the probe
 	inFlight int                // requests
+	ending   int // HTTP/1.1 connections that count for Max until their last request, or other protocol, is over
 	dialing  int
 	dialErr  error     // the last, while there has been no success since
 	fails    int       // dials in a row
@@ -80,7 +81,8 @@ func (m *member) unlock() {
 	m.trash = nil
 	m.mu.Unlock()
 	for _, c := range trash {
-		_ = c.cc.Close() // net/http's never fails; the socket's end is what counts
+		_ = c.cc.Close()     // net/http's never fails; the socket's end is what counts
+		_ = c.socket.Close() // which is not net/http's any more after an upgrade
 	}
 }
 
@@ -117,8 +119,8 @@ func (m *member) enqueueLocked() (*waiter, error) {
 	}
 	w := &waiter{since: time.Now(), got: make(chan handover, 1)}
 	w.at = m.queue.PushBack(w)
-	m.wantLocked(w.since)
-	if m.queue.Len() > max(0, m.pool.cfg.Queue.Length)+m.dialing {
+	m.serveLocked(w.since)
+	if w.at != nil && m.queue.Len() > max(0, m.pool.cfg.Queue.Length)+m.dialing {
 		m.queue.Remove(w.at)
 		return nil, &unavailable{reason: "queue_full", text: m.fullText()}
 	}
@@ -211,13 +213,14 @@ func (m *member) takeLocked(now time.Time) taken {
 		return taken{}
 	}
 	var c *conn
-	if n := len(m.idle); n > 0 {
-		top := m.idle[n-1]
-		if now.Sub(top.since) < m.withinLocked(top) && !top.worn(now) {
-			c, m.idle = top, m.idle[:n-1]
-		} else {
-			m.expireLocked(now) // all others are older
+	for i := len(m.idle) - 1; i >= 0; i-- {
+		if h := m.idle[i]; now.Sub(h.since) < m.withinLocked(h) && !h.worn(now) {
+			c, m.idle = h, slices.Delete(m.idle, i, i+1)
+			break
 		}
+	}
+	if c == nil && len(m.idle) > 0 {
+		m.expireLocked(now)
 	}
 	for _, h := range slices.Backward(m.multi) {
 		switch {
@@ -308,7 +311,7 @@ func (m *member) release(c *conn, how result) {
 		m.wakeLocked(now.Add(m.pool.cfg.Connections.IdleTimeout))
 	}
 	m.serveLocked(now)
-	if m.out { // it was used because no other was left
+	if m.out && !m.pool.panicked.Load() { // it was used because no other was left
 		m.closeIdleLocked(ClosedUnhealthy, "its endpoint was taken out")
 	}
 }
@@ -316,12 +319,22 @@ func (m *member) release(c *conn, how result) {
 // discard closes a leased connection on which nothing was sent.
 func (m *member) discard(c *conn, reason CloseReason, why string) {
 	m.mu.Lock()
+	defer m.unlock()
+	m.returnLocked(c, reason, why)
+	m.closeLocked(c, reason, why)
+	m.stillbornLocked(c, time.Now())
+}
+
+// returnLocked ends the lease of a connection on which nothing was sent. If it
+// has ended meanwhile, its end is told now.
+func (m *member) returnLocked(c *conn, reason CloseReason, why string) {
 	m.inFlight--
 	c.active--
 	c.used--
-	m.closeLocked(c, reason, why)
-	m.stillbornLocked(c, time.Now())
-	m.unlock()
+	if c.state == gone && c.closing == "" {
+		c.closing, c.because = reason, why
+		c.tellLocked(time.Now())
+	}
 }
 
 // refused ends the lease of a connection that takes no reservation: it is
@@ -332,9 +345,7 @@ func (m *member) refused(c *conn) {
 		return
 	}
 	m.mu.Lock()
-	m.inFlight--
-	c.active--
-	c.used--
+	m.returnLocked(c, ClosedGoAway, "the peer sent GOAWAY")
 	c.stalled = true
 	if c.used == 0 && c.active == 0 { // it may allow no stream at all: do not dial again at once
 		m.backOffLocked(errNoStreams, time.Now())
@@ -365,6 +376,9 @@ func (m *member) answered(c *conn) {
 func (m *member) abandon(c *conn) {
 	m.mu.Lock()
 	defer m.unlock()
+	if c.state == gone {
+		return
+	}
 	m.forgetLocked(c)
 	c.state = draining
 	c.closing, c.because = ClosedClientAbort, "the caller left before the response's end"
@@ -381,6 +395,9 @@ func (m *member) lastOf(c *conn) {
 func (m *member) upgrade(c *conn) {
 	m.mu.Lock()
 	defer m.unlock()
+	if c.state == gone {
+		return
+	}
 	m.forgetLocked(c)
 	c.state = upgraded
 }
@@ -424,5 +441,9 @@ func (m *member) forgetLocked(c *conn) {
 	}
 	if c.state == usable || c.state == probe {
 		m.open--
+		if !c.http2 && c.active > 0 {
+			c.ends = true
+			m.ending++
+		}
 	}
 }

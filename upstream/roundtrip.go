@@ -93,9 +93,12 @@ func (r *request) run(now time.Time) (*http.Response, error) {
 	}
 }
 
+// fewOthers is with how many other endpoints the time to wait is shared.
+const fewOthers = 2
+
 // share is how long to wait at one endpoint when others are left to ask.
 func (r *request) share(now time.Time, left int) time.Duration {
-	return max(time.Millisecond, r.deadline.Sub(now)/time.Duration(left+1))
+	return max(time.Millisecond, r.deadline.Sub(now)/time.Duration(min(left, fewOthers)+1))
 }
 
 // mayRepeat reports whether the request may be sent again.
@@ -131,7 +134,10 @@ func (r *request) send(m *member, t taken, now time.Time) (*http.Response, retry
 	}
 	res, err := c.cc.RoundTrip(out)
 	end := time.Now()
-	if l.stop != nil && !l.stop() && err != nil && r.in.Context().Err() == nil {
+	if l.stop != nil && !l.stop() && r.in.Context().Err() == nil {
+		if err == nil {
+			_ = res.Body.Close() // what is read of it would break off
+		}
 		err = errNoResponse
 	}
 	if err != nil {
@@ -183,7 +189,7 @@ func (r *request) outgoing(l *lease) *http.Request {
 // trip, and is no fault of the endpoint; when that goes on for seconds without
 // a response, it is the endpoint's way to fail.
 const (
-	promptly  = time.Second
+	promptly  = 100 * time.Millisecond
 	manyRaces = 3
 )
 
@@ -210,12 +216,14 @@ func (r *request) failed(l *lease, idle time.Duration, err error, now time.Time)
 	how := failed
 	if r.in.Context().Err() != nil {
 		how = abandoned
+	} else if ownFault(err) {
+		how = failed // and nobody is to blame
 	} else if class == retryRefused {
 		if _, reset := errors.AsType[streamError](err); !reset {
 			how = away
 		}
 	} else {
-		if !c.http2 && idle > 0 && !e.read && now.Sub(l.started) < promptly {
+		if !c.http2 && idle > 0 && !e.read && !errors.Is(err, errNoResponse) && now.Sub(l.started) < promptly {
 			how = raced
 			m.stale(idle, now)
 		}
