@@ -4,6 +4,7 @@ import (
 	"container/list"
 	"context"
 	"crypto/sha256"
+	"maps"
 	"net/http"
 	"slices"
 	"sync"
@@ -31,8 +32,8 @@ type Store struct {
 
 	mu       sync.Mutex
 	closed   bool
-	calls    map[*stream]struct{} // that go on
-	idle     chan struct{}        // closed when there are none; nil when nobody waits
+	calls    map[call]struct{} // that go on
+	idle     chan struct{}     // closed when there are none; nil when nobody waits
 	streams  map[streamHash]*stream
 	keys     map[keyHash][]*stream // by Idempotency-Key
 	finished list.List             // *stream, in the order of their ends
@@ -44,7 +45,7 @@ type Store struct {
 func NewStore(cfg StoreConfig) *Store {
 	return &Store{
 		cfg: cfg.withDefaults(), life: randomText(lifeLen),
-		calls: make(map[*stream]struct{}), streams: make(map[streamHash]*stream), keys: make(map[keyHash][]*stream),
+		calls: make(map[call]struct{}), streams: make(map[streamHash]*stream), keys: make(map[keyHash][]*stream),
 		owners: [][]Identity{nil},
 	}
 }
@@ -62,25 +63,35 @@ func (st *Store) Transport(cfg Config, next http.RoundTripper) http.RoundTripper
 	return &transport{store: st, cfg: cfg.withDefaults(), next: next}
 }
 
-// begin counts the stream's call, until over; false: the store is closed or
-// full.
-func (st *Store) begin(s *stream) bool {
+// call is one to an upstream: a [stream], or [tied] before there is one.
+type call interface{ stop(why *fairlead.Error) }
+
+// begin counts a call, until over; false: the store is closed or full.
+func (st *Store) begin(c call) bool {
 	st.mu.Lock()
 	defer st.mu.Unlock()
 	if st.closed || len(st.calls) >= st.cfg.Streams {
 		return false
 	}
-	st.calls[s] = struct{}{}
+	st.calls[c] = struct{}{}
 	st.wg.Add(1)
 	return true
 }
 
-// over notes that the stream's call is at its end.
-func (st *Store) over(s *stream) {
+// become counts a call as that of a stream from now on.
+func (st *Store) become(c call, s *stream) {
+	st.mu.Lock()
+	defer st.mu.Unlock()
+	delete(st.calls, c)
+	st.calls[s] = struct{}{}
+}
+
+// over notes that a call is at its end.
+func (st *Store) over(c call) {
 	defer st.wg.Done()
 	st.mu.Lock()
 	defer st.mu.Unlock()
-	delete(st.calls, s)
+	delete(st.calls, c)
 	if len(st.calls) == 0 && st.idle != nil {
 		close(st.idle)
 		st.idle = nil
@@ -230,8 +241,10 @@ func (st *Store) StopLingering() {
 	st.last.Store(true)
 	st.mu.Lock()
 	calls := make([]*stream, 0, len(st.calls))
-	for s := range st.calls {
-		calls = append(calls, s)
+	for c := range st.calls {
+		if s, ok := c.(*stream); ok { // others have a reader
+			calls = append(calls, s)
+		}
 	}
 	st.mu.Unlock()
 	for _, s := range calls {
@@ -266,13 +279,10 @@ func (st *Store) Drain(ctx context.Context) error {
 // stopAll makes every live stream a fault.
 func (st *Store) stopAll() {
 	st.mu.Lock()
-	left := make([]*stream, 0, len(st.calls))
-	for s := range st.calls {
-		left = append(left, s)
-	}
+	left := slices.Collect(maps.Keys(st.calls))
 	st.mu.Unlock()
-	for _, s := range left {
-		s.stop(fairlead.Errorf(fairlead.Draining, "the server went away before the upstream had finished"))
+	for _, c := range left {
+		c.stop(fairlead.Errorf(fairlead.Draining, "the server went away before the upstream had finished"))
 	}
 }
 

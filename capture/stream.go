@@ -88,8 +88,8 @@ type stream struct {
 	failure error          // phase passed
 }
 
-func (st *Store) newStream(cfg *Config) *stream {
-	return &stream{store: st, cfg: cfg, begun: time.Now(), readers: 1, caller: true}
+func (st *Store) newStream(cfg *Config, leave OnDisconnect) *stream {
+	return &stream{store: st, cfg: cfg, leave: leave, begun: time.Now(), readers: 1, caller: true}
 }
 
 // name gives the stream what it is known by to others than its caller.

@@ -26,24 +26,24 @@ func (t *transport) RoundTrip(req *http.Request) (*http.Response, error) {
 	if t.cfg.Record == Off || never(req) {
 		return t.next.RoundTrip(req)
 	}
-	s := t.store.newStream(t.cfg)
-	s.leave = t.cfg.OnDisconnect
-	if s.leave == Default {
-		s.leave = Cancel
+	leave := t.cfg.OnDisconnect
+	if leave == Default {
+		leave = Cancel
 		if safeForEvents(req) || req.Header.Get("Idempotency-Key") != "" {
-			s.leave = defaultLinger
+			leave = defaultLinger
 		}
 	}
 	// The stream outlives the request and must not keep what its context holds.
 	ctx, cancel := context.WithCancelCause(context.Background())
-	s.ctx, s.cancel = ctx, cancel
 	out := req.WithContext(detached{ctx, req.Context()})
 	out.Header = maps.Clone(req.Header)
 	out.Header["Accept-Encoding"] = []string{"identity"}
-	if s.leave == Cancel && t.cfg.CommitAfter <= 0 && len(req.Header["Idempotency-Key"]) == 0 && len(req.Header["Last-Event-Id"]) == 0 {
-		return t.direct(req, out, s)
+	if leave == Cancel && t.cfg.CommitAfter <= 0 && len(req.Header["Idempotency-Key"]) == 0 && len(req.Header["Last-Event-Id"]) == 0 {
+		return t.direct(req, out, ctx, cancel)
 	}
 
+	s := t.store.newStream(t.cfg, leave)
+	s.ctx, s.cancel = ctx, cancel
 	s.name(req)
 	resp, err := t.fromStore(req, out, s)
 	if resp != nil || err != nil {
@@ -285,30 +285,40 @@ func (t *transport) commitTimer(req *http.Request, s *stream) <-chan time.Time {
 // tie ends the upstream call of a response that is not recorded with the
 // client's request, as if nobody stood in between.
 func (s *stream) tie(req *http.Request, resp *http.Response) *http.Response {
-	return s.tied(req, resp, context.AfterFunc(req.Context(), func() { s.cancel(context.Cause(req.Context())) }))
+	body := &tied{cancel: s.cancel, unwatch: context.AfterFunc(req.Context(), func() { s.cancel(context.Cause(req.Context())) })}
+	return body.of(req, resp)
 }
 
-// tied is tie with what stops the watching of the client's request.
-func (s *stream) tied(req *http.Request, resp *http.Response, stop func() bool) *http.Response {
+// tied is the body of a response that is not recorded, and before that the
+// call for it.
+type tied struct {
+	io.ReadCloser
+
+	cancel  context.CancelCauseFunc // of the call
+	unwatch func() bool             // the client's request
+}
+
+func (t *tied) of(req *http.Request, resp *http.Response) *http.Response {
 	resp.Request = req
 	if resp.StatusCode == http.StatusSwitchingProtocols {
 		return resp // its body is a connection, and to be written to
 	}
-	resp.Body = &tied{resp.Body, stop, s.cancel}
+	t.ReadCloser = resp.Body
+	resp.Body = t
 	return resp
 }
 
-type tied struct {
-	io.ReadCloser
-
-	stop   func() bool
-	cancel context.CancelCauseFunc
-}
+// stop cuts the upstream call off.
+func (t *tied) stop(why *fairlead.Error) { t.cancel(why) }
 
 // Close ends the upstream call.
 func (t *tied) Close() error {
 	err := t.ReadCloser.Close()
-	t.stop()
-	t.cancel(nil)
+	t.end()
 	return err
+}
+
+func (t *tied) end() {
+	t.unwatch()
+	t.cancel(nil)
 }
