@@ -240,6 +240,17 @@ func (u *upload) Read(p []byte) (int, error) {
 	return n, err
 }
 
+// closeUpload reads what is left of a body that nobody wanted, once the answer
+// is out. With full duplex net/http would do so after it has begun to read the
+// next request, and panic.
+func (x *exchange) closeUpload() {
+	if x.status == http.StatusSwitchingProtocols || x.upload != nil && errors.Is(x.upload.outcome(), io.EOF) {
+		return
+	}
+	_ = x.FlushError() // a client that waits for the answer sends no more before it
+	_ = x.in.Body.Close()
+}
+
 // outcome returns nil while the body is being read, io.EOF when it is
 // complete, or why it could not be read. It may be called on a nil upload,
 // which is complete.

@@ -7,9 +7,13 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	stdlog "log"
 	"net"
 	"net/http"
+	"net/http/httptest"
+	"net/url"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -125,4 +129,49 @@ func TestOnErrorAnswersInstead(t *testing.T) {
 	if res.StatusCode != http.StatusBadGateway || !strings.HasPrefix(body, "/p: proxy: ") || !strings.HasSuffix(body, ": some cause") {
 		t.Errorf("%d %s", res.StatusCode, body)
 	}
+}
+
+func TestAnAnswerBeforeTheBodyWasReadLeavesTheConnectionUsable(t *testing.T) {
+	var log strings.Builder
+	u, _ := url.Parse("http://" + refusedAddress(t))
+	s := httptest.NewUnstartedServer(proxy.New(proxy.Config{Target: u}))
+	s.Config.ErrorLog = stdlog.New(&log, "", 0)
+	var connections atomic.Int32
+	s.Config.ConnState = func(_ net.Conn, state http.ConnState) {
+		if state == http.StateNew {
+			connections.Add(1)
+		}
+	}
+	s.Start()
+	for _, body := range []string{"x", strings.Repeat("x", 100_000)} {
+		for range 3 {
+			res, err := s.Client().Post(s.URL, "text/plain", strings.NewReader(body))
+			if err != nil {
+				t.Fatal(err)
+			}
+			_, _ = io.Copy(io.Discard, res.Body)
+			_ = res.Body.Close()
+			if res.StatusCode != http.StatusBadGateway {
+				t.Errorf("status %d", res.StatusCode)
+			}
+		}
+	}
+	s.Close()
+	if log.Len() > 0 {
+		t.Errorf("the server logged %s", log.String())
+	}
+	if n := connections.Load(); n != 1 {
+		t.Errorf("%d connections for 6 requests", n)
+	}
+}
+
+// refusedAddress returns an address where nothing listens.
+func refusedAddress(t *testing.T) string {
+	t.Helper()
+	l, err := new(net.ListenConfig).Listen(t.Context(), "tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	return l.Addr().String()
 }

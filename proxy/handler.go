@@ -129,7 +129,9 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	if r.ProtoMajor == 1 && r.ContentLength != 0 {
 		// An error means a writer that cannot, and that forwards as before.
-		_ = x.stall.w.EnableFullDuplex()
+		if x.stall.w.EnableFullDuplex() == nil {
+			defer x.closeUpload()
+		}
 	}
 	p := httputil.ReverseProxy{
 		Rewrite:       x.rewrite,
