@@ -1,6 +1,7 @@
 package upstream
 
 import (
+	"context"
 	"io"
 	"net/http"
 	"strings"
@@ -16,9 +17,11 @@ type lease struct {
 	in      *http.Request // whose context ends with its caller
 	body    io.ReadCloser
 	started time.Time
-	short   bool        // what is left of the response may be worth reading for the connection's sake
-	stop    func() bool // ResponseTimeout's timer; nil: none
-	cancel  func()      // of the attempt's context; nil: it is the caller's
+	short   bool            // what is left of the response may be worth reading for the connection's sake
+	stop    func() bool     // ResponseTimeout's timer; nil: none
+	cancel  func()          // of the attempt's context; nil: it is the caller's
+	stream  *stream         // HTTP/2
+	ctx     context.Context //nolint:containedctx // the attempt's, whose cause tells why it ended
 	over    atomic.Bool
 }
 
@@ -91,8 +94,13 @@ func (l *lease) end(how result) {
 	l.m.load.end()
 	l.m.pool.meter.end(time.Now())
 	l.m.release(l.c, how)
-	if l.cancel != nil {
+	if l.stop != nil {
 		l.stop()
+	}
+	if l.stream != nil {
+		l.stream.timer.Stop()
+	}
+	if l.cancel != nil {
 		l.cancel()
 	}
 }

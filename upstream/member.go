@@ -346,10 +346,18 @@ func (m *member) refused(c *conn) {
 	}
 	m.mu.Lock()
 	m.returnLocked(c, ClosedGoAway, "the peer sent GOAWAY")
-	c.stalled = true
 	if c.used == 0 && c.active == 0 { // it may allow no stream at all: do not dial again at once
 		m.backOffLocked(errNoStreams, time.Now())
 	}
+	m.unlock()
+	m.stall(c)
+}
+
+// stall is told that the peer of an HTTP/2 connection allows fewer streams than
+// it had; its hook tells when there is room again.
+func (m *member) stall(c *conn) {
+	m.mu.Lock()
+	c.stalled = true
 	m.unlock()
 	c.changed() // it may have become free before it was called stalled
 }

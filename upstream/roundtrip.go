@@ -82,6 +82,9 @@ func (r *request) run(now time.Time) (*http.Response, error) {
 		r.errs = append(r.errs, &attemptError{m.key, err})
 		now = time.Now()
 		if !r.mayRepeat(class, now) {
+			if errors.Is(err, errNoStream) {
+				return nil, p.refusal(r.errs)
+			}
 			return nil, failures(r.errs)
 		}
 		r.tried = append(r.tried, m)
@@ -141,6 +144,10 @@ func (r *request) send(m *member, t taken, now time.Time) (*http.Response, retry
 		err = errNoResponse
 	}
 	if err != nil {
+		if l.ctx != nil && r.in.Context().Err() == nil && errors.Is(context.Cause(l.ctx), errNoStream) {
+			err = errNoStream
+			m.stall(c)
+		}
 		return nil, r.failed(l, t.idle, err, end), err
 	}
 	if !t.reused || t.first {
@@ -170,11 +177,18 @@ func milliseconds(d time.Duration) string {
 // outgoing returns the request as it is sent to the lease's endpoint.
 func (r *request) outgoing(l *lease) *http.Request {
 	ctx := r.in.Context()
-	if d := r.p.cfg.Retry.ResponseTimeout; d > 0 {
+	d := r.p.cfg.Retry.ResponseTimeout
+	if d > 0 || l.c.http2 {
 		var cancel context.CancelCauseFunc
 		ctx, cancel = context.WithCancelCause(ctx)
-		timer := time.AfterFunc(d, func() { cancel(errNoResponse) })
-		l.stop, l.cancel = timer.Stop, func() { cancel(nil) }
+		l.cancel = func() { cancel(nil) }
+		if d > 0 {
+			l.stop = time.AfterFunc(d, func() { cancel(errNoResponse) }).Stop
+		}
+		if l.c.http2 {
+			ctx, l.stream = watchStream(ctx, max(time.Millisecond, time.Until(r.deadline)), cancel)
+		}
+		l.ctx = ctx
 	}
 	out := r.in.WithContext(ctx) // a copy: a RoundTripper must not change its request
 	out.URL = l.m.endpoint.target(r.in.URL)
@@ -208,7 +222,9 @@ func (m *member) lostRaces(now time.Time) int32 {
 func (r *request) failed(l *lease, idle time.Duration, err error, now time.Time) retryClass {
 	m, c := l.m, l.c
 	e := evidence{err: err, http2: c.http2, wrote: true}
-	if !c.http2 {
+	if c.http2 {
+		e.read = l.stream.answered.Load()
+	} else {
 		e.wrote, e.read = c.socket.wrote(), c.socket.answered()
 	}
 	e.proven = r.p.cfg.Retry.KernelProof && !c.http2 && e.wrote && !e.read && r.in.Context().Err() == nil && c.socket.unread()
@@ -216,7 +232,7 @@ func (r *request) failed(l *lease, idle time.Duration, err error, now time.Time)
 	how := failed
 	if r.in.Context().Err() != nil {
 		how = abandoned
-	} else if ownFault(err) {
+	} else if ownFault(err) || errors.Is(err, errNoStream) {
 		how = failed // and nobody is to blame
 	} else if class == retryRefused {
 		if _, reset := errors.AsType[streamError](err); !reset {

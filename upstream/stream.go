@@ -1,0 +1,35 @@
+package upstream
+
+import (
+	"context"
+	"net/http/httptrace"
+	"net/textproto"
+	"sync/atomic"
+	"time"
+)
+
+// stream watches an attempt over HTTP/2. When the peer lowers its limit of
+// streams, net/http lets those that have a reservation wait without end.
+type stream struct {
+	timer    *time.Timer // until the header is written
+	answered atomic.Bool // a header came, if only an interim one
+}
+
+// errNoStream is the cause of an attempt whose header could not be written in
+// the time for which a request may wait. It is not certain that it was not
+// written in the same moment.
+var errNoStream = &unavailable{reason: "too_late", text: "the peer allowed no further HTTP/2 stream in time"}
+
+// watchStream returns the context for an attempt that is to begin within limit.
+func watchStream(ctx context.Context, limit time.Duration, cancel context.CancelCauseFunc) (context.Context, *stream) {
+	s := &stream{}
+	s.timer = time.AfterFunc(limit, func() { cancel(errNoStream) })
+	return httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{
+		WroteHeaders:         func() { s.timer.Stop() },
+		GotFirstResponseByte: func() { s.answered.Store(true) },
+		Got1xxResponse: func(int, textproto.MIMEHeader) error {
+			s.answered.Store(true)
+			return nil
+		},
+	}), s
+}
