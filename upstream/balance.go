@@ -124,10 +124,17 @@ func (b *balancer) pick(r *http.Request, from []*load, now time.Time) *load {
 	return l
 }
 
-// blur is by how much costs are raised at random before they are compared:
-// moving averages of equal endpoints differ as well, and without it the one
-// that looks best would get all that is sent one at a time.
-const blur = 0.25
+// prefer reports whether what costs a is to be taken rather than what costs b.
+// Costs within a factor of two are weighed by their third power, since moving
+// averages of equal endpoints differ as well: without chance, the one that looks
+// best would get all that is sent one at a time.
+func prefer(a, b float64) bool {
+	const alike = 2
+	if a >= b*alike || b >= a*alike {
+		return a < b
+	}
+	return rand.Float64()*(a*a*a+b*b*b) < b*b*b
+}
 
 // better returns the cheaper of two taken at random, and the cheapest of all if
 // both fail: there may be one that does not.
@@ -142,7 +149,7 @@ func (b *balancer) better(from []*load, now time.Time) *load {
 	best, other := from[i], from[j]
 	lower, bestFails := best.cost(now, from)
 	higher, otherFails := other.cost(now, from)
-	if higher*(1+blur*rand.Float64()) < lower*(1+blur*rand.Float64()) {
+	if !prefer(lower, higher) {
 		best, other, bestFails, otherFails = other, best, otherFails, bestFails
 	}
 	if bestFails && otherFails {

@@ -82,7 +82,7 @@ func (m *member) whyLocked(now time.Time) string {
 		return fmt.Sprintf("to have %d ready", m.pool.cfg.Connections.MinIdle)
 	}
 	w, _ := front.Value.(*waiter)
-	return fmt.Sprintf("oldest of %d waiting: %s; %d open, %d idle", m.queue.Len(), round(now.Sub(w.since)), m.open, len(m.idle))
+	return fmt.Sprintf("waiting for one: %d, the first for %s; %d open, %d idle", m.queue.Len(), round(now.Sub(w.since)), m.open, len(m.idle))
 }
 
 // dialLocked starts a dial, which belongs to the pool and not to a request.
@@ -143,6 +143,9 @@ func (m *member) dialFailed(err error, result string) {
 	m.mu.Lock()
 	m.dialing--
 	m.backOffLocked(err, now)
+	if result == "refused" {
+		m.patience.died(now)
+	}
 	if m.servingLocked() == 0 && m.dialing == 0 {
 		m.failLocked(err)
 	}

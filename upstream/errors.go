@@ -101,12 +101,12 @@ func (m *member) fullText() string {
 func (m *member) late(waited time.Duration) error {
 	m.mu.Lock()
 	defer m.unlock()
-	if m.servingLocked() == 0 {
+	if m.servingLocked() == 0 && m.inFlight == 0 {
 		if waited > promptly { // those who come next should not wait for the same dial
 			m.avoid.Store(time.Now().Add(m.pool.cfg.Connections.DialTimeout).UnixNano())
 		}
 		return &unavailable{reason: "dial", text: fmt.Sprintf("no connection within %s", round(waited)), cause: m.dialErr}
 	}
 	return &unavailable{reason: "too_late", text: fmt.Sprintf(
-		"none of %d connections came free within %s, %d others wait; raise max_connections, or add an endpoint", m.open, round(waited), max(0, m.queue.Len()-1))}
+		"none of %d connections came free within %s, %d others wait; raise max_connections, or add an endpoint", m.open+m.ending, round(waited), max(0, m.queue.Len()-1))}
 }

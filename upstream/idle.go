@@ -47,11 +47,14 @@ func (m *member) wakeLocked(t time.Time) {
 // withinLocked returns how long an idle connection may be used. Who waits for a
 // new one must get it, however impatient the peer is.
 func (m *member) withinLocked(c *conn) time.Duration {
-	within := m.patience.within(m.pool.cfg.Connections.IdleTimeout)
-	if c.used == 0 {
-		return max(within, noTimer)
+	most := m.pool.cfg.Connections.IdleTimeout
+	switch {
+	case c.used > 0:
+		return m.patience.within(most)
+	case m.patience.unknown(): // kept ready, by MinIdle: there is no last answer whose end the peer counts from
+		return most
 	}
-	return within
+	return max(m.patience.within(most), noTimer)
 }
 
 // expireLocked closes what has been idle for longer than it may be used

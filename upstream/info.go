@@ -2,7 +2,9 @@ package upstream
 
 import (
 	"cmp"
+	"maps"
 	"slices"
+	"strings"
 	"sync/atomic"
 	"time"
 )
@@ -66,7 +68,7 @@ func (p *Pool) Snapshot() Snapshot {
 	}
 	p.sweep()
 	p.mu.Lock()
-	s.ResolveError = p.resolveErr
+	s.ResolveError = strings.Join(slices.Sorted(maps.Values(p.resolveErr)), "; ")
 	n := len(*p.members.Load())
 	p.mu.Unlock()
 	each := p.cfg.Connections.Max

@@ -41,6 +41,22 @@ func (p *peerPatience) closed(now time.Time, idle time.Duration) {
 	p.last = now
 }
 
+// died is told that the endpoint refuses connections: what it closed a moment
+// ago was closed by its end and not by a timer.
+func (p *peerPatience) died(now time.Time) {
+	const moment = 2 * time.Second
+	if p.n == 0 || now.Sub(p.last) > moment {
+		return
+	}
+	last := &p.seen[(p.n-1)%len(p.seen)]
+	if p.n <= len(p.seen) {
+		*last = 0
+		p.n--
+		return
+	}
+	*last = slices.Max(p.seen[:])
+}
+
 // survived notes that a connection was idle for so long and is still open,
 // which speaks against the shortest time seen: that may have been a restart.
 func (p *peerPatience) survived(idle time.Duration) {
@@ -85,14 +101,16 @@ func (p *peerPatience) learned() time.Duration {
 	return seen[0]
 }
 
+// unknown reports whether nothing was seen or promised.
+func (p *peerPatience) unknown() bool { return p.n == 0 && p.hint == 0 }
+
 // within returns how long a connection may be idle and be used again: 80 % of
 // what was learned, less the little that the peer's clock is ahead.
 func (p *peerPatience) within(most time.Duration) time.Duration {
-	known := p.learned()
-	if known == 0 && p.n == 0 {
+	if p.unknown() {
 		return min(most, unlearnedIdle)
 	}
-	return min(most, max(0, known*4/5-2*time.Millisecond))
+	return min(most, max(0, p.learned()*4/5-2*time.Millisecond))
 }
 
 // keepAlive returns the response's Keep-Alive field, which is for this hop.

@@ -45,7 +45,7 @@ type Pool struct {
 	found      [][]Endpoint // by source; the first are the static ones
 	all        map[Endpoint]*member
 	gone       []*member // no endpoints any more, with requests under way
-	resolveErr string
+	resolveErr map[int]string // by source, of those that failed the last time
 	asks       []chan struct{} // by source: resolve again
 }
 
@@ -91,7 +91,7 @@ func New(cfg Config) (*Pool, error) {
 		waits: newHistogram(secondBounds...), dns: newHistogram(secondBounds...), connect: newHistogram(secondBounds...),
 		tls: newHistogram(secondBounds...), firstByte: newHistogram(secondBounds...),
 		ageAtClose: newHistogram(ageBounds...), usedAtClose: newHistogram(requestBounds...),
-		found: make([][]Endpoint, 1+len(sources)), all: make(map[Endpoint]*member),
+		found: make([][]Endpoint, 1+len(sources)), all: make(map[Endpoint]*member), resolveErr: make(map[int]string),
 	}
 	p.counts.init()
 	p.ctx, p.cancel = context.WithCancel(context.Background())
@@ -132,7 +132,7 @@ func (p *Pool) resolve(r Resolver, source int, ask <-chan struct{}) {
 			return
 		}
 		if err != nil {
-			p.resolveFailed(err)
+			p.resolveFailed(source, err)
 			valid = again
 		} else {
 			p.update(source, endpoints)
@@ -151,10 +151,10 @@ func (p *Pool) resolve(r Resolver, source int, ask <-chan struct{}) {
 	}
 }
 
-func (p *Pool) resolveFailed(err error) {
+func (p *Pool) resolveFailed(source int, err error) {
 	p.mu.Lock()
-	told := p.resolveErr == err.Error()
-	p.resolveErr = err.Error()
+	told := p.resolveErr[source] == err.Error()
+	p.resolveErr[source] = err.Error()
 	p.mu.Unlock()
 	if !told {
 		p.events.add(Event{Kind: "resolve_failed", Why: err.Error()})
@@ -181,7 +181,7 @@ func (p *Pool) update(source int, endpoints []Endpoint) {
 		return
 	}
 	if source > 0 {
-		p.resolveErr = ""
+		delete(p.resolveErr, source)
 	}
 	p.found[source] = endpoints
 	first := p.members.Load() == nil || len(*p.members.Load()) == 0

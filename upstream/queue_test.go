@@ -70,7 +70,7 @@ func TestWhatComesFirstAConnectionFreedOrDialedGoesToTheOldestWaiter(t *testing.
 			})
 		}
 		lanes.Wait()
-		s.saw("opened", "oldest of 1 waiting: 0s; 0 open, 0 idle", "oldest of 1 waiting: 0s; 1 open, 0 idle")
+		s.saw("opened", "waiting for one: 1, the first for 0s; 0 open, 0 idle", "waiting for one: 1, the first for 0s; 1 open, 0 idle")
 		if w := s.Snapshot().Wait; w.Count != 3 || math.Abs(w.Sum-0.9) > 1e-9 {
 			t.Errorf("waits: %+v", w)
 		}
