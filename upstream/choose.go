@@ -3,6 +3,7 @@ package upstream
 import (
 	"context"
 	"fmt"
+	"log/slog"
 	"net"
 	"slices"
 	"time"
@@ -73,10 +74,17 @@ func (p *Pool) panicChanged(panics bool, up, of int) {
 		return
 	}
 	if panics {
-		p.events.add(Event{Kind: "panic", Reason: "began", Why: fmt.Sprintf("only %d of %d endpoints are well: all are used", up, of)})
+		p.tell(slog.LevelWarn, Event{Kind: "panic", Reason: "began", Why: fmt.Sprintf("only %d of %d endpoints are well: all are used", up, of)})
 		return
 	}
-	p.events.add(Event{Kind: "panic", Reason: "ended", Why: fmt.Sprintf("%d of %d endpoints are well", up, of)})
+	p.tell(slog.LevelInfo, Event{Kind: "panic", Reason: "ended", Why: fmt.Sprintf("%d of %d endpoints are well", up, of)})
+}
+
+// tell notes an event that an operator should find in the log too.
+func (p *Pool) tell(level slog.Level, e Event) {
+	p.events.add(e)
+	p.cfg.Logger.LogAttrs(context.Background(), level, "upstream: "+e.Kind,
+		slog.String("pool", p.cfg.Name), slog.String("endpoint", e.Endpoint), slog.String("why", e.Why))
 }
 
 // isUp reports whether the endpoint is neither unhealthy nor an outlier.
@@ -95,7 +103,7 @@ func (m *member) judge(now time.Time, failed bool) {
 	if !out {
 		return
 	}
-	m.pool.events.add(Event{Kind: "ejected", Endpoint: m.key, Why: fmt.Sprintf("%s; out for %s", why, round(until.Sub(now)))})
+	m.pool.tell(slog.LevelWarn, Event{Kind: "ejected", Endpoint: m.key, Why: fmt.Sprintf("%s; out for %s", why, round(until.Sub(now)))})
 	m.takeOut(why, until)
 }
 
@@ -103,7 +111,7 @@ func (m *member) judge(now time.Time, failed bool) {
 func (m *member) checked(well bool, why string) {
 	if well {
 		m.health.Store(nil)
-		m.pool.events.add(Event{Kind: "healthy", Endpoint: m.key, Why: why})
+		m.pool.tell(slog.LevelInfo, Event{Kind: "healthy", Endpoint: m.key, Why: why})
 		m.mu.Lock()
 		m.bringBackLocked(time.Now())
 		m.wantLocked(time.Now())
@@ -111,7 +119,7 @@ func (m *member) checked(well bool, why string) {
 		return
 	}
 	m.health.Store(&why)
-	m.pool.events.add(Event{Kind: "unhealthy", Endpoint: m.key, Why: why})
+	m.pool.tell(slog.LevelWarn, Event{Kind: "unhealthy", Endpoint: m.key, Why: why})
 	m.takeOut(why, time.Time{})
 }
 

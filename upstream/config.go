@@ -49,8 +49,9 @@ type Config struct {
 	// Replaces says that this pool takes the place of another for the same
 	// endpoints, so that having two is no mistake to warn about.
 	Replaces bool
-	// Logger gets the one warning about repeated pools; default
-	// [slog.Default].
+	// Logger is told when an endpoint is taken out for its answers or its
+	// health and when panic begins, and warned once about repeated pools;
+	// default [slog.Default].
 	Logger *slog.Logger
 }
 

@@ -59,7 +59,7 @@ type conn struct {
 	since   time.Time
 	expires time.Time // by MaxAge; zero: never
 	last    uint64    // used, at most; 0: no limit
-	ends    bool // it is counted in member.ending
+	ends    bool      // it is counted in member.ending
 	closing CloseReason
 	because string // of closing, for people
 }

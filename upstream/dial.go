@@ -91,10 +91,10 @@ func (m *member) dialLocked(why string) {
 		return
 	}
 	m.dialing++
-	go m.dial(why)
+	go m.dial(why, m.bursts)
 }
 
-func (m *member) dial(why string) {
+func (m *member) dial(why string, burst int) {
 	p := m.pool
 	defer p.work.Done()
 	ctx, cancel := context.WithTimeout(p.ctx, p.cfg.Connections.DialTimeout)
@@ -115,7 +115,7 @@ func (m *member) dial(why string) {
 	cc, err := m.connect(ctx)
 	if err != nil {
 		err = &unavailable{reason: "dial", text: "no connection", cause: err}
-		m.dialFailed(err, dialResult(err, d.inTLS))
+		m.dialFailed(err, dialResult(err, d.inTLS), burst)
 		return
 	}
 	d.c.cc = p.wrap(stdConn{cc})
@@ -134,15 +134,20 @@ func (m *member) connect(ctx context.Context) (*http.ClientConn, error) {
 }
 
 // dialFailed notes a dial's failure, and tells those who have nothing else to
-// wait for.
-func (m *member) dialFailed(err error, result string) {
+// wait for. Those that were begun before another's failure was known fail for
+// the same cause, and count as one.
+func (m *member) dialFailed(err error, result string, burst int) {
 	p := m.pool
 	p.counts.dialed(result)
 	p.events.add(Event{Kind: "dial_failed", Endpoint: m.key, Reason: result, Why: err.Error()})
 	now := time.Now()
 	m.mu.Lock()
 	m.dialing--
-	m.backOffLocked(err, now)
+	first := burst == m.bursts
+	if first {
+		m.bursts++
+		m.backOffLocked(err, now)
+	}
 	if result == "refused" {
 		m.patience.died(now)
 	}
@@ -151,7 +156,7 @@ func (m *member) dialFailed(err error, result string) {
 	}
 	m.wantLocked(now)
 	m.unlock()
-	if p.ctx.Err() == nil {
+	if first && p.ctx.Err() == nil {
 		m.judge(now, true)
 	}
 }

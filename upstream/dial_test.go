@@ -139,12 +139,12 @@ func TestDialsThatFailPauseLongerAndLongerWhileSomebodyHopesForABusyConnection(t
 			t.Errorf("those who waited were answered after %v", took)
 		}
 		dials := o.dials()
-		// Four at once before the first failure, of which each counts; from
-		// then on one at a time.
+		// Four at once before the first failure is known, of which some may
+		// count as one; from then on one at a time.
 		for i, at := range dials[5:] {
-			pause := min(time.Second, 50*time.Millisecond<<(3+i))
-			if gap := at.Sub(dials[4+i]); gap < pause/2 || gap >= pause*3/2 {
-				t.Errorf("pause %d is %v, want %v ±50 %%", i, gap, pause)
+			least, most := min(time.Second, 50*time.Millisecond<<i)/2, min(time.Second, 50*time.Millisecond<<(3+i))*3/2
+			if gap := at.Sub(dials[4+i]); gap < least || gap >= most {
+				t.Errorf("pause %d is %v, want %v to %v", i, gap, least, most)
 			}
 		}
 		if n := len(dials); n < 5+10 || n > 5+40 || o.most > 4 {

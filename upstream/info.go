@@ -86,7 +86,7 @@ func (m *member) snapshot(now time.Time) EndpointSnapshot {
 	defer m.mu.Unlock()
 	e := EndpointSnapshot{
 		Endpoint: m.endpoint.String(), Address: m.endpoint.Address, State: "ok",
-		Dialing: m.dialing, InFlight: m.inFlight, Waiting: m.queue.Len(),
+		Max: m.pool.cfg.Connections.Max, Dialing: m.dialing, InFlight: m.inFlight, Waiting: m.queue.Len(),
 		Requests: m.requests.Load(), Failures: m.failures.Load(),
 		LearnedIdle: m.patience.learned().Seconds(), ReuseWithin: m.patience.within(most).Seconds(),
 		Latency: m.latency().Seconds(), FailureRate: m.failureRate(), Share: m.share(now, m.pool.cfg.Balance.SlowStart),

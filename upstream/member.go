@@ -35,10 +35,11 @@ type member struct {
 	queue    list.List          // of *waiter, the oldest first; at most Queue.Length
 	open     int                // connections that count for Max: usable, and the probe
 	inFlight int                // requests
-	ending   int // HTTP/1.1 connections that count for Max until their last request, or other protocol, is over
+	ending   int                // HTTP/1.1 connections that count for Max until their last request, or other protocol, is over
 	dialing  int
 	dialErr  error     // the last, while there has been no success since
 	fails    int       // dials in a row
+	bursts   int       // of dials that failed together
 	failedAt time.Time // the last that did
 	notUntil time.Time
 	http2    bool // the last connection spoke it

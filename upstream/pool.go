@@ -44,8 +44,8 @@ type Pool struct {
 	closed     bool
 	found      [][]Endpoint // by source; the first are the static ones
 	all        map[Endpoint]*member
-	gone       []*member // no endpoints any more, with requests under way
-	resolveErr map[int]string // by source, of those that failed the last time
+	gone       []*member       // no endpoints any more, with requests under way
+	resolveErr map[int]string  // by source, of those that failed the last time
 	asks       []chan struct{} // by source: resolve again
 }
 

@@ -55,6 +55,7 @@ type EndpointSnapshot struct {
 	Draining int `json:"draining"`  // connections that end with their requests
 	InFlight int `json:"in_flight"` // requests
 	Waiting  int `json:"waiting"`   // requests in the queue
+	Max      int `json:"max_connections"`
 
 	Requests uint64 `json:"requests"` // sent there
 	Failures uint64 `json:"failures"` // connections and statuses that count as such
