@@ -214,8 +214,8 @@ func (m *member) takeLocked(now time.Time) taken {
 		return taken{}
 	}
 	var c *conn
-	for i := len(m.idle) - 1; i >= 0; i-- {
-		if h := m.idle[i]; now.Sub(h.since) < m.withinLocked(h) && !h.worn(now) {
+	for i, h := range slices.Backward(m.idle) {
+		if now.Sub(h.since) < m.withinLocked(h) && !h.worn(now) {
 			c, m.idle = h, slices.Delete(m.idle, i, i+1)
 			break
 		}
