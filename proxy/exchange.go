@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"net/http/httputil"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/fairlead-edge/fairlead"
@@ -82,7 +83,8 @@ func (x *exchange) finish() {
 func (x *exchange) WriteHeader(status int) {
 	h := x.w.Header()
 	if status < 200 {
-		if x.in.ProtoAtLeast(1, 1) {
+		// The server sends 100 itself, when the body is first read.
+		if status != http.StatusContinue && x.in.ProtoAtLeast(1, 1) {
 			removeHopByHop(h)
 			x.w.WriteHeader(status)
 		}
@@ -216,11 +218,14 @@ type upload struct {
 	in      *http.Request
 	trailer http.Header // of the request that goes out; nil: it can have none
 
+	begun atomic.Bool
+
 	mu  sync.Mutex
 	err error // io.EOF when it is complete
 }
 
 func (u *upload) Read(p []byte) (int, error) {
+	u.begun.Store(true)
 	n, err := u.ReadCloser.Read(p)
 	if err == nil {
 		return n, nil
@@ -244,8 +249,11 @@ func (u *upload) Read(p []byte) (int, error) {
 // is out. With full duplex net/http would do so after it has begun to read the
 // next request, and panic.
 func (x *exchange) closeUpload() {
-	if x.status == http.StatusSwitchingProtocols || x.upload != nil && errors.Is(x.upload.outcome(), io.EOF) {
+	switch {
+	case x.status == http.StatusSwitchingProtocols || x.upload != nil && errors.Is(x.upload.outcome(), io.EOF):
 		return
+	case x.in.Header.Get("Expect") != "" && (x.upload == nil || !x.upload.begun.Load()):
+		return // nobody asked for the body: net/http closes the connection
 	}
 	_ = x.FlushError() // a client that waits for the answer sends no more before it
 	_ = x.in.Body.Close()
