@@ -12,7 +12,7 @@ type Snapshot struct {
 	Endpoints []EndpointSnapshot `json:"endpoints"`
 
 	Requests uint64 `json:"requests"` // that were asked of the pool
-	Failed   uint64 `json:"failed"`   // of these, that got no response
+	Failed   uint64 `json:"failed"`   // of these, that got no response; our own refusals included
 	Attempts uint64 `json:"attempts"` // requests sent, those sent again included
 	Reused   uint64 `json:"reused"`   // attempts on a connection that had carried one before
 
