@@ -19,7 +19,7 @@ type Snapshot struct {
 	Dials    map[string]uint64 `json:"dials"`    // by result: ok, refused, timeout, tls, other
 	Closes   map[string]uint64 `json:"closes"`   // by reason, see CloseReason
 	Retries  map[string]uint64 `json:"retries"`  // by class: unsent, refused_stream, idempotent, key, proven
-	Refusals map[string]uint64 `json:"refusals"` // by reason: queue_full, too_late, closed, no_endpoint, budget
+	Refusals map[string]uint64 `json:"refusals"` // by reason: queue_full, too_late, dial, closed, no_endpoint, budget
 
 	Wait        Histogram `json:"wait_seconds"`       // for a connection
 	DNS         Histogram `json:"dns_seconds"`        // of a dial
@@ -61,7 +61,8 @@ type EndpointSnapshot struct {
 	Failures uint64 `json:"failures"` // connections and statuses that count as such
 
 	// LearnedIdle is how long the endpoint keeps an idle connection, as seen;
-	// 0: not known. ReuseWithin is how long one is used again.
+	// 0: not known; once one has outlived Connections.IdleTimeout, a lower
+	// bound, 5/4 of that. ReuseWithin is how long one is used again.
 	LearnedIdle float64 `json:"learned_idle_seconds"`
 	ReuseWithin float64 `json:"reuse_within_seconds"`
 	Latency     float64 `json:"latency_seconds"`  // to the first byte, moving average
