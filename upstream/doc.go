@@ -5,6 +5,14 @@
 // gets a request, when a request is sent again, and why each connection was
 // opened and closed.
 //
+//	pool, err := upstream.New(upstream.Config{Endpoints: []string{"http://127.0.0.1:9000"}})
+//	if err != nil {
+//		return err
+//	}
+//	defer pool.Close()
+//	client := &http.Client{Transport: pool}
+//	res, err := client.Get("http://any/orders") // the host is replaced by the endpoint's
+//
 // An endpoint is where a copy of the upstream listens:
 //
 //	http://host:port/base    HTTP/1.1
