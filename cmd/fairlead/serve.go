@@ -11,7 +11,7 @@ import (
 )
 
 type serveCommand struct {
-	Upstream     endpoints `name:"upstream" placeholder:"URL" env:"FAIRLEAD_UPSTREAM" help:"API to stand in front of; several are copies of it. Also dns+http://NAME:PORT, srv+http://NAME and file:PATH, for endpoints that come and go. Not with --config."`
+	Upstream     endpoints `name:"upstream" placeholder:"URL" env:"FAIRLEAD_UPSTREAM" help:"API to stand in front of; several are copies of it. More forms below. Not with --config."`
 	Config       *given    `name:"config" placeholder:"FILE" env:"FAIRLEAD_CONFIG" help:"Configuration file; fairlead.yaml in the source explains it."`
 	HTTP         *string   `name:"http" placeholder:"ADDR" env:"FAIRLEAD_HTTP" help:"Address for clients; default 127.0.0.1:8080. Port 0 picks a free one, an empty address is none."`
 	Admin        *string   `name:"admin" placeholder:"ADDR" env:"FAIRLEAD_ADMIN" help:"Address for operators; default 127.0.0.1:9090."`
@@ -61,7 +61,8 @@ var errEmpty = errors.New("the value is empty; give it one, or leave the flag an
 // Help is shown by serve --help.
 func (*serveCommand) Help() string {
 	return `Without --upstream and --config a demo API is served. An upstream is an http://,
-https://, h2c:// (HTTP/2 without TLS) or unix:/path address.
+https://, h2c:// (HTTP/2 without TLS) or unix:/path address, or names where they
+are written down: dns+http://NAME:PORT, srv+http://NAME, file:/PATH.
 
 A line for each bound address is printed, then "ready". SIGTERM and SIGINT drain,
 a second one exits at once; SIGHUP reads the configuration file again. Tokens are
