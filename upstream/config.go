@@ -82,9 +82,9 @@ type Connections struct {
 	// losses are survived.
 	DialTimeout time.Duration
 	// IdleTimeout is how long a connection may be idle and still be used
-	// again; default 60 s. As long as nothing is known of how long the
-	// endpoint keeps its side, 4 s (below the 5 s of Node.js and uvicorn); once
-	// that is known, 80 % of it.
+	// again, less up to 10 %; default 60 s. As long as nothing is known of
+	// how long the endpoint keeps its side, 4 s (below the 5 s of Node.js and
+	// uvicorn); once that is known, 80 % of it.
 	IdleTimeout time.Duration
 	// MaxAge is how long a connection is used, ±10 %; default 10 minutes, so
 	// that new endpoints get their share and old addresses are let go.

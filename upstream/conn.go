@@ -57,9 +57,10 @@ type conn struct {
 	settled bool   // HTTP/2: limit is the peer's word
 	stalled bool   // HTTP/2: it refused a reservation, and may have gone away
 	since   time.Time
-	expires time.Time // by MaxAge; zero: never
-	last    uint64    // used, at most; 0: no limit
-	ends    bool      // it is counted in member.ending
+	most    time.Duration // idle
+	expires time.Time     // by MaxAge; zero: never
+	last    uint64        // used, at most; 0: no limit
+	ends    bool          // it is counted in member.ending
 	closing CloseReason
 	because string // of closing, for people
 }

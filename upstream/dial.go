@@ -205,6 +205,7 @@ func (m *member) dialed(d *dialing) {
 	m.mu.Lock()
 	m.dialing--
 	c.how.at, c.since, c.limit = now, now, 1
+	c.most = limits.IdleTimeout - rand.N(limits.IdleTimeout/10+1)
 	if limits.MaxAge > 0 {
 		c.expires = now.Add(jitter(limits.MaxAge))
 	}

@@ -47,14 +47,13 @@ func (m *member) wakeLocked(t time.Time) {
 // withinLocked returns how long an idle connection may be used. Who waits for a
 // new one must get it, however impatient the peer is.
 func (m *member) withinLocked(c *conn) time.Duration {
-	most := m.pool.cfg.Connections.IdleTimeout
 	switch {
 	case c.used > 0:
-		return m.patience.within(most)
+		return m.patience.within(c.most)
 	case m.patience.unknown(): // kept ready, by MinIdle: there is no last answer whose end the peer counts from
-		return most
+		return c.most
 	}
-	return max(m.patience.within(most), noTimer)
+	return max(m.patience.within(c.most), noTimer)
 }
 
 // expireLocked closes what has been idle for longer than it may be used
@@ -85,19 +84,19 @@ func (m *member) expireLocked(now time.Time) {
 			m.wakeLocked(c.since.Add(most))
 		}
 	}
-	m.expireMultiLocked(now, most)
+	m.expireMultiLocked(now)
 }
 
-func (m *member) expireMultiLocked(now time.Time, most time.Duration) {
+func (m *member) expireMultiLocked(now time.Time) {
 	for _, c := range slices.Backward(m.multi) { // which loses what is closed
 		switch {
 		case c.worn(now):
 			m.wearLocked(c, now)
 		case c.active > 0:
-		case now.Sub(c.since) >= most:
+		case now.Sub(c.since) >= c.most:
 			m.closeLocked(c, ClosedIdleLocal, fmt.Sprintf("idle for %s", round(now.Sub(c.since))))
 		default:
-			m.wakeLocked(c.since.Add(most))
+			m.wakeLocked(c.since.Add(c.most))
 		}
 	}
 }

@@ -115,9 +115,9 @@ func TestAnEndpointThatDoesNotCloseIsTrustedForLonger(t *testing.T) {
 		sleep(time.Minute)
 		s.saw("closed", "idle_local: idle for 1m0s, and the peer had not closed it")
 		s.get("")
-		sleep(59 * time.Second)
+		sleep(53 * time.Second)
 		if conn := s.get(""); conn != "1" {
-			t.Errorf("after 59 s idle, connection %s was used", conn)
+			t.Errorf("after 53 s idle, connection %s was used", conn)
 		}
 	}, o)
 }

@@ -309,7 +309,7 @@ func (m *member) release(c *conn, how result) {
 		m.idle = append(m.idle, c)
 		m.wakeLocked(now.Add(m.withinLocked(c)))
 	case c.active == 0:
-		m.wakeLocked(now.Add(m.pool.cfg.Connections.IdleTimeout))
+		m.wakeLocked(now.Add(c.most))
 	}
 	m.serveLocked(now)
 	if m.out && !m.pool.panicked.Load() { // it was used because no other was left
