@@ -26,6 +26,7 @@ type member struct {
 	requests, failures atomic.Uint64
 	races              atomic.Int32 // since the last response, see lostRaces
 	lastRace           atomic.Int64
+	lastBreak          atomic.Int64 // that the balancer was told of
 
 	mu       sync.Mutex
 	conns    map[*conn]struct{} // at most Connections.Max, and those that end

@@ -244,7 +244,9 @@ func (r *request) failed(l *lease, idle time.Duration, err error, now time.Time)
 			m.stale(idle, now)
 		}
 		if how != raced || m.lostRaces(now) > manyRaces {
-			m.observe(now, now.Sub(l.started), true)
+			if seldom(&m.lastBreak, now) { // all that an endpoint's end breaks is one outcome for the balancer
+				m.observe(now, now.Sub(l.started), true)
+			}
 			m.judge(now, true)
 		}
 	}
