@@ -229,29 +229,34 @@ func (r *request) failed(l *lease, idle time.Duration, err error, now time.Time)
 	}
 	e.proven = r.p.cfg.Retry.KernelProof && !c.http2 && e.wrote && !e.read && r.in.Context().Err() == nil && c.socket.unread()
 	class := classify(r.in, e)
-	how := failed
-	if r.in.Context().Err() != nil {
-		how = abandoned
-	} else if ownFault(err) || errors.Is(err, errNoStream) {
-		how = failed // and nobody is to blame
-	} else if class == retryRefused {
-		if _, reset := errors.AsType[streamError](err); !reset {
-			how = away
+	_, reset := errors.AsType[streamError](err)
+	switch {
+	case r.in.Context().Err() != nil:
+		l.end(abandoned)
+	case ownFault(err) || errors.Is(err, errNoStream) || class == retryRefused && reset:
+		l.end(failed) // and nobody is to blame
+	case class == retryRefused:
+		l.end(away)
+	case !c.http2 && idle > 0 && !e.read && !errors.Is(err, errNoResponse) && now.Sub(l.started) < promptly:
+		m.stale(idle, now)
+		if m.lostRaces(now) > manyRaces {
+			m.blame(now, now.Sub(l.started))
 		}
-	} else {
-		if !c.http2 && idle > 0 && !e.read && !errors.Is(err, errNoResponse) && now.Sub(l.started) < promptly {
-			how = raced
-			m.stale(idle, now)
-		}
-		if how != raced || m.lostRaces(now) > manyRaces {
-			if seldom(&m.lastBreak, now) { // all that an endpoint's end breaks is one outcome for the balancer
-				m.observe(now, now.Sub(l.started), true)
-			}
-			m.judge(now, true)
-		}
+		l.end(raced)
+	default:
+		m.blame(now, now.Sub(l.started))
+		l.end(failed)
 	}
-	l.end(how)
 	return class
+}
+
+// blame notes that an attempt failed by the endpoint's fault. All that its end
+// breaks is one outcome for the balancer.
+func (m *member) blame(now time.Time, took time.Duration) {
+	if seldom(&m.lastBreak, now) {
+		m.observe(now, took, true)
+	}
+	m.judge(now, true)
 }
 
 // badAnswer reports whether a response tells of a fault of its endpoint.
