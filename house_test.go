@@ -47,6 +47,7 @@ var rooms = map[string]room{
 	"observe":         {[]string{"."}, "rooms report through hooks of their own"},
 	"daemon":          {[]string{".", "*"}, "composes every room; only cmd calls it"},
 	"cmd/fairlead":    {[]string{".", "daemon", "client"}, "flags in, one call out"},
+	"daemon/xconnect": {nil, "must be initialised before net/http"},
 	"internal/leak":   {nil, "is imported by every test"},
 	"internal/memnet": {nil, "is imported by the tests of every room"},
 	"internal/wire":   {[]string{"."}, "the JSON both ends share"},
@@ -63,6 +64,10 @@ var fences = map[string]room{
 	"github.com/goccy/go-yaml":           {[]string{"daemon"}, "the config file, with positions in its errors"},
 	"github.com/alecthomas/kong":         {[]string{"cmd/fairlead"}, "flags"},
 	"github.com/prometheus":              {[]string{"observe"}, "metrics"},
+	"github.com/quic-go/quic-go":         {[]string{"listen"}, "QUIC and HTTP/3"},
+	"golang.org/x/net/ipv4":              {[]string{"listen"}, "the batches in which quic-go reads a socket"},
+	"github.com/klauspost/compress":      {[]string{"compress"}, "zstd, and gzip that is faster than the standard library's"},
+	"github.com/molecule-man/go-brrr":    {[]string{"compress"}, "brotli, with dictionaries"},
 	"go.uber.org/goleak":                 {[]string{"internal/leak"}, "leaked goroutines"},
 	"pgregory.net/rapid":                 {[]string{"test"}, "property tests"},
 	"github.com/rogpeppe/go-internal":    {[]string{"test"}, "the command line's test scripts"},
@@ -72,9 +77,10 @@ var fences = map[string]room{
 
 // noExample are the packages without an Example of their own.
 var noExample = map[string]string{
-	".":            "nouns: the examples of the rooms use them",
-	"daemon":       "its example is the program",
-	"cmd/fairlead": "its examples are the test scripts",
+	".":               "nouns: the examples of the rooms use them",
+	"daemon":          "its example is the program",
+	"cmd/fairlead":    "its examples are the test scripts",
+	"daemon/xconnect": "is imported for what it does when the program starts",
 }
 
 // source is one parsed Go file.

@@ -22,9 +22,10 @@ type site struct {
 	pools    map[string]*upstream.Pool
 	routes   []*route
 	match    rules[*route]
-	demo     *demo   // nil unless it is asked for
-	retired  []*site // of earlier configurations, what streams may go on in
-	public   http.Handler
+	demo     *demo        // nil unless it is asked for
+	retired  []*site      // of earlier configurations, what streams may go on in
+	public   http.Handler // of http
+	secure   http.Handler // of https
 	admin    http.Handler
 }
 
@@ -65,7 +66,9 @@ func (d *daemon) build(cfg Config, old *site) (*site, error) {
 	s.order()
 
 	// Around them, from the outside in: log, host check, choice of the path.
-	s.public = d.watch(cfg.trusted(), checkHost(cfg.Hosts, isLoopback(cfg.HTTP), d.choose(s)))
+	inside := d.choose(s)
+	s.public = d.watch(cfg.trusted(), checkHost(cfg.Hosts, isLoopback(cfg.HTTP), inside))
+	s.secure = d.watch(cfg.trusted(), checkHost(cfg.Hosts, isLoopback(cfg.HTTPS), inside))
 	s.admin = d.adminHandler(&cfg)
 	return s, nil
 }

@@ -71,6 +71,8 @@ func (p PEM) String() string { return p.File }
 // maxPEM bounds a file of certificates; all that Mozilla trusts are 200 KiB.
 const maxPEM = 1 << 20
 
+func (p *PEM) beside(folder string) { p.folder = folder }
+
 func (p *PEM) parse(text string) error {
 	if text == "" {
 		return errors.New("the name of the file is empty; remove the key or give it one")

@@ -1,6 +1,7 @@
 package daemon
 
 import (
+	"crypto/tls"
 	"net/netip"
 	"time"
 
@@ -12,7 +13,12 @@ import (
 // repository explains each key and holds its default.
 type Config struct {
 	HTTP           string              `yaml:"http"`  // address of the public listener; "" turns it off
+	HTTPS          string              `yaml:"https"` // address of the one with TLS; "" turns it off
 	Admin          string              `yaml:"admin"` // address of the admin listener; "" turns it off
+	TLS            TLS                 `yaml:"tls"`
+	HTTP3          HTTP3               `yaml:"http3"`
+	Timeouts       Timeouts            `yaml:"timeouts"`
+	ProxyProtocol  []Prefix            `yaml:"proxy_protocol"` // peers that send its header
 	AdminToken     string              `yaml:"admin_token"`
 	PublishToken   string              `yaml:"publish_token"`
 	TopicsPrefix   string              `yaml:"topics_prefix"` // "" turns the topics off
@@ -36,9 +42,10 @@ type Log struct {
 
 // Route sends the requests under a path to an upstream.
 type Route struct {
-	Path     Pattern `yaml:"path"`
-	Upstream string  `yaml:"upstream"`
-	Capture  Capture `yaml:"capture"`
+	Path      Pattern `yaml:"path"`
+	Upstream  string  `yaml:"upstream"`
+	Capture   Capture `yaml:"capture"`
+	EarlyData bool    `yaml:"early_data"` // safe requests may be answered before the handshake's end
 }
 
 // Capture says which responses of a route are recorded, and how. It may be
@@ -107,6 +114,12 @@ type Limits struct {
 	CapturedStream      Size     `yaml:"captured_stream"` // one recording
 	CapturedTotal       Size     `yaml:"captured_total"`  // all recordings
 	CapturedKeep        Duration `yaml:"captured_keep"`   // after the end
+
+	Connections           int  `yaml:"connections"`             // at one time; 0: four fifths of the descriptors
+	ConnectionsPerAddress int  `yaml:"connections_per_address"` // 0: any number
+	ConnectionRate        int  `yaml:"connection_rate"`         // new ones a second from an address; 0: any number
+	RequestsPerConnection int  `yaml:"requests_per_connection"` // at one time, of HTTP/2 and 3
+	Header                Size `yaml:"header"`                  // of a request
 }
 
 // Drain says how the server goes away.
@@ -119,13 +132,19 @@ type Drain struct {
 func Default() Config {
 	return Config{
 		HTTP: "127.0.0.1:8080", Admin: "127.0.0.1:9090",
+		TLS:   TLS{Certificates: []Certificate{}, MinVersion: tls.VersionTLS12},
+		HTTP3: HTTP3{Enabled: true},
+		Timeouts: Timeouts{
+			Header: Duration(10 * time.Second), Body: Duration(30 * time.Second), Idle: Duration(75 * time.Second), Age: Duration(time.Hour),
+		},
 		TopicsPrefix: "/topics",
-		Hosts:        []string{}, CORS: []string{}, TrustedProxies: []Prefix{},
+		Hosts:        []string{}, CORS: []string{}, TrustedProxies: []Prefix{}, ProxyProtocol: []Prefix{},
 		Log:       Log{Level: "info", Format: "auto"},
 		Upstreams: map[string]Upstream{}, Routes: []Route{}, Topics: []Topic{},
 		Limits: Limits{
 			Body: 1 << 20, Topics: topic.DefaultMaxTopics, TopicsPerConnection: 1000, Message: 1 << 20,
 			CapturedStream: 16 << 20, CapturedTotal: 1 << 30, CapturedKeep: Duration(10 * time.Minute),
+			ConnectionsPerAddress: 1000, ConnectionRate: 500, RequestsPerConnection: 250, Header: 64 << 10,
 		},
 		Heartbeat: Duration(15 * time.Second),
 		Drain:     Drain{Window: Duration(5 * time.Second), Deadline: Duration(25 * time.Second)},
@@ -146,9 +165,11 @@ func (c *Config) policies() func(name string) topic.Policy {
 }
 
 // trusted returns the trusted proxies.
-func (c *Config) trusted() []netip.Prefix {
-	all := make([]netip.Prefix, len(c.TrustedProxies))
-	for i, p := range c.TrustedProxies {
+func (c *Config) trusted() []netip.Prefix { return prefixes(c.TrustedProxies) }
+
+func prefixes(from []Prefix) []netip.Prefix {
+	all := make([]netip.Prefix, len(from))
+	for i, p := range from {
 		all[i] = netip.Prefix(p)
 	}
 	return all

@@ -157,7 +157,7 @@ var wrong = []struct{ text, want string }{
 	{"http: 8080", `:1:7: want text here; put it in quotes`},
 	{"http: localhost", `:1:7: "localhost" is not an address; write host:port`},
 	{`http: ":99999"`, `:1:7: port "99999" is not a number from 0 to 65535`},
-	{`{http: "", admin: ""}`, `:1:8: http and admin are both off`},
+	{`{http: "", admin: ""}`, `:1:8: http, https and admin are all off`},
 	{`{http: "127.0.0.1:1", admin: "127.0.0.1:1"}`, `:1:30: admin is the address of http`},
 	{`admin: "0.0.0.0:9090"`, `:1:8: the admin listener is open to others at 0.0.0.0:9090; set admin_token`},
 	{"hosts: api.example.com", `:1:8: want a list here`},

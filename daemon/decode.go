@@ -155,8 +155,8 @@ func (d *decoder) value(path string, n ast.Node, v reflect.Value) {
 		return
 	}
 	text, isScalar := scalarText(n)
-	if p, ok := reflect.TypeAssert[*PEM](v.Addr()); ok && isScalar {
-		p.folder = filepath.Dir(d.file)
+	if p, ok := reflect.TypeAssert[interface{ beside(folder string) }](v.Addr()); ok {
+		p.beside(filepath.Dir(d.file))
 	}
 	if s, ok := reflect.TypeAssert[scalar](v.Addr()); ok {
 		d.scalar(path, at, text, isScalar, s.parse)

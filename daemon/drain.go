@@ -78,7 +78,7 @@ func (d *daemon) drain(ctx context.Context) {
 
 	// From here on no new connection; what is open may finish.
 	for _, s := range d.servers {
-		if s.name == "http" { // the operator's goes last
+		if s.name != "admin" { // the operator's goes last
 			finished.Go(func() { _ = s.Shutdown(ctx) }) // ctx says the rest
 		}
 	}

@@ -18,8 +18,8 @@ type Options struct {
 	Upstreams []string
 	// Topics turns the topics on, under /topics unless the file says where.
 	Topics bool
-	// HTTP and Admin are addresses of listeners; nil: as the file says.
-	HTTP, Admin *string
+	// HTTP, HTTPS and Admin are addresses of listeners; nil: as the file says.
+	HTTP, HTTPS, Admin *string
 	// AdminToken and PublishToken; "": as the file says.
 	AdminToken, PublishToken string
 }
@@ -94,7 +94,7 @@ func (d *decoder) name() string {
 func (o *Options) apply(cfg *Config) (flags map[string]string, problems ConfigErrors) {
 	flags = make(map[string]string)
 	for path, f := range map[string]struct{ value, to *string }{
-		"http": {o.HTTP, &cfg.HTTP}, "admin": {o.Admin, &cfg.Admin},
+		"http": {o.HTTP, &cfg.HTTP}, "https": {o.HTTPS, &cfg.HTTPS}, "admin": {o.Admin, &cfg.Admin},
 	} {
 		if f.value != nil {
 			*f.to = *f.value
@@ -150,7 +150,7 @@ func Check(file, adminToken string) (summary string, err error) {
 	if err != nil {
 		return "", err
 	}
-	parts := []string{listenerSummary("http", cfg.HTTP), listenerSummary("admin", cfg.Admin)}
+	parts := []string{listenerSummary("http", cfg.HTTP), listenerSummary("https", cfg.HTTPS), listenerSummary("admin", cfg.Admin)}
 	if cfg.TopicsPrefix == "" {
 		parts = append(parts, "topics off")
 	} else {

@@ -2,6 +2,7 @@ package daemon
 
 import (
 	"errors"
+	"reflect"
 	"slices"
 	"strings"
 	"time"
@@ -75,7 +76,18 @@ func needsRestart(was, now *Config) error {
 		changed bool
 	}{
 		{"http", was.HTTP != now.HTTP},
+		{"https", was.HTTPS != now.HTTPS},
 		{"admin", was.Admin != now.Admin},
+		{"tls", !reflect.DeepEqual(was.TLS, now.TLS)},
+		{"http3", was.HTTP3 != now.HTTP3},
+		{"timeouts", was.Timeouts != now.Timeouts},
+		{"proxy_protocol", !slices.Equal(was.ProxyProtocol, now.ProxyProtocol)},
+		{"early_data, which no route had before,", now.anyEarlyData() && !was.anyEarlyData()},
+		{"limits.connections", was.Limits.Connections != now.Limits.Connections},
+		{"limits.connections_per_address", was.Limits.ConnectionsPerAddress != now.Limits.ConnectionsPerAddress},
+		{"limits.connection_rate", was.Limits.ConnectionRate != now.Limits.ConnectionRate},
+		{"limits.requests_per_connection", was.Limits.RequestsPerConnection != now.Limits.RequestsPerConnection},
+		{"limits.header", was.Limits.Header != now.Limits.Header},
 		{"log.format", was.Log.Format != now.Log.Format},
 		{"limits.topics", was.Limits.Topics != now.Limits.Topics},
 		{"limits.captured_stream", was.Limits.CapturedStream != now.Limits.CapturedStream},

@@ -2,12 +2,9 @@ package daemon
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"log/slog"
-	"net"
-	"net/http"
 	"os"
 	"os/signal"
 	"runtime/debug"
@@ -55,13 +52,6 @@ type daemon struct {
 	base     context.Context // of every request
 }
 
-// server is one listener and who serves it.
-type server struct {
-	name     string
-	listener net.Listener
-	http.Server
-}
-
 func (d *daemon) draining() bool {
 	select {
 	case <-d.leaving:
@@ -105,37 +95,11 @@ func Run(ctx context.Context, o Options, p Process) error {
 	return d.loop(ctx, p.Signals)
 }
 
-// listen binds the addresses; on an error none stays bound.
-func (d *daemon) listen(ctx context.Context, cfg *Config) error {
-	for _, l := range []struct {
-		name, address string
-		handler       func(*site) http.Handler
-	}{
-		{"http", cfg.HTTP, func(s *site) http.Handler { return s.public }},
-		{"admin", cfg.Admin, func(s *site) http.Handler { return s.admin }},
-	} {
-		if l.address == "" {
-			continue
-		}
-		bound, err := new(net.ListenConfig).Listen(ctx, "tcp", l.address)
-		if err != nil {
-			return fmt.Errorf("daemon: listen: %w; --%s takes another address", err, l.name)
-		}
-		// The site changes with a reload; each request is served by one.
-		current := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { l.handler(d.site.Load()).ServeHTTP(w, r) })
-		s := &server{name: l.name, listener: bound}
-		configure(&s.Server, current, d.base, slog.NewLogLogger(d.log.Handler(), slog.LevelWarn))
-		d.servers = append(d.servers, s)
-	}
-	d.failed = make(chan error, len(d.servers))
-	return nil
-}
-
 // start starts what runs beside the requests; running joins it.
 func (d *daemon) start(ctx context.Context, running *sync.WaitGroup) {
 	for _, s := range d.servers {
 		running.Go(func() {
-			if err := s.Serve(s.listener); !errors.Is(err, http.ErrServerClosed) {
+			if err := s.Serve(s.tcp, s.udp); err != nil {
 				d.failed <- fmt.Errorf("daemon: serve %s: %w", s.name, err)
 			}
 		})
@@ -172,7 +136,7 @@ func (d *daemon) sweep(ctx context.Context) {
 func (d *daemon) announce(stdout io.Writer, cfg *Config) {
 	d.log.Info("start", "version", Version(), "publishing", publishing(cfg))
 	for _, s := range d.servers {
-		fmt.Fprintf(stdout, "%s http://%s\n", s.name, s.listener.Addr())
+		fmt.Fprintf(stdout, "%s %s\n", s.name, s.url)
 	}
 	fmt.Fprintln(stdout, "ready")
 }
@@ -187,11 +151,13 @@ func publishing(cfg *Config) string {
 	case mayPublish(cfg):
 		return "open: only this machine can connect"
 	}
-	return "off: set publish_token to allow it on " + cfg.HTTP
+	return "off: set publish_token to allow it for those who connect from elsewhere"
 }
 
 // mayPublish reports whether publishing needs no token.
-func mayPublish(cfg *Config) bool { return cfg.HTTP == "" || isLoopback(cfg.HTTP) }
+func mayPublish(cfg *Config) bool {
+	return (cfg.HTTP == "" || isLoopback(cfg.HTTP)) && (cfg.HTTPS == "" || isLoopback(cfg.HTTPS))
+}
 
 // loop waits for what ends or changes the program.
 func (d *daemon) loop(ctx context.Context, signals <-chan os.Signal) error {

@@ -51,9 +51,10 @@ func writeCertificate(t testing.TB, folder string) {
 		t.Fatal(err)
 	}
 	certPEM := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: cert})
+	keyPEM := pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: secret})
 	for name, content := range map[string][]byte{
-		"ca.pem": certPEM, "client.pem": certPEM,
-		"client.key": pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: secret}),
+		"ca.pem": certPEM, "client.pem": certPEM, "client.key": keyPEM, "server.pem": certPEM, "server.key": keyPEM,
+		"tickets.key": []byte(strings.Repeat("5a", 32) + "\n"),
 	} {
 		if err := os.WriteFile(filepath.Join(folder, name), content, 0o600); err != nil {
 			t.Fatal(err)

@@ -33,6 +33,7 @@ func (v *validator) reportf(path, format string, args ...any) {
 
 func (v *validator) all() {
 	v.listeners()
+	v.edge()
 	v.access()
 	v.upstreams()
 	v.routes()
@@ -41,23 +42,30 @@ func (v *validator) all() {
 }
 
 func (v *validator) listeners() {
-	for path, address := range map[string]string{"http": v.cfg.HTTP, "admin": v.cfg.Admin} {
+	for path, address := range map[string]string{"http": v.cfg.HTTP, "https": v.cfg.HTTPS, "admin": v.cfg.Admin} {
 		if err := checkAddress(address); err != nil {
 			v.reportf(path, "%s", err)
 		}
 	}
 	switch {
-	case !v.read("http") || !v.read("admin"):
+	case !v.read("http") || !v.read("https") || !v.read("admin"):
 		return
-	case v.cfg.HTTP == "" && v.cfg.Admin == "":
-		v.reportf("http", "http and admin are both off; there is nothing to serve")
-	case v.cfg.HTTP == v.cfg.Admin && !strings.HasSuffix(v.cfg.HTTP, ":0"):
+	case v.cfg.HTTP == "" && v.cfg.HTTPS == "" && v.cfg.Admin == "":
+		v.reportf("http", "http, https and admin are all off; there is nothing to serve")
+	case same(v.cfg.HTTP, v.cfg.HTTPS):
+		v.reportf("https", "https is the address of http; give it another port")
+	case same(v.cfg.HTTP, v.cfg.Admin):
 		v.reportf("admin", "admin is the address of http; give it another port")
+	case same(v.cfg.HTTPS, v.cfg.Admin):
+		v.reportf("admin", "admin is the address of https; give it another port")
 	}
 	if v.cfg.Admin != "" && !isLoopback(v.cfg.Admin) && v.cfg.AdminToken == "" && v.read("admin_token") {
 		v.reportf("admin", "the admin listener is open to others at %s; set admin_token (FAIRLEAD_ADMIN_TOKEN), or bind it to 127.0.0.1", v.cfg.Admin)
 	}
 }
+
+// same reports whether two listeners cannot both be bound.
+func same(a, b string) bool { return a != "" && a == b && !strings.HasSuffix(a, ":0") }
 
 // checkAddress reports why a listener cannot be bound to address; "" is off.
 func checkAddress(address string) error {

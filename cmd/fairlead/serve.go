@@ -14,6 +14,7 @@ type serveCommand struct {
 	Upstream     endpoints `name:"upstream" placeholder:"URL" env:"FAIRLEAD_UPSTREAM" help:"API to stand in front of; several are copies of it. More forms below. Not with --config."`
 	Config       *given    `name:"config" placeholder:"FILE" env:"FAIRLEAD_CONFIG" help:"Configuration file; fairlead.yaml in the source explains it."`
 	HTTP         *string   `name:"http" placeholder:"ADDR" env:"FAIRLEAD_HTTP" help:"Address for clients; default 127.0.0.1:8080. Port 0 picks a free one, an empty address is none."`
+	HTTPS        *string   `name:"https" placeholder:"ADDR" env:"FAIRLEAD_HTTPS" help:"Address for clients with TLS, for HTTP/1.1, 2 and 3; default none."`
 	Admin        *string   `name:"admin" placeholder:"ADDR" env:"FAIRLEAD_ADMIN" help:"Address for operators; default 127.0.0.1:9090."`
 	Topics       bool      `name:"topics" env:"FAIRLEAD_TOPICS" help:"Serve /topics also in front of an upstream."`
 	AdminToken   string    `name:"admin-token" hidden:"" env:"FAIRLEAD_ADMIN_TOKEN"`
@@ -79,7 +80,7 @@ func (c *serveCommand) Run(ctx context.Context, t terminal) error {
 	defer stop()
 	ctx = context.WithoutCancel(ctx) // a signal drains, and does not cut off
 	return daemon.Run(ctx, daemon.Options{
-		Config: config, Upstreams: c.Upstream, Topics: c.Topics, HTTP: c.HTTP, Admin: c.Admin,
+		Config: config, Upstreams: c.Upstream, Topics: c.Topics, HTTP: c.HTTP, HTTPS: c.HTTPS, Admin: c.Admin,
 		AdminToken: c.AdminToken, PublishToken: c.PublishToken,
 	}, daemon.Process{Stdout: t.out, Stderr: t.err, Signals: signals})
 }

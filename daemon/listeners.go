@@ -1,0 +1,165 @@
+package daemon
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+
+	"github.com/fairlead-edge/fairlead/listen"
+)
+
+// server is one address and who serves it.
+type server struct {
+	*listen.Server
+
+	name string // of its key in the configuration
+	url  string
+	tcp  net.Listener
+	udp  net.PacketConn // nil without HTTP/3
+}
+
+// listen binds the addresses; on an error none stays bound.
+func (d *daemon) listen(ctx context.Context, cfg *Config) (err error) {
+	defer func() {
+		if err != nil {
+			d.unbind()
+		}
+	}()
+	for _, l := range []struct {
+		name, address string
+		handler       func(*site) http.Handler
+	}{
+		{"http", cfg.HTTP, func(s *site) http.Handler { return s.public }},
+		{"https", cfg.HTTPS, func(s *site) http.Handler { return s.secure }},
+		{"admin", cfg.Admin, func(s *site) http.Handler { return s.admin }},
+	} {
+		if l.address == "" {
+			continue
+		}
+		// The site changes with a reload; each request is served by one.
+		current := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { l.handler(d.site.Load()).ServeHTTP(w, r) })
+		s, err := d.newServer(l.name, current, cfg)
+		if err != nil {
+			return err
+		}
+		if err := s.bind(ctx, l.address, cfg.HTTP3.Enabled); err != nil {
+			return fmt.Errorf("daemon: listen: %w; --%s takes another address", err, l.name)
+		}
+		d.servers = append(d.servers, s)
+	}
+	d.failed = make(chan error, len(d.servers))
+	return nil
+}
+
+func (d *daemon) unbind() {
+	for _, s := range d.servers {
+		_ = s.tcp.Close()
+		if s.udp != nil {
+			_ = s.udp.Close()
+		}
+	}
+}
+
+// newServer returns what will serve the listener of that name.
+func (d *daemon) newServer(name string, h http.Handler, cfg *Config) (*server, error) {
+	c := listen.Config{
+		Handler: h, Timeouts: cfg.timeouts(), Limits: cfg.connectionLimits(),
+		Refuse: d.refused, BaseContext: d.base, Logger: d.log,
+	}
+	url := "http://"
+	if name != "admin" {
+		c.ProxyProtocol = prefixes(cfg.ProxyProtocol)
+	}
+	if name == "https" {
+		url = "https://"
+		var err error
+		if c.TLS, err = d.newTLS(cfg); err != nil {
+			return nil, fmt.Errorf("daemon: tls: %w", err)
+		}
+		c.QUIC = listen.QUIC{WebSocket: cfg.HTTP3.WebSocket, EarlyData: d.earlyData(cfg)}
+	}
+	s, err := listen.New(c)
+	if err != nil {
+		return nil, fmt.Errorf("daemon: %s: %w", name, err)
+	}
+	return &server{Server: s, name: name, url: url}, nil
+}
+
+// bind binds the address; with TLS and quic also the UDP port of the same
+// number.
+func (s *server) bind(ctx context.Context, address string, quic bool) error {
+	// A free port may not be free on UDP; how often that is tried again.
+	const attempts = 10
+	for try := 1; ; try++ {
+		tcp, err := new(net.ListenConfig).Listen(ctx, "tcp", address)
+		if err != nil {
+			return err
+		}
+		s.tcp = tcp
+		if s.name != "https" || !quic {
+			break
+		}
+		s.udp, err = new(net.ListenConfig).ListenPacket(ctx, "udp", tcp.Addr().String())
+		if err == nil {
+			break
+		}
+		_ = tcp.Close()
+		if try == attempts || !wantsFreePort(address) {
+			return err
+		}
+	}
+	s.url += s.tcp.Addr().String()
+	return nil
+}
+
+func wantsFreePort(address string) bool {
+	_, port, err := net.SplitHostPort(address)
+	return err == nil && port == "0"
+}
+
+// newTLS reads the certificates, or makes one for development.
+func (d *daemon) newTLS(cfg *Config) (*listen.TLS, error) {
+	t := &listen.TLS{MinVersion: uint16(cfg.TLS.MinVersion), RequireClient: cfg.TLS.RequireClient}
+	var err error
+	if t.ClientCAs, err = cfg.TLS.clientCAs(); err != nil {
+		return nil, err
+	}
+	if len(cfg.TLS.Certificates) > 0 {
+		t.Certificates, err = listen.LoadCertificates(cfg.pairs())
+		return t, err
+	}
+	return t, errors.New("no certificate")
+}
+
+// developmentFolder is where the development certificate is remembered.
+func developmentFolder() string {
+	if dir, err := os.UserConfigDir(); err == nil {
+		return filepath.Join(dir, "fairlead")
+	}
+	return filepath.Join(os.TempDir(), "fairlead")
+}
+
+// earlyData returns nil when no route wants requests before the end of a
+// handshake; a reload may change which do, but not whether any does.
+func (d *daemon) earlyData(cfg *Config) func(*http.Request) bool {
+	if !cfg.anyEarlyData() {
+		return nil
+	}
+	return func(r *http.Request) bool {
+		to, ok := d.site.Load().match.find(routePath(r.URL.Path))
+		return ok && to.from.cfg.EarlyData
+	}
+}
+
+func (c *Config) anyEarlyData() bool {
+	for i := range c.Routes {
+		if c.Routes[i].EarlyData {
+			return true
+		}
+	}
+	return false
+}
