@@ -3,8 +3,11 @@ package listen
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net"
 	"net/http"
+	"sync"
+	"sync/atomic"
 
 	"github.com/quic-go/quic-go"
 	"github.com/quic-go/quic-go/http3"
@@ -15,7 +18,8 @@ type QUIC struct {
 	// EarlyData reports whether a request may be answered before its client is
 	// known to be there (0-RTT, RFC 8470): whoever copied it can send it again.
 	// It is asked for safe methods only; other requests wait for the end of the
-	// handshake. nil: 0-RTT is not offered.
+	// handshake. The handler sees "Early-Data: 1" on a request that did not. nil:
+	// 0-RTT is not offered.
 	EarlyData func(*http.Request) bool
 	// WebSocket lets clients open WebSockets over HTTP/3 (RFC 9220). false:
 	// they are answered 501.
@@ -26,43 +30,162 @@ type QUIC struct {
 type quicServer struct {
 	server    *Server
 	transport quic.Transport
-	http      http3.Server
-	listener  *quic.EarlyListener
+	handler   http.Handler
+	altSvc    []string // the value of the header, shared by all responses
+
+	accepting atomic.Bool
+	shaking   atomic.Int64 // handshakes that are not complete
+
+	// life ends when all is to be closed at once.
+	life context.Context
+	end  context.CancelFunc
+	// serving are the accept loop, the connections and what they started.
+	serving sync.WaitGroup
+	release func() error
+
+	mu       sync.Mutex
+	listener *quic.EarlyListener
+	stopped  bool
+	draining bool
+	conns    map[*quic.Conn]*quicConn // at most Limits.Connections
+	lent     uint64                   // of windowBudget
 }
 
 func newQUIC(s *Server, udp net.PacketConn) *quicServer {
-	q := &quicServer{server: s, transport: quic.Transport{Conn: udp}}
-	q.http = http3.Server{Handler: s.wrap(s.cfg.Handler), MaxHeaderBytes: s.cfg.Limits.HeaderBytes, IdleTimeout: s.cfg.Timeouts.Idle}
+	q := &quicServer{
+		server:  s,
+		handler: s.wrap(s.cfg.Handler),
+		conns:   make(map[*quic.Conn]*quicConn),
+	}
+	q.transport = quic.Transport{
+		Conn:                udp,
+		ConnContext:         q.admit,
+		VerifySourceAddress: func(net.Addr) bool { return q.shaking.Load() >= maxShaking },
+	}
+	q.life, q.end = context.WithCancel(context.Background())
+	q.release = sync.OnceValue(q.free)
 	if a, ok := udp.LocalAddr().(*net.UDPAddr); ok {
-		q.http.Port = a.Port
+		q.altSvc = []string{fmt.Sprintf(`h3=":%d"; ma=86400`, a.Port)}
 	}
 	return q
 }
 
 // serve accepts connections until stopAccepting.
 func (q *quicServer) serve() error {
-	l, err := q.transport.ListenEarly(http3.ConfigureTLSConfig(q.server.cfg.TLS.udp()), &quic.Config{
-		MaxIncomingStreams: int64(q.server.cfg.Limits.Streams),
-	})
-	if err != nil {
+	l, err := q.listen()
+	if l == nil {
 		return err
 	}
-	q.listener = l
-	if err = q.http.ServeListener(l); errors.Is(err, http.ErrServerClosed) {
-		return nil
+	defer q.serving.Done()
+	q.accepting.Store(true)
+	defer q.accepting.Store(false)
+	for {
+		conn, err := l.Accept(context.Background())
+		if errors.Is(err, quic.ErrServerClosed) {
+			return nil
+		}
+		if err != nil {
+			return fmt.Errorf("listen: accept over QUIC: %w", err)
+		}
+		c, _ := conn.Context().Value(quicConnKey{}).(*quicConn)
+		q.serving.Go(func() { c.serve(conn) })
 	}
+}
+
+// listen returns no listener if the server has stopped already, and an error if
+// it cannot listen; otherwise the accept loop is counted in q.serving.
+func (q *quicServer) listen() (*quic.EarlyListener, error) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if q.stopped {
+		return nil, nil
+	}
+	quietly()
+	l, err := q.transport.ListenEarly(http3.ConfigureTLSConfig(q.server.cfg.TLS.udp()), q.config())
+	if err != nil {
+		return nil, fmt.Errorf("listen: QUIC: %w", err)
+	}
+	warnBuffers(q.transport.Conn, q.server.cfg.Logger)
+	q.listener = l
+	q.serving.Add(1)
+	return l, nil
+}
+
+// announce tells clients of HTTP/1.1 and 2 about HTTP/3 (RFC 7838), as long as
+// a connection would be accepted.
+func (q *quicServer) announce(h http.Header) {
+	if q.altSvc != nil && q.accepting.Load() {
+		h["Alt-Svc"] = q.altSvc
+	}
+}
+
+// stopAccepting refuses new connections; those there are go on.
+func (q *quicServer) stopAccepting() {
+	q.accepting.Store(false)
+	q.mu.Lock()
+	l := q.listener
+	q.stopped = true
+	q.mu.Unlock()
+	if l != nil {
+		_ = l.Close()
+	}
+}
+
+// shutdown asks all clients to go (RFC 9114, section 5.2) and returns when they
+// are gone, or closes their connections when ctx ends, and returns its error.
+func (q *quicServer) shutdown(ctx context.Context) error {
+	q.stopAccepting()
+	q.mu.Lock()
+	q.draining = true
+	conns := make([]*quicConn, 0, len(q.conns))
+	for _, c := range q.conns {
+		conns = append(conns, c)
+	}
+	q.mu.Unlock()
+	for _, c := range conns {
+		c.retire()
+	}
+	gone := make(chan struct{})
+	go func() {
+		q.serving.Wait()
+		close(gone)
+	}()
+	var err error
+	select {
+	case <-gone:
+	case <-ctx.Done():
+		err = ctx.Err()
+	}
+	err = errors.Join(err, q.close())
+	<-gone
 	return err
 }
 
-func (q *quicServer) announce(h http.Header) { _ = q.http.SetQUICHeaders(h) }
-
-func (q *quicServer) stopAccepting() { _ = q.listener.Close() }
-
-func (q *quicServer) shutdown(ctx context.Context) error {
-	err := q.http.Shutdown(ctx)
-	return errors.Join(err, q.transport.Close(), q.transport.Conn.Close())
+// close closes all connections, and returns when the handlers of their requests
+// and every goroutine of theirs has ended.
+func (q *quicServer) close() error {
+	q.stopAccepting()
+	q.mu.Lock()
+	q.draining = true
+	conns := make([]*quic.Conn, 0, len(q.conns))
+	for conn := range q.conns {
+		conns = append(conns, conn)
+	}
+	q.mu.Unlock()
+	q.end()
+	for _, conn := range conns {
+		_ = conn.CloseWithError(quic.ApplicationErrorCode(http3.ErrCodeNoError), "")
+	}
+	q.serving.Wait()
+	return q.release()
 }
 
-func (q *quicServer) close() error {
-	return errors.Join(q.http.Close(), q.transport.Close(), q.transport.Conn.Close())
+// free gives the socket back.
+func (q *quicServer) free() error {
+	q.end()
+	var err error
+	if q.listener != nil { // else the transport has never begun
+		err = q.transport.Close()
+	}
+	return errors.Join(err, q.transport.Conn.Close())
 }
