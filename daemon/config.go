@@ -29,6 +29,7 @@ type Config struct {
 	Upstreams      map[string]Upstream `yaml:"upstreams"`
 	Routes         []Route             `yaml:"routes"`
 	Topics         []Topic             `yaml:"topics"`
+	Compress       Compress            `yaml:"compress"`
 	Limits         Limits              `yaml:"limits"`
 	Heartbeat      Duration            `yaml:"heartbeat"`
 	Drain          Drain               `yaml:"drain"`
@@ -42,10 +43,11 @@ type Log struct {
 
 // Route sends the requests under a path to an upstream.
 type Route struct {
-	Path      Pattern `yaml:"path"`
-	Upstream  string  `yaml:"upstream"`
-	Capture   Capture `yaml:"capture"`
-	EarlyData bool    `yaml:"early_data"` // safe requests may be answered before the handshake's end
+	Path      Pattern       `yaml:"path"`
+	Upstream  string        `yaml:"upstream"`
+	Capture   Capture       `yaml:"capture"`
+	Compress  RouteCompress `yaml:"compress"`
+	EarlyData bool          `yaml:"early_data"` // safe requests may be answered before the handshake's end
 }
 
 // Capture says which responses of a route are recorded, and how. It may be
@@ -141,6 +143,7 @@ func Default() Config {
 		Hosts:        []string{}, CORS: []string{}, TrustedProxies: []Prefix{}, ProxyProtocol: []Prefix{},
 		Log:       Log{Level: "info", Format: "auto"},
 		Upstreams: map[string]Upstream{}, Routes: []Route{}, Topics: []Topic{},
+		Compress: Compress{Prefer: PreferSpeed, MinSize: 1 << 10, Types: []string{}, Share: true, Memory: 64 << 20},
 		Limits: Limits{
 			Body: 1 << 20, Topics: topic.DefaultMaxTopics, TopicsPerConnection: 1000, Message: 1 << 20,
 			CapturedStream: 16 << 20, CapturedTotal: 1 << 30, CapturedKeep: Duration(10 * time.Minute),

@@ -3,11 +3,9 @@ package daemon
 import (
 	"crypto/tls"
 	"crypto/x509"
-	"errors"
 	"fmt"
 	"math/rand/v2"
 	"net/http"
-	"path/filepath"
 	"strings"
 	"time"
 
@@ -20,7 +18,7 @@ import (
 type TLS struct {
 	Certificates  []Certificate `yaml:"certificates"` // none: one for development
 	MinVersion    TLSVersion    `yaml:"min_version"`
-	ClientCA      PEM           `yaml:"client_ca"`      // whose clients may show certificates; none: nobody is asked
+	ClientCA      Content       `yaml:"client_ca"`      // whose clients may show certificates; none: nobody is asked
 	RequireClient bool          `yaml:"require_client"` // and must
 	TicketKeys    Path          `yaml:"ticket_keys"`    // of a fleet; none: keys of this process
 }
@@ -55,32 +53,6 @@ type Timeouts struct {
 	Body   Duration `yaml:"body"`   // each next part of a body, before the response
 	Idle   Duration `yaml:"idle"`   // a connection without a request
 	Age    Duration `yaml:"age"`    // a connection, before it is asked to end
-}
-
-// Path names a file, relative to the configuration's folder.
-type Path struct {
-	// Name is as it was written; "": none.
-	Name string
-
-	folder string
-}
-
-func (p *Path) beside(folder string) { p.folder = folder }
-
-func (p *Path) parse(text string) error {
-	if text == "" {
-		return errors.New("the name of the file is empty; remove the key or give it one")
-	}
-	p.Name = text
-	return nil
-}
-
-// file returns the name from where the process runs.
-func (p Path) file() string {
-	if p.Name == "" || filepath.IsAbs(p.Name) {
-		return p.Name
-	}
-	return filepath.Join(p.folder, p.Name)
 }
 
 func (c *Config) pairs() []listen.Pair {

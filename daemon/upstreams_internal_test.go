@@ -118,12 +118,12 @@ func TestWhatIsAcceptedHereThePoolAcceptsToo(t *testing.T) {
 func TestACertificateThatWasReplacedIsAnotherConfiguration(t *testing.T) {
 	t.Parallel()
 	ca := filepath.Join(t.TempDir(), "ca.pem")
-	var was PEM
+	var was Content
 	for i, content := range []string{"one", "one", "two"} {
 		if err := os.WriteFile(ca, []byte(content), 0o600); err != nil {
 			t.Fatal(err)
 		}
-		var now PEM
+		var now Content
 		if err := now.parse(ca); err != nil {
 			t.Fatal(err)
 		}

@@ -54,6 +54,7 @@ func writeCertificate(t testing.TB, folder string) {
 	keyPEM := pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: secret})
 	for name, content := range map[string][]byte{
 		"ca.pem": certPEM, "client.pem": certPEM, "client.key": keyPEM, "server.pem": certPEM, "server.key": keyPEM,
+		"events.dict": []byte(strings.Repeat("an event of the topics ", 20)), "chat.dict": []byte(strings.Repeat("a chunk of a chat ", 20)),
 		"tickets.key": []byte(strings.Repeat("5a", 32) + "\n"),
 	} {
 		if err := os.WriteFile(filepath.Join(folder, name), content, 0o600); err != nil {
