@@ -13,7 +13,7 @@ import (
 type server struct {
 	*process
 
-	http, admin string // base URLs
+	http, https, admin string // base URLs; https only where it is asked for
 }
 
 // serve starts fairlead on free ports with further arguments, and expects it
@@ -36,6 +36,8 @@ func serve(t *testing.T, args ...string) *server {
 		switch name {
 		case "http":
 			s.http = address
+		case "https":
+			s.https = address
 		case "admin":
 			s.admin = address
 		case "ready":
