@@ -31,30 +31,32 @@ type room struct {
 
 // rooms is the import table. Imports go down only; "." is the root.
 var rooms = map[string]room{
-	".":               {nil, "the nouns both ends share stand on the standard library alone"},
-	"listen":          {nil, "takes an http.Handler and net.Listeners: usable in front of any server"},
-	"compress":        {nil, "wraps any http.Handler"},
-	"proxy":           {[]string{"."}, "forwards through any http.RoundTripper, and answers failures by the table of codes"},
-	"upstream":        {[]string{"."}, "is an http.RoundTripper for any program, and refuses by the table of codes"},
-	"websocket":       {nil, "speaks RFC 6455 over any stream"},
-	"sse":             {nil, "speaks text/event-stream over any reader and writer"},
-	"fanout":          {nil, "owns sockets and is given frames"},
-	"grpcpool":        {nil, "is a grpc.ClientConnInterface for any generated client"},
-	"topic":           {[]string{"."}, "a log knows events and cursors, and no transport"},
-	"deliver":         {[]string{".", "topic", "sse", "websocket", "internal/wire"}, "the joint of topics and transports"},
-	"capture":         {[]string{".", "topic", "sse"}, "the joint of a round tripper, a log and the event stream it records"},
-	"client":          {[]string{".", "sse", "websocket", "internal/wire"}, "meets the server only in the nouns and on the wire"},
-	"observe":         {[]string{"."}, "rooms report through hooks of their own"},
-	"daemon":          {[]string{".", "*"}, "composes every room; only cmd calls it"},
-	"cmd/fairlead":    {[]string{".", "daemon", "client"}, "flags in, one call out"},
-	"daemon/xconnect": {nil, "must be initialised before net/http"},
-	"internal/leak":   {nil, "is imported by every test"},
-	"internal/memnet": {nil, "is imported by the tests of every room"},
-	"internal/wire":   {[]string{"."}, "the JSON both ends share"},
+	".":                 {nil, "the nouns both ends share stand on the standard library alone"},
+	"listen":            {nil, "takes an http.Handler and net.Listeners: usable in front of any server"},
+	"compress":          {nil, "wraps any http.Handler"},
+	"proxy":             {[]string{".", "internal/tunnel"}, "forwards through any http.RoundTripper, and answers failures by the table of codes"},
+	"upstream":          {[]string{"."}, "is an http.RoundTripper for any program, and refuses by the table of codes"},
+	"websocket":         {[]string{"internal/tunnel"}, "speaks RFC 6455 over any stream"},
+	"sse":               {nil, "speaks text/event-stream over any reader and writer"},
+	"fanout":            {nil, "owns sockets and is given frames"},
+	"grpcpool":          {nil, "is a grpc.ClientConnInterface for any generated client"},
+	"topic":             {[]string{"."}, "a log knows events and cursors, and no transport"},
+	"deliver":           {[]string{".", "topic", "sse", "websocket", "internal/wire"}, "the joint of topics and transports"},
+	"capture":           {[]string{".", "topic", "sse"}, "the joint of a round tripper, a log and the event stream it records"},
+	"client":            {[]string{".", "sse", "websocket", "internal/wire"}, "meets the server only in the nouns and on the wire"},
+	"observe":           {[]string{"."}, "rooms report through hooks of their own"},
+	"daemon":            {[]string{".", "*"}, "composes every room; only cmd calls it"},
+	"cmd/fairlead":      {[]string{".", "daemon", "client"}, "flags in, one call out"},
+	"daemon/xconnect":   {nil, "must be initialised before net/http"},
+	"internal/h2client": {nil, "is imported by the tests of every room"},
+	"internal/leak":     {nil, "is imported by every test"},
+	"internal/memnet":   {nil, "is imported by the tests of every room"},
+	"internal/tunnel":   {nil, "a stream of bytes for the rooms that speak WebSocket and relay it"},
+	"internal/wire":     {[]string{"."}, "the JSON both ends share"},
 }
 
 // testOnly are the packages that no program may contain.
-var testOnly = []string{"internal/leak", "internal/memnet"}
+var testOnly = []string{"internal/h2client", "internal/leak", "internal/memnet"}
 
 // fences says where a third-party module may be imported, so that it can be
 // replaced there. The room "test" stands for any test file.
@@ -71,7 +73,7 @@ var fences = map[string]room{
 	"go.uber.org/goleak":                 {[]string{"internal/leak"}, "leaked goroutines"},
 	"pgregory.net/rapid":                 {[]string{"test"}, "property tests"},
 	"github.com/rogpeppe/go-internal":    {[]string{"test"}, "the command line's test scripts"},
-	"golang.org/x/net/http2":             {[]string{"test"}, "a client that sends what net/http's would not"},
+	"golang.org/x/net/http2":             {[]string{"internal/h2client", "test"}, "a client that sends what net/http's would not"},
 	"github.com/prometheus/client_model": {[]string{"test"}, "reading metrics back"},
 }
 

@@ -5,25 +5,31 @@ import (
 	"encoding/base64"
 	"errors"
 	"fmt"
+	"io"
 	"net/http"
 	"net/url"
 	"slices"
 	"strings"
 	"time"
+
+	"github.com/fairlead-edge/fairlead/internal/tunnel"
 )
 
-// Accept takes over the connection of an HTTP/1.1 request that asks for a
-// WebSocket (RFC 6455 §4.2). What w.Header holds is sent with the 101. A
-// request that asks wrongly is answered here, with 400, 403, 405 or 426, and
-// Accept returns why.
+// Accept answers a request that asks for a WebSocket: the upgrade of HTTP/1.1
+// (RFC 6455 §4.2) with 101, the extended CONNECT of HTTP/2 and HTTP/3 (RFC
+// 8441 §5, RFC 9220) with 200. What w.Header holds is sent with it. A request
+// that asks wrongly is answered here, with 400, 403, 405, 426 or 501, and Accept
+// returns why.
 //
 // The server speaks the first of [Config.Subprotocols] that the client offered,
 // else none; see [Subprotocols]. After Accept neither w nor r.Body may be used;
-// r.Context ends when the handler returns.
+// r.Context ends when the handler returns. On HTTP/1.1 the Conn may outlive the
+// handler. On HTTP/2 and HTTP/3 it is the request: the handler must not return
+// while the Conn is used, and ends with [Conn.Close] or [Conn.CloseNow].
 func Accept(w http.ResponseWriter, r *http.Request, cfg Config) (*Conn, error) {
 	cfg = cfg.withDefaults()
 	if status, reason := refusal(r, cfg); status != 0 {
-		return nil, refuse(w, status, reason)
+		return nil, refuse(w, r, status, reason)
 	}
 	protocol := pick(cfg.Subprotocols, Subprotocols(r))
 	extensions := ""
@@ -32,9 +38,44 @@ func Accept(w http.ResponseWriter, r *http.Request, cfg Config) (*Conn, error) {
 	}
 	cfg.Compression = extensions != ""
 
+	take := hijack
+	if r.Method == http.MethodConnect {
+		take = connect
+	}
+	stream, early, err := take(w, r, cfg, protocol, extensions)
+	if err != nil {
+		return nil, err
+	}
+	c := newConn(stream, Server, cfg, early)
+	c.subprotocol = protocol
+	return c, nil
+}
+
+// IsHandshake reports whether a request asks for a WebSocket, by a GET that is
+// to be upgraded or by an extended CONNECT. Whether it asks rightly is for
+// [Accept] to say.
+func IsHandshake(r *http.Request) bool {
+	return r.Method == http.MethodGet && hasToken(r.Header, "Upgrade", "websocket") || isConnect(r)
+}
+
+func isConnect(r *http.Request) bool { return strings.EqualFold(tunnel.Protocol(r), "websocket") }
+
+// connect answers an extended CONNECT.
+func connect(w http.ResponseWriter, r *http.Request, _ Config, protocol, extensions string) (io.ReadWriteCloser, []byte, error) {
+	agree(w.Header(), protocol, extensions)
+	stream, err := tunnel.Open(w, r)
+	if err != nil {
+		return nil, nil, fmt.Errorf("websocket: accept: %w", err)
+	}
+	return stream, nil, nil
+}
+
+// hijack takes over the connection of an upgrade and answers it. It also
+// returns what the client has sent since.
+func hijack(w http.ResponseWriter, r *http.Request, cfg Config, protocol, extensions string) (io.ReadWriteCloser, []byte, error) {
 	conn, buffered, err := http.NewResponseController(w).Hijack()
 	if err != nil {
-		return nil, errors.Join(err, refuse(w, http.StatusInternalServerError,
+		return nil, nil, errors.Join(err, refuse(w, r, http.StatusInternalServerError,
 			"this server cannot hand over its connection"))
 	}
 	// The server's deadlines were for the request. What net/http has read ahead
@@ -48,32 +89,40 @@ func Accept(w http.ResponseWriter, r *http.Request, cfg Config) (*Conn, error) {
 		_, err = conn.Write(switching(w.Header(), r.Header.Get("Sec-WebSocket-Key"), protocol, extensions))
 	}
 	if err != nil {
-		return nil, errors.Join(fmt.Errorf("websocket: accept: %w", err), conn.Close())
+		return nil, nil, errors.Join(fmt.Errorf("websocket: accept: %w", err), conn.Close())
 	}
-	c := newConn(conn, Server, cfg, slices.Clone(early))
-	c.subprotocol = protocol
-	return c, nil
+	return conn, slices.Clone(early), nil
 }
 
 // refusal returns the status and the reason with which a handshake is refused,
-// or 0 (RFC 6455 §4.2.1, §4.4, §10.2).
+// or 0 (RFC 6455 §4.2.1, §4.4, §10.2; RFC 8441 §5).
 func refusal(r *http.Request, cfg Config) (int, string) {
 	check := cfg.CheckOrigin
 	if check == nil {
 		check = sameOrigin
 	}
-	switch {
+	current := slices.Equal(r.Header.Values("Sec-WebSocket-Version"), []string{version})
+	switch extended := tunnel.Protocol(r); {
+	case isConnect(r):
+		if !current {
+			return http.StatusBadRequest, "send Sec-WebSocket-Version: 13"
+		}
+	case extended != "":
+		return http.StatusNotImplemented, "of the protocols of an extended CONNECT this endpoint speaks websocket"
 	case r.Method != http.MethodGet:
-		return http.StatusMethodNotAllowed, "a WebSocket handshake is a GET"
+		return http.StatusMethodNotAllowed, "a WebSocket handshake is a GET, or an extended CONNECT on HTTP/2 and HTTP/3"
 	case !r.ProtoAtLeast(1, 1):
 		return http.StatusUpgradeRequired, "a WebSocket handshake needs HTTP/1.1"
+	case r.ProtoMajor > 1:
+		return http.StatusBadRequest, "this is a WebSocket endpoint: on HTTP/2 and HTTP/3 send an extended CONNECT (RFC 8441, RFC 9220)"
 	case !hasToken(r.Header, "Connection", "upgrade"), !hasToken(r.Header, "Upgrade", "websocket"):
 		return http.StatusUpgradeRequired, "this is a WebSocket endpoint: send Connection: Upgrade and Upgrade: websocket"
-	case !slices.Equal(r.Header.Values("Sec-WebSocket-Version"), []string{version}):
+	case !current:
 		return http.StatusUpgradeRequired, "send Sec-WebSocket-Version: 13"
 	case !validKey(r.Header.Values("Sec-WebSocket-Key")):
 		return http.StatusBadRequest, "send one Sec-WebSocket-Key: 16 random bytes in base64"
-	case !check(r):
+	}
+	if !check(r) {
 		return http.StatusForbidden, "this Origin may not open a WebSocket here"
 	}
 	return 0, ""
@@ -97,13 +146,15 @@ func sameOrigin(r *http.Request) bool {
 	return err == nil && len(origins) == 1 && strings.EqualFold(u.Host, r.Host)
 }
 
-func refuse(w http.ResponseWriter, status int, reason string) error {
-	switch status {
-	case http.StatusMethodNotAllowed:
+func refuse(w http.ResponseWriter, r *http.Request, status int, reason string) error {
+	switch {
+	case status == http.StatusMethodNotAllowed:
 		w.Header().Set("Allow", http.MethodGet)
-	case http.StatusUpgradeRequired:
+	case status == http.StatusUpgradeRequired:
 		w.Header().Set("Upgrade", "websocket")
 		w.Header().Set("Connection", "Upgrade")
+		w.Header().Set("Sec-WebSocket-Version", version)
+	case status == http.StatusBadRequest && isConnect(r): // RFC 6455 §4.4, by the only status left
 		w.Header().Set("Sec-WebSocket-Version", version)
 	}
 	http.Error(w, reason, status)
@@ -126,21 +177,26 @@ func switching(header http.Header, key, protocol, extensions string) []byte {
 	if h == nil {
 		h = http.Header{}
 	}
-	for _, name := range []string{"Content-Length", "Transfer-Encoding", "Sec-Websocket-Protocol", "Sec-Websocket-Extensions"} {
-		delete(h, name)
-	}
+	agree(h, protocol, extensions)
 	h.Set("Upgrade", "websocket")
 	h.Set("Connection", "Upgrade")
 	h.Set("Sec-WebSocket-Accept", acceptKey(key))
+	var b bytes.Buffer
+	b.WriteString("HTTP/1.1 101 Switching Protocols\r\n")
+	_ = h.Write(&b) // a bytes.Buffer takes all; Write keeps line breaks out of values
+	b.WriteString("\r\n")
+	return b.Bytes()
+}
+
+// agree sets what a handshake agreed on, and removes what no answer to one has.
+func agree(h http.Header, protocol, extensions string) {
+	for _, name := range []string{"Content-Length", "Transfer-Encoding", "Sec-Websocket-Protocol", "Sec-Websocket-Extensions"} {
+		delete(h, name)
+	}
 	if protocol != "" {
 		h.Set("Sec-WebSocket-Protocol", protocol)
 	}
 	if extensions != "" {
 		h.Set("Sec-WebSocket-Extensions", extensions)
 	}
-	var b bytes.Buffer
-	b.WriteString("HTTP/1.1 101 Switching Protocols\r\n")
-	_ = h.Write(&b) // a bytes.Buffer takes all; Write keeps line breaks out of values
-	b.WriteString("\r\n")
-	return b.Bytes()
 }
