@@ -362,7 +362,7 @@ func TestShutdownWaitsForARequestOverHTTP3AndCloseEndsIt(t *testing.T) {
 			if way == "shutdown" && (string(b) != "done" || err != nil) || way != "shutdown" && err == nil {
 				t.Errorf("read %q, %v", b, err)
 			}
-			if err = <-ended; (err != nil) != (way == "shutdown with a context that ends") {
+			if err = <-ended; errors.Is(err, context.Canceled) != (way == "shutdown with a context that ends") {
 				t.Error(err)
 			}
 		})
