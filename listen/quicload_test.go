@@ -81,8 +81,6 @@ func TestFloodsOverHTTP3AreBounded(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer func() { _ = conn.CloseWithError(0, "") }()
-	cc := (&http3.Transport{}).NewClientConn(conn)
-	<-cc.ReceivedSettings()
 
 	// Streams of a reserved type (RFC 9114, section 6.2.3): each is refused, and
 	// there are never more than eight.
@@ -119,6 +117,12 @@ func TestFloodsOverHTTP3AreBounded(t *testing.T) {
 	s.CancelWrite(0)
 
 	// A body that nobody reads is held up by the windows.
+	reader, err := h.dial(t)(t.Context(), "", conf, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = reader.CloseWithError(0, "") }()
+	cc := (&http3.Transport{}).NewClientConn(reader)
 	unread := 0
 	for range 10 {
 		rs, err := cc.OpenRequestStream(t.Context())
