@@ -16,7 +16,8 @@ func (h *Handler) admit(x *exchange) error {
 	if h.invalid != nil {
 		return h.invalid
 	}
-	if r.Method == http.MethodConnect {
+	bridge := wantsBridge(r)
+	if r.Method == http.MethodConnect && !bridge {
 		return fairlead.Errorf(fairlead.MethodNotAllowed, "CONNECT is refused: this server is not a forward proxy")
 	}
 	if r.URL.Host != "" && !h.answersFor(r) {
@@ -32,6 +33,12 @@ func (h *Handler) admit(x *exchange) error {
 		}
 	}
 	x.upgrade = requestedUpgrade(r)
+	if bridge {
+		if err := x.admitBridge(); err != nil {
+			return err
+		}
+		x.upgrade = "websocket"
+	}
 	if x.upgrade == "" {
 		return nil
 	}

@@ -11,7 +11,8 @@
 //     up to 256 KiB of the request before it lets the response out.
 //   - Forwarded and X-Forwarded-* are believed from trusted peers only; from
 //     others they are removed in every spelling and written anew.
-//   - It cannot be an open proxy: CONNECT is refused with 405, and a request
+//   - It cannot be an open proxy: CONNECT is refused with 405, but for the
+//     WebSocket handshake of HTTP/2 and HTTP/3, and a request
 //     for another host in absolute form with 421. Upgrades to other versions
 //     of HTTP, by which requests are smuggled past a proxy, do not pass.
 //   - WebSockets and other upgrades are relayed by a function of the caller's
@@ -39,11 +40,23 @@
 // Each write to a client has [Config.WriteTimeout], so that one that reads
 // nothing holds neither its goroutine nor what it was to be sent for ever.
 //
+// # WebSockets of HTTP/2 and HTTP/3
+//
+// A client on these versions opens a WebSocket by an extended CONNECT (RFC
+// 8441, RFC 9220), as browsers do once the server's SETTINGS offer it. It is
+// bridged to an upgrade of HTTP/1.1 upstream: a GET with a key of the proxy's
+// own, subprotocols and extensions as the client sent them, and the upstream's
+// 101 becomes a 200. Any other answer passes as it is, but for a 2xx without a
+// switch, which the client would take for an open tunnel: that is a 502. The
+// pseudo-header :protocol goes nowhere. From there on a bridge is a relay like
+// the others; where it broke, the client's stream is reset.
+//
 // # Limits
 //
 // A half-close by the client of an upgraded connection ends it unless the
 // upgraded body has a CloseWrite method; that of [http.Transport] has none.
-// Extended CONNECT (RFC 8441, 9220) is refused with 405. Trailers of a request
-// that were not announced do not reach an upstream on HTTP/2, and trailers of
-// a response need a client on HTTP/2 or a response of unknown length.
+// An upgrade, a bridged one too, needs a [Config.Transport] that carries it over
+// HTTP/1.1, as [http.Transport] does: HTTP/2 has none. Trailers of a request
+// that were not announced do not reach an upstream on HTTP/2, and trailers of a
+// response need a client on HTTP/2 or a response of unknown length.
 package proxy

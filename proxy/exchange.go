@@ -23,6 +23,7 @@ type exchange struct {
 	in      *http.Request
 	outer   http.Header // set by handlers around ours before we began
 	upgrade string      // the protocols asked for; "" for none
+	key     string      // of the handshake upstream, of a WebSocket that came by an extended CONNECT; else ""
 	upload  *upload     // nil when the request has no body
 	stall   stall
 	pending bool // something was written after the last flush
@@ -90,16 +91,21 @@ func (x *exchange) WriteHeader(status int) {
 		}
 		return
 	}
-	for k, v := range x.outer {
-		if _, ok := h[k]; !ok {
-			h[k] = v
-		}
-	}
+	x.addOuter(h)
 	if _, ok := h["Content-Type"]; !ok {
 		h["Content-Type"] = nil // net/http would guess one
 	}
 	x.status = status
 	x.w.WriteHeader(status)
+}
+
+// addOuter gives h the fields of outer handlers that it lacks.
+func (x *exchange) addOuter(h http.Header) {
+	for k, v := range x.outer {
+		if _, ok := h[k]; !ok {
+			h[k] = v
+		}
+	}
 }
 
 // rewrite turns the copy of the client's request into the upstream's.
@@ -147,6 +153,10 @@ func (x *exchange) RoundTrip(out *http.Request) (*http.Response, error) {
 	if res.StatusCode == http.StatusSwitchingProtocols {
 		x.switched = res
 		return nil, errSwitched
+	}
+	if x.key != "" && res.StatusCode < 300 {
+		_ = res.Body.Close()
+		return nil, errNoSwitch
 	}
 	res.Body = &download{ReadCloser: res.Body, x: x}
 	return res, nil

@@ -54,10 +54,12 @@ type Config struct {
 	WriteTimeout time.Duration
 
 	// Relay carries a WebSocket between two ends that have both done their
-	// handshake, until it returns. Its ctx ends with the request and with
-	// [Handler.Close]; both ends are closed after it returns, and it must
-	// return once they are closed. client is a [net.Conn]. nil: bytes are
-	// copied, as for any other protocol, through one 32 KiB buffer each way.
+	// handshake, until it returns. Its ctx ends with [Handler.Close], and on
+	// HTTP/1.1 with the request; both ends are closed after it returns, and it
+	// must return once they are closed. On HTTP/1.1 client is a [net.Conn]; on
+	// HTTP/2 and HTTP/3 it has its deadlines, and the client sees an error of
+	// Relay as a reset. nil: bytes are copied, as for any other protocol,
+	// through one 32 KiB buffer each way.
 	Relay func(ctx context.Context, client, upstream io.ReadWriteCloser) error
 
 	// OnError answers a request that got no response. err wraps the
@@ -143,6 +145,9 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	if len(w.Header()) != 0 {
 		x.outer = w.Header().Clone()
+	}
+	if x.key != "" {
+		r = x.bridged()
 	}
 	p.ServeHTTP(x, r)
 	x.finish()

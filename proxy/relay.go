@@ -10,7 +10,7 @@ import (
 )
 
 // relay carries an upgraded connection until it ends.
-func (x *exchange) relay(ctx context.Context, protocol string, client net.Conn, upstream io.ReadWriteCloser) error {
+func (x *exchange) relay(ctx context.Context, protocol string, client, upstream io.ReadWriteCloser) error {
 	if f := x.h.cfg.Relay; f != nil && strings.EqualFold(protocol, "websocket") {
 		return f(ctx, client, upstream)
 	}

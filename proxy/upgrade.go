@@ -64,7 +64,15 @@ func (x *exchange) switchProtocols(out *http.Request) error {
 	if !errors.Is(x.upload.outcome(), io.EOF) {
 		return errors.New("switch protocols: the upstream switched before the request's end")
 	}
-	ctx, cancel := context.WithCancel(out.Context())
+	ctx := out.Context()
+	if x.key != "" {
+		if err := x.checkAccept(res.Header); err != nil {
+			return err
+		}
+		// A reset by the client would end it, and is to be read as what it is.
+		ctx = context.WithoutCancel(ctx)
+	}
+	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	link := &link{cancel: cancel, upstream: upstream}
 	if !x.h.relays.add(link) {
@@ -72,17 +80,23 @@ func (x *exchange) switchProtocols(out *http.Request) error {
 	}
 	defer x.h.relays.remove(link)
 
-	conn, err := x.hijack(protocol, res.Header)
-	if conn == nil {
+	var client io.ReadWriteCloser
+	var err error
+	if x.key != "" {
+		client = x.openTunnel(res.Header)
+	} else {
+		client, err = x.hijack(protocol, res.Header)
+	}
+	if client == nil {
 		return err
 	}
-	defer conn.Close()
-	x.status = http.StatusSwitchingProtocols
+	defer client.Close()
 	if err == nil {
-		link.setClient(conn)
-		err = x.relay(ctx, protocol, conn, upstream)
+		link.setClient(client)
+		err = x.relay(ctx, protocol, client, upstream)
 	}
 	if err != nil {
+		x.broken = x.key != "" // the rest of the connection was the client's before
 		x.err = fmt.Errorf("proxy: relay %q: %w: %w",
 			protocol, fairlead.Errorf(fairlead.Fault, "the connection broke"), err)
 	}
@@ -96,11 +110,7 @@ const handshakeWrite = 10 * time.Second
 // hijack takes the client's connection over and writes the 101. A nil
 // connection means that the client can still be answered.
 func (x *exchange) hijack(protocol string, header http.Header) (net.Conn, error) {
-	for k, v := range x.outer {
-		if _, ok := header[k]; !ok {
-			header[k] = v
-		}
-	}
+	x.addOuter(header)
 	removeHopByHop(header)
 	header.Del("Content-Length") // RFC 9110 §8.6: not in a 1xx
 	header.Set("Connection", "Upgrade")
@@ -110,6 +120,7 @@ func (x *exchange) hijack(protocol string, header http.Header) (net.Conn, error)
 	if err != nil {
 		return nil, fmt.Errorf("switch protocols: take over the connection: %w", err)
 	}
+	x.status = http.StatusSwitchingProtocols
 	if err := conn.SetDeadline(time.Time{}); err != nil {
 		return conn, fmt.Errorf("clear deadlines: %w", err)
 	}
