@@ -49,6 +49,14 @@
 // repeat under the key, and a DELETE by it, must carry the same credentials,
 // cookies and the usual headers for API keys included.
 //
+// # Two processes
+//
+// The upstream call of a stream lives in its process. Where one process hands
+// over to another, each makes the other's store a peer of its own
+// ([Store.AddPeer], [Store.PeerHandler]): what a store does not know it asks its
+// peers for, so that clients find a stream whichever process they reach, and the
+// upstream is called once.
+//
 // # A reconnect after the end
 //
 // A request with one of our ids for a stream that is over goes upstream, with
@@ -62,6 +70,6 @@
 // Streams live in memory, about 4 KiB each beside what they carry, and end with
 // the process. What was kept long enough is evicted by the next use of the
 // Store, or by [Store.Sweep]. An id of this package that
-// is met after a restart, or behind a second instance in front of this one, is
-// taken for one of an earlier life: the request goes upstream without it.
+// is met after a restart that had no hand-over, or behind a second instance in
+// front of this one, is taken for one of an earlier life: the request goes upstream without it.
 package capture

@@ -130,6 +130,16 @@ func targetOf(r *http.Request) [sha256.Size]byte {
 func (st *Store) claimKey(s *stream) (*stream, *fairlead.Error) {
 	st.mu.Lock()
 	defer st.mu.Unlock()
+	earlier, err := st.earlier(s)
+	if earlier == nil && err == nil {
+		st.keys[s.key] = append(st.keys[s.key], s)
+	}
+	return earlier, err
+}
+
+// earlier returns the call with the key of s, if it can be attached to. The
+// error is KeyReused. st.mu is held.
+func (st *Store) earlier(s *stream) (*stream, *fairlead.Error) {
 	st.sweep(time.Now())
 	for _, earlier := range st.keys[s.key] {
 		if earlier.target != s.target {
@@ -146,12 +156,10 @@ func (st *Store) claimKey(s *stream) (*stream, *fairlead.Error) {
 			st.unkey(earlier)
 		case p != pending && !earlier.whole():
 			st.unkey(earlier)
-			st.keys[s.key] = append(st.keys[s.key], s)
 			return nil, nil
 		}
 		return earlier, nil
 	}
-	st.keys[s.key] = append(st.keys[s.key], s)
 	return nil, nil
 }
 

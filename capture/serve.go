@@ -18,6 +18,14 @@ import (
 // permission of the original response's Access-Control-Allow-Origin, or to be
 // one of those of [Store.AllowOrigins].
 func (st *Store) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	if len(st.otherStores()) > 0 && !st.knows(r) && st.relay(w, r) {
+		return
+	}
+	st.serveOwn(w, r)
+}
+
+// serveOwn serves what this store has itself.
+func (st *Store) serveOwn(w http.ResponseWriter, r *http.Request) {
 	allowed := st.allowed(w.Header(), r)
 	if r.URL.Path == Prefix || r.URL.Path == Prefix+"/" {
 		st.serveKey(w, r, allowed)
@@ -82,17 +90,7 @@ func (st *Store) serveKey(w http.ResponseWriter, r *http.Request, allowed bool) 
 		writeProblem(w, fairlead.Errorf(fairlead.InvalidArgument, "say which request to cancel: ?key= and its Idempotency-Key"))
 		return
 	}
-	var calls []*stream
-	for _, identities := range st.ownerLists() {
-		h := hashKey(ownerOf(identities, r), key, r)
-		st.mu.Lock()
-		for _, s := range st.keys[h] {
-			if slices.Equal(s.cfg.Owner, identities) && !slices.Contains(calls, s) {
-				calls = append(calls, s)
-			}
-		}
-		st.mu.Unlock()
-	}
+	calls := st.called(r, key)
 	if len(calls) == 0 {
 		writeProblem(w, errNoStream)
 		return
@@ -107,6 +105,22 @@ func (st *Store) serveKey(w http.ResponseWriter, r *http.Request, allowed bool) 
 		s.cut()
 	}
 	w.WriteHeader(http.StatusNoContent)
+}
+
+// called returns the calls that the sender of r made under an Idempotency-Key.
+func (st *Store) called(r *http.Request, key string) []*stream {
+	var calls []*stream
+	for _, identities := range st.ownerLists() {
+		h := hashKey(ownerOf(identities, r), key, r)
+		st.mu.Lock()
+		for _, s := range st.keys[h] {
+			if slices.Equal(s.cfg.Owner, identities) && !slices.Contains(calls, s) {
+				calls = append(calls, s)
+			}
+		}
+		st.mu.Unlock()
+	}
+	return calls
 }
 
 var errNoStream = fairlead.Errorf(fairlead.NotFound, "there is no such stream, or it is not yours")

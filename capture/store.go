@@ -39,6 +39,7 @@ type Store struct {
 	finished list.List             // *stream, in the order of their ends
 	tombs    tombs
 	owners   [][]Identity // the different lists of the routes
+	peers    []*peer      // replaced, never changed
 }
 
 // NewStore returns an empty store.

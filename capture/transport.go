@@ -72,8 +72,16 @@ func (t *transport) fromStore(req, out *http.Request, s *stream) (*http.Response
 	if err := t.keepBody(req, out, s); err != nil {
 		return nil, fmt.Errorf("capture: request body: %w", err)
 	}
-	if key := req.Header.Get("Idempotency-Key"); key != "" && s.bodyKept {
-		s.keyed, s.key, s.body = true, hashKey(s.owner, key, req), sha256.Sum256(s.request.content())
+	key := req.Header.Get("Idempotency-Key")
+	if key != "" && s.bodyKept {
+		s.key, s.body = hashKey(s.owner, key, req), sha256.Sum256(s.request.content())
+	}
+	resp, known, err := t.elsewhere(req, out, s)
+	if resp != nil || err != nil {
+		return resp, err
+	}
+	if key != "" && s.bodyKept {
+		s.keyed = true
 		switch earlier, err := t.store.claimKey(s); {
 		case err != nil:
 			return refusal(req, err), nil
@@ -85,7 +93,10 @@ func (t *transport) fromStore(req, out *http.Request, s *stream) (*http.Response
 			return nil, nil // what the earlier call got was not to be recorded
 		}
 	}
-	resp, err := t.reconnect(req, out, s)
+	if known {
+		return nil, nil
+	}
+	resp, err = t.reconnect(req, out, s)
 	if s.keyed && (resp != nil || err != nil) {
 		s.pass(nil, nil) // whoever waits for this call makes one of its own
 	}
