@@ -5,7 +5,9 @@
 //   - Server-Sent Events, of one topic or of several on one stream;
 //   - JSON pages, with long-polling;
 //   - WebSocket, of one topic as an envelope a message, or of many with the
-//     subprotocol fairlead.v1.json, which also publishes.
+//     subprotocol fairlead.v1.json, which also publishes. Its handshake is an
+//     upgrade of HTTP/1.1 or an extended CONNECT of HTTP/2 or HTTP/3 (RFC 8441,
+//     RFC 9220); nothing after it differs.
 //
 // Every transport speaks of the same cursors: three events over SSE, the next
 // three over WebSocket and the rest by long-poll are one unbroken sequence. A

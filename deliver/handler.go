@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"github.com/fairlead-edge/fairlead"
+	"github.com/fairlead-edge/fairlead/websocket"
 )
 
 // Handler serves the resource. It is safe for concurrent use. It must see
@@ -37,7 +38,7 @@ const (
 // ServeHTTP answers a request for the resource; any other path is 404.
 func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	sent := newBody(w, r, h.cfg.WriteTimeout)
-	if !sent.whole {
+	if !sent.whole && !websocket.IsHandshake(r) { // whose body is the client's messages
 		r = r.WithContext(r.Context()) // a copy: the caller's keeps its body
 		r.Body = sent
 	}
@@ -67,7 +68,7 @@ func (h *Handler) serve(w http.ResponseWriter, r *http.Request) error {
 	if err := fairlead.CheckTopicName(name); err != nil {
 		return err
 	}
-	switch r.Method {
+	switch method(r) {
 	case http.MethodGet:
 		return h.read(w, r, name)
 	case http.MethodHead:
@@ -83,6 +84,15 @@ func (h *Handler) serve(w http.ResponseWriter, r *http.Request) error {
 	return notAllowed(header, topicMethods)
 }
 
+// method is the request's method, but GET for every WebSocket handshake: on
+// HTTP/2 and HTTP/3 it is a CONNECT.
+func method(r *http.Request) string {
+	if websocket.IsHandshake(r) {
+		return http.MethodGet
+	}
+	return r.Method
+}
+
 // read serves one topic over the transport that the request asks for.
 func (h *Handler) read(w http.ResponseWriter, r *http.Request, name string) error {
 	q, err := h.parseQuery(r)
@@ -90,7 +100,7 @@ func (h *Handler) read(w http.ResponseWriter, r *http.Request, name string) erro
 		return err
 	}
 	q.topics = []string{name}
-	if isWebSocket(r) {
+	if websocket.IsHandshake(r) {
 		return h.serveOne(w, r, q)
 	}
 	switch kind := negotiate(r.Header.Values("Accept")); kind {
@@ -105,7 +115,7 @@ func (h *Handler) read(w http.ResponseWriter, r *http.Request, name string) erro
 
 // serveSet serves several topics on one connection.
 func (h *Handler) serveSet(w http.ResponseWriter, r *http.Request) error {
-	switch r.Method {
+	switch method(r) {
 	case http.MethodGet:
 	case http.MethodOptions:
 		options(w, r, setMethods)
@@ -118,7 +128,7 @@ func (h *Handler) serveSet(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	switch {
-	case isWebSocket(r):
+	case websocket.IsHandshake(r):
 		return h.serveMany(w, r)
 	case len(q.topics) == 0:
 		return fairlead.Errorf(fairlead.InvalidArgument,

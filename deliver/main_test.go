@@ -5,13 +5,16 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net/http"
 	"net/http/httptest"
 	"strings"
 	"testing"
 
 	"github.com/fairlead-edge/fairlead"
+	_ "github.com/fairlead-edge/fairlead/daemon/xconnect"
 	"github.com/fairlead-edge/fairlead/deliver"
+	"github.com/fairlead-edge/fairlead/internal/h2client"
 	"github.com/fairlead-edge/fairlead/internal/leak"
 	"github.com/fairlead-edge/fairlead/internal/wire"
 	"github.com/fairlead-edge/fairlead/sse"
@@ -26,12 +29,25 @@ func TestMain(m *testing.M) { leak.Main(m) }
 type factory struct {
 	name  string
 	serve func(t testing.TB, cfg deliver.Config) *httptest.Server
+	h2    bool // sockets are opened over HTTP/2
 }
 
 var factories = []factory{
 	{"goroutines", func(t testing.TB, cfg deliver.Config) *httptest.Server {
-		return started(t, httptest.NewUnstartedServer(deliver.New(cfg)))
-	}},
+		return started(t, unstarted(cfg))
+	}, false},
+	{"goroutines, sockets over HTTP/2", func(t testing.TB, cfg deliver.Config) *httptest.Server {
+		return startedH2C(t, unstarted(cfg))
+	}, true},
+}
+
+// startedH2C starts a server that speaks HTTP/2 without TLS too.
+func startedH2C(t testing.TB, s *httptest.Server) *httptest.Server {
+	t.Helper()
+	s.Config.Protocols = new(http.Protocols)
+	s.Config.Protocols.SetHTTP1(true)
+	s.Config.Protocols.SetUnencryptedHTTP2(true)
+	return started(t, s)
 }
 
 func started(t testing.TB, s *httptest.Server) *httptest.Server {
@@ -55,7 +71,11 @@ func each(t *testing.T, test func(t *testing.T, serve func(deliver.Config) *site
 					cfg.Topics = topic.NewStore(topic.StoreConfig{})
 				}
 				cfg.AllowPublish = cfg.AllowPublish || cfg.PublishToken == ""
-				return &site{t: t, url: f.serve(t, cfg).URL, topics: cfg.Topics}
+				s := &site{t: t, url: f.serve(t, cfg).URL, topics: cfg.Topics}
+				if f.h2 {
+					s.h2 = h2client.New(t)
+				}
+				return s
 			})
 		})
 	}
@@ -66,6 +86,7 @@ type site struct {
 	t      *testing.T
 	url    string
 	topics *topic.Store
+	h2     *h2client.Client // for sockets; nil: HTTP/1.1
 }
 
 // ws returns the path as a WebSocket URL.
@@ -207,12 +228,32 @@ func (m message) data() string {
 
 func (s *site) socket(path string, protocols ...string) *sock {
 	s.t.Helper()
-	conn, _, err := websocket.Dial(s.t.Context(), s.ws(path), websocket.DialConfig{Config: websocket.Config{Subprotocols: protocols}})
+	conn, _, err := s.handshake(path, nil, protocols)
 	if err != nil {
 		s.t.Fatal(err)
 	}
 	s.t.Cleanup(func() { conn.CloseNow() })
 	return &sock{s.t, conn}
+}
+
+// handshake opens a WebSocket; the response says how it was refused.
+func (s *site) handshake(path string, header http.Header, protocols []string) (*websocket.Conn, *http.Response, error) {
+	if s.h2 == nil {
+		return websocket.Dial(s.t.Context(), s.ws(path), websocket.DialConfig{Config: websocket.Config{Subprotocols: protocols}, Header: header})
+	}
+	h := h2client.WebSocket()
+	maps.Copy(h, header)
+	if len(protocols) > 0 {
+		h.Set("Sec-WebSocket-Protocol", strings.Join(protocols, ", "))
+	}
+	stream, resp := s.h2.Connect(s.url+path, h)
+	if resp.StatusCode != http.StatusOK {
+		return nil, resp, errors.New(resp.Status)
+	}
+	if got := resp.Header.Get("Sec-WebSocket-Protocol"); got != strings.Join(protocols, ", ") {
+		s.t.Errorf("it speaks %q, not %q", got, protocols)
+	}
+	return websocket.New(stream, websocket.Client, websocket.Config{}), resp, nil
 }
 
 func (s *sock) send(format string, args ...any) {

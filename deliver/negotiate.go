@@ -128,17 +128,3 @@ func single(h http.Header, name string) (string, error) {
 	}
 	return "", fairlead.Errorf(fairlead.InvalidArgument, "the header %s stands more than once", name)
 }
-
-// hasToken reports whether the list of a header field has the token.
-func hasToken(h http.Header, name, token string) bool {
-	for _, line := range h.Values(name) {
-		for part := range strings.SplitSeq(line, ",") {
-			if strings.EqualFold(strings.TrimSpace(part), token) {
-				return true
-			}
-		}
-	}
-	return false
-}
-
-func isWebSocket(r *http.Request) bool { return hasToken(r.Header, "Upgrade", "websocket") }

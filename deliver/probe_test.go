@@ -58,7 +58,7 @@ func asSocket(path string, header []string, protocols []string, messages ...stri
 			name, value, _ := strings.Cut(line, ": ")
 			h.Add(name, value)
 		}
-		conn, resp, err := websocket.Dial(s.t.Context(), s.ws(path), websocket.DialConfig{Config: websocket.Config{Subprotocols: protocols}, Header: h})
+		conn, resp, err := s.handshake(path, h, protocols)
 		if err != nil {
 			if resp == nil {
 				s.t.Fatal(err)
@@ -71,11 +71,11 @@ func asSocket(path string, header []string, protocols []string, messages ...stri
 				s.t.Fatal(err)
 			}
 		}
-		return said(s, conn)
+		return said(s, conn, len(protocols) > 0)
 	}
 }
 
-func said(s *site, conn *websocket.Conn) string {
+func said(s *site, conn *websocket.Conn, many bool) string {
 	for {
 		_, p, err := conn.Read()
 		if err != nil {
@@ -90,7 +90,7 @@ func said(s *site, conn *websocket.Conn) string {
 		case m.Gap != nil:
 			return "`gap`"
 		case m.End != nil, m.Fault != nil: // what it is closed with says which
-			if conn.Subprotocol() == "" {
+			if !many {
 				continue
 			}
 			if m.Fault != nil {
@@ -108,7 +108,7 @@ func binary(path string, protocols []string) probe {
 		if err := conn.Write(websocket.Binary, []byte(`{"id":1,"ping":true}`)); err != nil {
 			s.t.Fatal(err)
 		}
-		return said(s, conn.Conn)
+		return said(s, conn.Conn, len(protocols) > 0)
 	}
 }
 
