@@ -23,18 +23,20 @@ import (
 // signed. The configuration's tls key is the test's; the other keys are given.
 func edge(t *testing.T, config string) *server {
 	t.Helper()
+	return edgeTLS(t, "", config)
+}
+
+// edgeTLS is edge with something to add to the key tls.
+func edgeTLS(t *testing.T, extra, config string) *server {
+	t.Helper()
 	a := authority()
-	config = "tls: {certificates: [{cert: " + file(t, "cert.pem", a.leaf) + ", key: " + file(t, "key.pem", a.key) + "}]}\n" + config
+	config = "tls: {certificates: [{cert: " + file(t, "cert.pem", a.leaf) + ", key: " + file(t, "key.pem", a.key) + "}], " + extra + "}\n" + config
 	s := serve(t, "--config", file(t, "edge.yaml", config), "--https", "127.0.0.1:0")
 	if s.https == "" {
 		t.Fatal("fairlead was ready before it printed the address of its https listener")
 	}
 	return s
 }
-
-// localhost returns a base URL with the name in the place of the address, as
-// browsers want it.
-func localhost(base string) string { return strings.Replace(base, "127.0.0.1", "localhost", 1) }
 
 func port(t *testing.T, base string) int {
 	t.Helper()
