@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"net/http"
+	"os"
 	"sync"
 	"sync/atomic"
 
@@ -24,6 +25,10 @@ type QUIC struct {
 	// WebSocket lets clients open WebSockets over HTTP/3 (RFC 9220). false:
 	// they are answered 501.
 	WebSocket bool
+	// Previous is what [Server.HandOverQUIC] returned to the process before this
+	// one, whose connections go on, until it ends; Serve takes it. nil: there was
+	// none.
+	Previous *os.File
 }
 
 // quicServer serves HTTP/3 on one packet connection.
@@ -95,20 +100,49 @@ func (q *quicServer) serve() error {
 // listen returns no listener if the server has stopped already, and an error if
 // it cannot listen; otherwise the accept loop is counted in q.serving.
 func (q *quicServer) listen() (*quic.EarlyListener, error) {
+	conn, err := q.open()
+	if err != nil {
+		return nil, err
+	}
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	if q.stopped {
+		_ = conn.Close()
 		return nil, nil
 	}
+	q.transport.Conn = conn
 	quietly()
 	l, err := q.transport.ListenEarly(http3.ConfigureTLSConfig(q.server.cfg.TLS.udp()), q.config())
 	if err != nil {
+		_ = conn.Close()
 		return nil, fmt.Errorf("listen: QUIC: %w", err)
 	}
-	warnBuffers(q.transport.Conn, q.server.cfg.Logger)
+	warnBuffers(conn, q.server.cfg.Logger)
 	q.listener = l
 	q.serving.Add(1)
 	return l, nil
+}
+
+// open returns the packet connection as quic-go is to see it.
+func (q *quicServer) open() (net.PacketConn, error) {
+	udp, ok := q.transport.Conn.(*net.UDPConn)
+	if !ok {
+		return q.transport.Conn, nil
+	}
+	u, err := newUDPSocket(udp, q.server.cfg.QUIC.Previous)
+	if err != nil {
+		return nil, err
+	}
+	q.transport.ConnectionIDGenerator = connIDs{u.mark}
+	return u, nil
+}
+
+// socket returns nil as long as the server does not listen on a UDP socket.
+func (q *quicServer) socket() *udpSocket {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	u, _ := q.transport.Conn.(*udpSocket)
+	return u
 }
 
 // announce tells clients of HTTP/1.1 and 2 about HTTP/3 (RFC 7838), as long as
@@ -182,10 +216,15 @@ func (q *quicServer) close() error {
 
 // free gives the socket back.
 func (q *quicServer) free() error {
-	q.end()
+	q.mu.Lock()
+	begun, conn := q.listener != nil, q.transport.Conn
+	q.mu.Unlock()
 	var err error
-	if q.listener != nil { // else the transport has never begun
+	if begun {
 		err = q.transport.Close()
 	}
-	return errors.Join(err, q.transport.Conn.Close())
+	if closeErr := conn.Close(); begun {
+		err = errors.Join(err, closeErr)
+	}
+	return err
 }
