@@ -3,19 +3,77 @@ package listen
 import (
 	"context"
 	"crypto/tls"
+	"errors"
+	"io"
+	"math/rand/v2"
 	"net"
+	"net/http"
 	"net/netip"
-	"sync"
+	"sync/atomic"
 	"time"
 )
 
+// ConnInfo is what is known of the connection that a request came on. Whether
+// its TLS session was resumed is in the request's TLS.DidResume.
+type ConnInfo struct {
+	// Since is when it was accepted.
+	Since time.Time
+	// Requests are those that came on it so far, this one included.
+	Requests int64
+}
+
+// ConnInfoOf returns what is known of the connection of the request whose
+// context this is, and false for a request of no Server of this package.
+func ConnInfoOf(ctx context.Context) (ConnInfo, bool) {
+	c := connOf(ctx)
+	if c == nil {
+		return ConnInfo{}, false
+	}
+	return ConnInfo{Since: c.since, Requests: c.requests.Load()}, true
+}
+
 // connection is what the server knows of a connection, over TCP or QUIC.
 type connection struct {
-	since time.Time
-	why   *Refusal
+	since    time.Time
+	until    time.Time // from when on it is asked to end; zero for never
+	requests atomic.Int64
+	turns    turns
+
+	// The gate's, whose mu guards all but why, which is set before the first
+	// request.
+	gate     *gate
+	stage    stage
+	client   netip.Addr // what it is counted under; zero if it is not
+	protocol int
+	mute     bool // it cannot be told why it is refused
+	why      *Refusal
 }
 
 func (c *connection) refusal() *Refusal { return c.why }
+
+// leave gives the connection's place at the gate back, once.
+func (c *connection) leave() { c.gate.leave(c) }
+
+// count counts a request.
+func (c *connection) count(r *http.Request) {
+	if c.requests.Add(1) == 1 {
+		c.gate.speaks(c, r.ProtoMajor)
+	}
+}
+
+// begin notes when a connection began, and draws when it is to end.
+func (c *connection) begin(maxAge time.Duration) {
+	c.since = time.Now()
+	if maxAge > 0 {
+		c.until = c.since.Add(jitter(maxAge))
+	}
+}
+
+// jitter returns d, ±10 %, so that what began together does not end together.
+func jitter(d time.Duration) time.Duration {
+	tenth := d / 10
+	return d - tenth + rand.N(2*tenth+1) //nolint:gosec // only to spread clients
+}
 
 // acceptor hands the connections of a listener to net/http.
 type acceptor struct {
@@ -24,28 +82,100 @@ type acceptor struct {
 	server *Server
 }
 
-// Accept returns the next connection, which may be one to refuse.
+// Accept returns the next connection that is served, or told why not.
 func (a *acceptor) Accept() (net.Conn, error) {
-	c, err := a.Listener.Accept()
-	if err != nil {
-		return nil, err
+	s := a.server
+	for {
+		conn, err := a.Listener.Accept()
+		if err != nil {
+			return nil, err
+		}
+		tune(conn)
+		c := &tcpConn{Conn: conn}
+		c.begin(s.cfg.Timeouts.MaxAge)
+		if !s.gate.admit(&c.connection, addrOf(conn.RemoteAddr())) {
+			_ = conn.Close()
+			continue
+		}
+		if c.refusal() != nil {
+			_ = c.SetDeadline(time.Time{})
+		}
+		return c, nil
 	}
-	why, leave := a.server.gate.enter(addrOf(c.RemoteAddr()))
-	return &tcpConn{Conn: c, connection: connection{since: time.Now(), why: why}, leave: sync.OnceFunc(leave)}, nil
 }
 
 // tcpConn is a connection as net/http sees it.
 type tcpConn struct {
 	net.Conn
 	connection
+}
 
-	leave func()
+var errDropped = errors.New("listen: connection refused: it is beyond a limit, and too many are")
+
+// identify counts a connection, of which the address was not known yet, for its
+// client. If it fails the connection is to be closed.
+func (c *tcpConn) identify(client netip.Addr) error {
+	if !c.gate.identify(&c.connection, client) {
+		return errDropped
+	}
+	if c.refusal() != nil {
+		return c.SetDeadline(time.Time{})
+	}
+	return nil
 }
 
 // Close gives the connection's place back.
 func (c *tcpConn) Close() error {
 	c.leave()
 	return c.Conn.Close()
+}
+
+// CloseWrite ends what is sent, where the connection can.
+func (c *tcpConn) CloseWrite() error {
+	if half, ok := c.Conn.(interface{ CloseWrite() error }); ok {
+		return half.CloseWrite()
+	}
+	return errors.ErrUnsupported
+}
+
+// ReadFrom lets the system copy files (sendfile).
+func (c *tcpConn) ReadFrom(r io.Reader) (int64, error) {
+	if from, ok := c.Conn.(io.ReaderFrom); ok {
+		return from.ReadFrom(r)
+	}
+	return io.Copy(struct{ io.Writer }{c.Conn}, r)
+}
+
+// SetDeadline and its like leave a connection that is refused no more time than
+// it takes to be told.
+func (c *tcpConn) SetDeadline(t time.Time) error { return c.Conn.SetDeadline(c.deadline(t)) }
+
+// SetReadDeadline is as SetDeadline.
+func (c *tcpConn) SetReadDeadline(t time.Time) error { return c.Conn.SetReadDeadline(c.deadline(t)) }
+
+// SetWriteDeadline is as SetDeadline.
+func (c *tcpConn) SetWriteDeadline(t time.Time) error { return c.Conn.SetWriteDeadline(c.deadline(t)) }
+
+func (c *tcpConn) deadline(t time.Time) time.Time {
+	if c.refusal() == nil {
+		return t
+	}
+	if end := c.since.Add(answerTime); t.IsZero() || t.After(end) {
+		return end
+	}
+	return t
+}
+
+type connKey struct{}
+
+// withConn and connOf carry what is known of a connection to its requests.
+func withConn(ctx context.Context, c *connection) context.Context {
+	return context.WithValue(ctx, connKey{}, c)
+}
+
+func connOf(ctx context.Context) *connection {
+	c, _ := ctx.Value(connKey{}).(*connection)
+	return c
 }
 
 // connContext finds the connection below TLS.

@@ -1,30 +1,36 @@
 package listen
 
 import (
-	"context"
 	"net/http"
 	"net/netip"
-	"strconv"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
 // Limits bound what clients may make the server hold. Zero is the default, a
 // negative number no bound.
 type Limits struct {
-	// Connections is how many there may be at one time. Default 10,000.
+	// Connections is how many there may be at one time. Default: four fifths of
+	// the file descriptors that the process may open (RLIMIT_NOFILE), at least
+	// 100; the rest is for files and for connections to upstreams. 10,000 where
+	// the system has no such limit.
 	Connections int
 	// PerAddress is how many of them may come from one address, or one /64 of
-	// IPv6. Default 1,000.
+	// IPv6, which is what one client has. Default 1,000: a large office behind
+	// one address fits.
 	PerAddress int
 	// Rate is how many new connections a second may come from one address, or
-	// one /64 of IPv6. Default 500.
+	// one /64 of IPv6. So many may also come at once. Default 500: their
+	// handshakes keep about a quarter of a core busy.
 	Rate int
 	// Exempt are addresses that PerAddress and Rate do not count: those of load
 	// balancers. Loopback addresses are never counted. nil: no further ones.
 	Exempt []netip.Prefix
 	// Streams is how many requests a client may have at one time on a
-	// connection of HTTP/2 or 3. Default 250.
+	// connection of HTTP/2 or 3, and so how many handlers run for it. Default
+	// 250: RFC 9113, section 6.5.2, recommends at least 100, and a page may keep
+	// many streams of events open.
 	Streams int
 	// HeaderBytes bounds a request's header, in bytes; beyond it the answer is
 	// 431. Default 64 KiB: cookies and a long cursor fit.
@@ -32,15 +38,30 @@ type Limits struct {
 }
 
 func (l Limits) withDefaults() Limits {
+	if l.Connections == 0 {
+		l.Connections = defaultConnections()
+	}
 	for _, n := range []struct {
 		value    *int
 		fallback int
-	}{{&l.Connections, 10_000}, {&l.PerAddress, 1000}, {&l.Rate, 500}, {&l.Streams, 250}, {&l.HeaderBytes, 64 << 10}} {
+	}{{&l.PerAddress, 1000}, {&l.Rate, 500}, {&l.Streams, 250}, {&l.HeaderBytes, 64 << 10}} {
 		if *n.value == 0 {
 			*n.value = n.fallback
 		}
 	}
+	if l.HeaderBytes < 0 {
+		l.HeaderBytes = 1 << 30 // net/http has its own default for what is not positive
+	}
 	return l
+}
+
+// defaultConnections leaves a fifth of the descriptors to others.
+func defaultConnections() int {
+	n, ok := descriptors()
+	if !ok {
+		return 10_000
+	}
+	return max(100, int(min(n, 1<<30)/5*4)) //nolint:gosec // at most 2^30
 }
 
 // Refusal says why a connection is not served.
@@ -54,59 +75,160 @@ type Refusal struct {
 	RetryAfter time.Duration
 }
 
+// The refusals that there are. A place may take a while to become free; the rate
+// is fine again after a second.
+var (
+	tooMany         = &Refusal{http.StatusServiceUnavailable, "too many connections", 5 * time.Second}
+	tooManyOfClient = &Refusal{http.StatusTooManyRequests, "too many connections from this address", 5 * time.Second}
+	tooFast         = &Refusal{http.StatusTooManyRequests, "too many new connections from this address", time.Second}
+)
+
+// To be told why costs a connection, and with TLS a handshake. So many are told
+// at one time and a second, each within answerTime; further ones are closed
+// without a word, so that a flood costs hardly more than to accept it.
+const (
+	maxAnswers = 128
+	answerTime = 5 * time.Second
+)
+
+// Stats are counts of a server's connections, over TCP and QUIC.
+type Stats struct {
+	// HTTP1, HTTP2 and HTTP3 are those open by what was spoken on them, Unknown
+	// those open on which no request has come yet.
+	HTTP1, HTTP2, HTTP3, Unknown int
+	// Opened and Closed are all there have been, those refused included.
+	Opened, Closed uint64
+	// Full, PerAddress and Rate are those refused, by the limit.
+	Full, PerAddress, Rate uint64
+	// Dropped are those of the refused that were closed without an answer,
+	// because too many were.
+	Dropped uint64
+}
+
+// Stats returns the counts as of now.
+func (s *Server) Stats() Stats { return s.gate.stats() }
+
 // gate counts connections.
 type gate struct {
-	limits Limits
+	limits   Limits
+	draining atomic.Bool // no connection is kept
 
-	mu    sync.Mutex
-	total int
+	mu       sync.Mutex
+	served   int
+	answered int    // refused and not closed: at most maxAnswers
+	told     bucket // how many more may be answered
+	clients  clients
+	open     [4]int // by protocol, 0 for unknown
+	counts   Stats
 }
 
-func newGate(l Limits) *gate { return &gate{limits: l} }
+// stage is where a connection stands with the gate.
+type stage int
 
-// enter counts a connection until leave is called; why is nil if it may be
-// served.
-func (g *gate) enter(netip.Addr) (why *Refusal, leave func()) {
+const (
+	outside  stage = iota // not admitted, or gone
+	served                // counted in total
+	answered              // counted among those that are told why not
+)
+
+func newGate(l Limits) *gate {
+	return &gate{limits: l, clients: clients{of: make(map[netip.Addr]*client)}, told: bucket{tokens: maxAnswers}}
+}
+
+// admit counts a connection until leave. addr may be the zero Addr while it is
+// not known whose it is. It reports whether the connection may live; then
+// c.refusal says whether it is only to be answered.
+func (g *gate) admit(c *connection, addr netip.Addr) bool {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	if g.limits.Connections > 0 && g.total >= g.limits.Connections {
-		why = &Refusal{http.StatusServiceUnavailable, "too many connections", time.Second}
+	g.counts.Opened++
+	if g.limits.Connections > 0 && g.served >= g.limits.Connections {
+		g.counts.Full++
+		return g.refuse(c, tooMany)
 	}
-	g.total++
-	return why, func() {
-		g.mu.Lock()
-		defer g.mu.Unlock()
-		g.total--
+	c.gate, c.stage = g, served
+	g.served++
+	g.open[0]++
+	return g.countClient(c, addr)
+}
+
+// identify says whose an admitted connection is, and reports what admit does.
+func (g *gate) identify(c *connection, addr netip.Addr) bool {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return c.stage != served || g.countClient(c, addr)
+}
+
+// countClient counts a connection, which is served, for its client. g.mu is held.
+func (g *gate) countClient(c *connection, addr netip.Addr) bool {
+	key := g.limits.client(addr)
+	if !key.IsValid() {
+		return true
+	}
+	why := g.clients.take(key, &g.limits, time.Now())
+	switch why {
+	case nil:
+		c.client = key
+		return true
+	case tooFast:
+		g.counts.Rate++
+	default:
+		g.counts.PerAddress++
+	}
+	g.served--
+	g.open[0]--
+	return g.refuse(c, why)
+}
+
+// refuse has a connection answered if it may be. g.mu is held.
+func (g *gate) refuse(c *connection, why *Refusal) bool {
+	c.gate, c.stage, c.why = g, outside, why
+	if c.mute || g.answered >= maxAnswers || !g.told.take(maxAnswers, time.Now()) {
+		g.counts.Dropped++
+		g.counts.Closed++
+		return false
+	}
+	c.stage = answered
+	g.answered++
+	g.open[0]++
+	return true
+}
+
+// leave gives the place of a connection back, if it has one.
+func (g *gate) leave(c *connection) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	switch c.stage {
+	case outside:
+		return
+	case served:
+		g.served--
+	case answered:
+		g.answered--
+	}
+	if c.client.IsValid() {
+		g.clients.give(c.client)
+	}
+	c.stage = outside
+	g.open[c.protocol]--
+	g.counts.Closed++
+}
+
+// speaks notes the major version of HTTP that a connection's client speaks.
+func (g *gate) speaks(c *connection, protocol int) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if c.stage != outside && protocol > 0 && protocol < len(g.open) {
+		g.open[c.protocol]--
+		c.protocol = protocol
+		g.open[protocol]++
 	}
 }
 
-// refuse answers the requests of connections that are not served.
-func (s *Server) refuse(next http.Handler) http.Handler {
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		c := connOf(r.Context())
-		if c == nil || c.refusal() == nil {
-			next.ServeHTTP(w, r)
-			return
-		}
-		why := *c.refusal()
-		w.Header().Set("Connection", "close")
-		if s.cfg.Refuse != nil {
-			s.cfg.Refuse(w, r, why)
-			return
-		}
-		w.Header().Set("Retry-After", strconv.Itoa(int(max(why.RetryAfter, time.Second)/time.Second)))
-		http.Error(w, why.Reason, why.Status)
-	})
-}
-
-type connKey struct{}
-
-// withConn and connOf carry what is known of a connection to its requests.
-func withConn(ctx context.Context, c *connection) context.Context {
-	return context.WithValue(ctx, connKey{}, c)
-}
-
-func connOf(ctx context.Context) *connection {
-	c, _ := ctx.Value(connKey{}).(*connection)
-	return c
+func (g *gate) stats() Stats {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	s := g.counts
+	s.Unknown, s.HTTP1, s.HTTP2, s.HTTP3 = g.open[0], g.open[1], g.open[2], g.open[3]
+	return s
 }

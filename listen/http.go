@@ -31,8 +31,31 @@ func (s *Server) configure() error {
 	h.IdleTimeout = cfg.Timeouts.Idle
 	h.MaxHeaderBytes = cfg.Limits.HeaderBytes
 	// No ReadTimeout and no WriteTimeout, which would end streams.
-	h.HTTP2 = &http.HTTP2Config{
-		MaxConcurrentStreams: cfg.Limits.Streams,
+	h.HTTP2 = sizes(&cfg.Limits)
+	h.RegisterOnShutdown(func() { s.gate.draining.Store(true) })
+	return nil
+}
+
+// What a client may make the server hold before anybody reads it is bounded by
+// receive windows: 1,000 connections of one address hold 125 MiB at most. A
+// single upload gets 96 KiB a round trip, 16 Mbit/s at 50 ms, and leaves room
+// for another one beside it that nobody reads.
+const (
+	connWindow   = 128 << 10
+	streamWindow = 96 << 10
+)
+
+// sizes returns what bounds the connections of HTTP/2.
+func sizes(l *Limits) *http.HTTP2Config {
+	return &http.HTTP2Config{
+		MaxConcurrentStreams:          l.Streams,
+		MaxReceiveBufferPerConnection: connWindow,
+		MaxReceiveBufferPerStream:     streamWindow,
+		// What every client starts with (RFC 9113, section 6.5.2). A larger table
+		// would save a few bytes of headers that are larger than a request should
+		// have, for memory on each connection.
+		MaxDecoderHeaderTableSize: 4096,
+		MaxEncoderHeaderTableSize: 4096,
 		// Larger frames only delay the other streams of the connection.
 		MaxReadFrameSize: 16 << 10,
 		// A silent connection is asked every 15 s and given up 15 s later.
@@ -41,16 +64,17 @@ func (s *Server) configure() error {
 		// A client that takes no byte for this long is gone.
 		WriteByteTimeout: 30 * time.Second,
 	}
-	return nil
 }
 
-// wrap puts around the handler what each request passes, from the outside in.
+// wrap puts around the handler what each request passes, from the outside in:
+// the refusal of a whole connection comes first, and who answers in the
+// handler's place passes all that follows.
 func (s *Server) wrap(next http.Handler) http.Handler {
-	h := s.refuse(next)
+	h := next
 	if s.cfg.TLS != nil {
 		h = s.announceQUIC(h)
 	}
-	return h
+	return s.refuse(s.keep(s.timeBodies(h)))
 }
 
 func (s *Server) announceQUIC(next http.Handler) http.Handler {

@@ -3,7 +3,6 @@ package listen
 import (
 	"context"
 	"errors"
-	"math/rand/v2"
 	"net/http"
 	"runtime/debug"
 	"sync"
@@ -32,12 +31,12 @@ type quicConn struct {
 
 	lent uint64 // of the server's windowBudget; the server's mu guards it
 
-	mu       sync.Mutex
-	open     bool // between begin and end of serve, when goroutines may start
-	going    bool // the client was asked to go
-	requests int
-	idle     *time.Timer
-	age      *time.Timer // nil without a greatest age
+	mu    sync.Mutex
+	open  bool // between opened and closed, when goroutines may start
+	going bool // the client was asked to go
+	busy  int  // requests that are being served
+	idle  *time.Timer
+	age   *time.Timer // nil without a greatest age
 }
 
 var errRefused = errors.New("listen: QUIC: beyond a limit")
@@ -46,17 +45,17 @@ var errRefused = errors.New("listen: QUIC: beyond a limit")
 // refused here gets CONNECTION_REFUSED, and its client tries TCP, where it is
 // told why.
 func (q *quicServer) admit(ctx context.Context, info *quic.ClientInfo) (context.Context, error) {
-	why, leave := q.server.gate.enter(addrOf(info.RemoteAddr))
-	if why != nil {
-		leave()
+	c := &quicConn{server: q}
+	c.connection.begin(q.server.cfg.Timeouts.MaxAge)
+	if admitted := q.server.gate.admit(&c.connection, addrOf(info.RemoteAddr)); !admitted || c.refusal() != nil {
+		c.leave()
 		return nil, errRefused
 	}
-	c := &quicConn{server: q, connection: connection{since: time.Now()}}
 	q.shaking.Add(1)
 	c.shaken = sync.OnceFunc(func() { q.shaking.Add(-1) })
 	context.AfterFunc(ctx, func() {
 		c.shaken()
-		leave()
+		c.leave()
 	})
 	return context.WithValue(ctx, quicConnKey{}, c), nil
 }
@@ -80,12 +79,12 @@ func (c *quicConn) serve(conn *quic.Conn) {
 		MaxHeaderBytes: q.server.cfg.Limits.HeaderBytes,
 		// Called when Shutdown of the server has something to shut down.
 		ConnContext: func(own context.Context, _ *quic.Conn) context.Context {
-			c.begin()
+			c.opened()
 			return withConn(withBoth{Context: ctx, own: own, base: q.server.cfg.BaseContext}, &c.connection)
 		},
 	}
 	_ = c.http.ServeQUICConn(conn) // how a client left is not an error of the server's
-	c.finish()
+	c.closed()
 	_ = conn.CloseWithError(quic.ApplicationErrorCode(http3.ErrCodeNoError), "")
 }
 
@@ -106,15 +105,14 @@ func (c withBoth) Value(key any) any {
 	return c.base.Value(key)
 }
 
-func (c *quicConn) begin() {
-	timeouts := c.server.server.cfg.Timeouts
+// opened and closed are the ends of a connection's time in q.conns.
+func (c *quicConn) opened() {
 	c.mu.Lock()
 	c.open = true
 	c.idle = time.AfterFunc(time.Hour, c.expire)
 	c.rest()
-	if timeouts.MaxAge > 0 {
-		tenth := timeouts.MaxAge / 10
-		c.age = time.AfterFunc(timeouts.MaxAge-tenth+rand.N(2*tenth+1), c.retire) //nolint:gosec // only to spread clients
+	if !c.until.IsZero() {
+		c.age = time.AfterFunc(time.Until(c.until), c.retire)
 	}
 	c.mu.Unlock()
 
@@ -128,7 +126,7 @@ func (c *quicConn) begin() {
 	}
 }
 
-func (c *quicConn) finish() {
+func (c *quicConn) closed() {
 	q := c.server
 	q.mu.Lock()
 	delete(q.conns, c.conn)
@@ -157,7 +155,7 @@ func (c *quicConn) retire() {
 	c.going = true
 	// The context is the server's: Shutdown returns when the connection ends.
 	c.server.serving.Go(func() { _ = c.http.Shutdown(c.server.life) })
-	if c.requests == 0 {
+	if c.busy == 0 {
 		c.rest()
 	}
 }
@@ -176,7 +174,7 @@ func (c *quicConn) rest() {
 // is just sending is not lost, and if it was asked before, made to.
 func (c *quicConn) expire() {
 	c.mu.Lock()
-	if c.requests > 0 || !c.open {
+	if c.busy > 0 || !c.open {
 		c.mu.Unlock()
 		return
 	}
@@ -189,12 +187,12 @@ func (c *quicConn) expire() {
 	c.retire()
 }
 
-// count adds a request, or takes one away.
-func (c *quicConn) count(n int) {
+// serving adds a request, or takes one away.
+func (c *quicConn) serving(n int) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.requests += n
-	if c.requests == 0 {
+	c.busy += n
+	if c.busy == 0 {
 		c.rest()
 	} else {
 		c.idle.Stop()
@@ -204,8 +202,8 @@ func (c *quicConn) count(n int) {
 // serveHTTP makes a request and its response what net/http's server would make
 // them.
 func (c *quicConn) serveHTTP(w http.ResponseWriter, r *http.Request) {
-	c.count(1)
-	defer c.count(-1)
+	c.serving(1)
+	defer c.serving(-1)
 	defer c.recovered()
 	if !c.settle(r) || !c.extended(w, r) {
 		return
