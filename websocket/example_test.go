@@ -48,6 +48,8 @@ func (r *room) each(do func(*websocket.Conn)) {
 	wg.Wait()
 }
 
+// ServeHTTP serves WebSockets over HTTP/1.1, 2 and 3 alike. It returns after the
+// connection's end: over HTTP/2 and 3 it must not before.
 func (r *room) ServeHTTP(w http.ResponseWriter, req *http.Request) {
 	c, err := websocket.Accept(w, req, websocket.Config{MaxMessage: 64 << 10})
 	if err != nil {
