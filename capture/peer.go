@@ -47,25 +47,24 @@ type question struct {
 }
 
 // AddPeer lets the store ask another about streams, repeats and reconnects that
-// it does not know itself, until forget is called. p sends to the other store's
-// [Store.PeerHandler], whatever the URL's host, over a way that nobody else can
-// use: what comes there is believed. When it returns an error, the other is
-// taken to know nothing.
-func (st *Store) AddPeer(p http.RoundTripper) (forget func()) {
-	one := &peer{p}
+// it does not know itself, until [Store.RemovePeer]. p sends to the other
+// store's [Store.PeerHandler], whatever the URL's host, over a way that nobody
+// else can use: what comes there is believed. When it returns an error, the
+// other is taken to know nothing.
+func (st *Store) AddPeer(p http.RoundTripper) {
 	st.mu.Lock()
 	defer st.mu.Unlock()
-	st.peers = append(slices.Clip(st.peers), one)
-	return func() {
-		st.mu.Lock()
-		defer st.mu.Unlock()
-		st.peers = slices.DeleteFunc(slices.Clone(st.peers), func(other *peer) bool { return other == one })
-	}
+	st.peers = append(slices.Clip(st.peers), p)
 }
 
-type peer struct{ http.RoundTripper }
+// RemovePeer ends what AddPeer began.
+func (st *Store) RemovePeer(p http.RoundTripper) {
+	st.mu.Lock()
+	defer st.mu.Unlock()
+	st.peers = slices.DeleteFunc(slices.Clone(st.peers), func(other http.RoundTripper) bool { return other == p })
+}
 
-func (st *Store) otherStores() []*peer {
+func (st *Store) otherStores() []http.RoundTripper {
 	st.mu.Lock()
 	defer st.mu.Unlock()
 	return st.peers

@@ -172,7 +172,7 @@ func TestAPeerThatHasGoneKnowsNothing(t *testing.T) {
 	older, newer := pair(t, capture.Config{})
 	_, path, id := older.live()
 	f := newFixture(t, capture.Config{}, capture.StoreConfig{})
-	forget := f.store.AddPeer(gone{})
+	f.store.AddPeer(gone{})
 	f.get("Last-Event-ID", id)
 	if got := (<-f.up.came).req.Header.Get("Last-Event-ID"); got != "" {
 		t.Errorf("the upstream was sent %q", got)
@@ -180,7 +180,7 @@ func TestAPeerThatHasGoneKnowsNothing(t *testing.T) {
 	if w := f.own("GET", path); w.Code != 410 {
 		t.Errorf("the stream's URL: %d", w.Code)
 	}
-	forget()
+	f.store.RemovePeer(gone{})
 	f.get("Idempotency-Key", "k")
 	<-f.up.came
 	newer.get("Idempotency-Key", "k")

@@ -38,8 +38,8 @@ type Store struct {
 	keys     map[keyHash][]*stream // by Idempotency-Key
 	finished list.List             // *stream, in the order of their ends
 	tombs    tombs
-	owners   [][]Identity // the different lists of the routes
-	peers    []*peer      // replaced, never changed
+	owners   [][]Identity        // the different lists of the routes
+	peers    []http.RoundTripper // replaced, never changed
 }
 
 // NewStore returns an empty store.

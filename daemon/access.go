@@ -148,6 +148,7 @@ type flightKey struct{}
 type flights struct {
 	mu   sync.Mutex
 	all  map[*flight]struct{}
+	last time.Time       // when one began or ended
 	idle []chan struct{} // closed at the next moment without any
 }
 
@@ -157,6 +158,7 @@ func (f *flights) begin() *flight {
 	if f.all == nil {
 		f.all = make(map[*flight]struct{})
 	}
+	f.last = time.Now()
 	one := &flight{route: noRoute}
 	f.all[one] = struct{}{}
 	return one
@@ -173,6 +175,7 @@ func (f *flights) end(one *flight) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	delete(f.all, one)
+	f.last = time.Now()
 	if len(f.all) == 0 {
 		for _, c := range f.idle {
 			close(c)
@@ -197,6 +200,13 @@ func (f *flights) note(r *http.Request, set func(*flight)) {
 		defer f.mu.Unlock()
 		set(one)
 	}
+}
+
+// quiet reports whether nothing has been in flight for a while.
+func (f *flights) quiet(while time.Duration) bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return len(f.all) == 0 && time.Since(f.last) >= while
 }
 
 // byRoute returns how many are in flight.

@@ -18,6 +18,9 @@ func (d *daemon) leave(ctx context.Context, signals <-chan os.Signal) error {
 	defer cancel()
 	deadline, interrupt := context.WithCancelCause(deadline)
 	defer interrupt(nil)
+	if !d.handover.moved { // else the service goes on
+		d.notify("STOPPING=1")
+	}
 	d.log.Info("drain", "window", cfg.Drain.Window.String(), "deadline", cfg.Drain.Deadline.String())
 	close(d.leaving) // /readyz is 503 from here on
 
@@ -33,12 +36,16 @@ func (d *daemon) leave(ctx context.Context, signals <-chan os.Signal) error {
 		case <-done:
 			return d.drained(deadline)
 		case s := <-signals:
-			if s != syscall.SIGHUP {
+			switch s {
+			case syscall.SIGHUP:
+				d.log.Warn("the configuration is not read again while the server drains")
+			case restart:
+				d.log.Warn("no hand-over is begun while the server drains")
+			default:
 				interrupt(errInterrupted)
 				<-done
 				return d.drained(deadline)
 			}
-			d.log.Warn("the configuration is not read again while the server drains")
 		}
 	}
 }
@@ -62,9 +69,9 @@ func (d *daemon) drained(deadline context.Context) error {
 }
 
 // drain returns when nothing is served any more, or when ctx ends. During the
-// window, or until nothing is in flight and no captured call goes on, new
-// connections are still accepted: whoever sends them here needs time to notice,
-// and who lost a captured stream gets the rest of it nowhere else.
+// window, or until it is quiet, new connections are still accepted, unless a
+// newer process does that: whoever sends them here needs time to notice, and who
+// lost a captured stream gets the rest of it nowhere else.
 func (d *daemon) drain(ctx context.Context) {
 	window, cancel := context.WithTimeout(ctx, d.window())
 	defer cancel()
@@ -74,7 +81,7 @@ func (d *daemon) drain(ctx context.Context) {
 			finished.Go(func() { _ = s.readers.Drain(ctx, d.window()) }) // ctx says the rest
 		}
 	}
-	d.waitIdle(window)
+	d.waitQuiet(window)
 
 	// From here on no new connection; what is open may finish.
 	for _, s := range d.servers {
@@ -90,10 +97,17 @@ func (d *daemon) drain(ctx context.Context) {
 		}
 	}
 	captured := d.site.Load().captured
-	captured.StopLingering() // for nobody can come back
+	if !d.handover.moved {
+		captured.StopLingering() // for nobody can come back
+	}
 	finished.Go(func() { _ = captured.Drain(ctx) })
 	finished.Go(func() { _ = d.flights.wait(ctx) })
 	finished.Wait()
+
+	// Readers that come through a newer process may still have the end to read.
+	if p := d.handover.peers; p != nil {
+		_ = p.Shutdown(ctx) // ctx says the rest
+	}
 
 	// The operator's streams have been told; let them end.
 	last, end := context.WithTimeout(ctx, farewell)
@@ -105,17 +119,41 @@ func (d *daemon) drain(ctx context.Context) {
 	}
 }
 
-// idlePoll is how often a drain looks whether captured calls without a reader
-// are over: often enough that nobody waits for it.
+// idlePoll is how often a drain looks whether it is over: often enough that
+// nobody waits for it.
 const idlePoll = 20 * time.Millisecond
 
-// waitIdle returns when nothing is in flight and no captured call goes on, or
-// when ctx ends.
-func (d *daemon) waitIdle(ctx context.Context) {
+// quiet is how long nobody must have asked for anything, until a server is taken
+// to have no clients any more: those that have an idle connection may be about
+// to use it, and would be told on the answer to close it.
+const quiet = time.Second
+
+// waitQuiet returns when nothing is in flight, no captured call goes on and
+// nobody is about to send a request, or when ctx ends. With a newer process in
+// the place of this one there is no hurry: clients get the whole window to use
+// their idle connections once more, and to be told to close them.
+func (d *daemon) waitQuiet(ctx context.Context) {
 	tick := time.NewTicker(idlePoll)
 	defer tick.Stop()
 	captured := d.site.Load().captured
-	for d.flights.wait(ctx) == nil && captured.Stats().Calls > 0 {
+	for {
+		connections := 0
+		for _, s := range d.servers {
+			if s.name != "admin" {
+				open := s.Stats()
+				connections += open.HTTP1 + open.HTTP2 + open.HTTP3 + open.Unknown
+			}
+		}
+		least := quiet
+		switch {
+		case connections == 0:
+			least = 0
+		case d.handover.moved:
+			least = d.window()
+		}
+		if d.flights.quiet(least) && captured.Stats().Calls == 0 {
+			return
+		}
 		select {
 		case <-ctx.Done():
 			return
@@ -169,6 +207,11 @@ func (d *daemon) drop(cancel context.CancelFunc) {
 	}
 	for _, p := range s.pools {
 		p.Close()
+	}
+	if p := d.handover.peers; p != nil {
+		if err := p.close(); err != nil {
+			d.log.Warn("the folder for other processes was not removed", "error", err)
+		}
 	}
 	d.retiring.Wait()
 	if d.flights.wait(ctx) != nil {

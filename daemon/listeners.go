@@ -46,7 +46,7 @@ func (d *daemon) listen(ctx context.Context, cfg *Config) (err error) {
 		if err != nil {
 			return err
 		}
-		if err := s.bind(ctx, l.address, cfg.HTTP3.Enabled); err != nil {
+		if err := s.bind(ctx, d.sockets, l.address, cfg.HTTP3.Enabled); err != nil {
 			return fmt.Errorf("daemon: listen: %w; --%s takes another address", err, l.name)
 		}
 		d.servers = append(d.servers, s)
@@ -80,7 +80,7 @@ func (d *daemon) newServer(name string, h http.Handler, cfg *Config) (*server, e
 		if c.TLS, err = d.newTLS(cfg); err != nil {
 			return nil, fmt.Errorf("daemon: tls: %w", err)
 		}
-		c.QUIC = listen.QUIC{WebSocket: cfg.HTTP3.WebSocket, EarlyData: d.earlyData(cfg)}
+		c.QUIC = listen.QUIC{WebSocket: cfg.HTTP3.WebSocket, EarlyData: d.earlyData(cfg), Previous: d.sockets.File(quicPair)}
 	}
 	s, err := listen.New(c)
 	if err != nil {
@@ -91,11 +91,11 @@ func (d *daemon) newServer(name string, h http.Handler, cfg *Config) (*server, e
 
 // bind binds the address; with TLS and quic also the UDP port of the same
 // number.
-func (s *server) bind(ctx context.Context, address string, quic bool) error {
+func (s *server) bind(ctx context.Context, sockets *listen.Sockets, address string, quic bool) error {
 	// A free port may not be free on UDP; how often that is tried again.
 	const attempts = 10
 	for try := 1; ; try++ {
-		tcp, err := new(net.ListenConfig).Listen(ctx, "tcp", address)
+		tcp, err := sockets.Listen(ctx, s.name, address)
 		if err != nil {
 			return err
 		}
@@ -103,7 +103,7 @@ func (s *server) bind(ctx context.Context, address string, quic bool) error {
 		if s.name != "https" || !quic {
 			break
 		}
-		s.udp, err = new(net.ListenConfig).ListenPacket(ctx, "udp", tcp.Addr().String())
+		s.udp, err = sockets.ListenPacket(ctx, s.name, tcp.Addr().String())
 		if err == nil {
 			break
 		}

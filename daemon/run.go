@@ -13,6 +13,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/fairlead-edge/fairlead/listen"
 	"github.com/fairlead-edge/fairlead/observe"
 )
 
@@ -23,7 +24,9 @@ type Process struct {
 	// Stderr gets the log.
 	Stderr io.Writer
 	// Signals brings SIGTERM and SIGINT, which drain, and at the second exit
-	// at once, and SIGHUP, which reloads. nil: no signal comes.
+	// at once, SIGHUP, which reloads, and where the system has it SIGUSR2, which
+	// starts the program on the disk anew and hands over to it. nil: no signal
+	// comes.
 	Signals <-chan os.Signal
 }
 
@@ -32,6 +35,9 @@ type Process struct {
 func Signals() (signals <-chan os.Signal, stop func()) {
 	ch := make(chan os.Signal, 4) // more than one in quick succession
 	signal.Notify(ch, syscall.SIGTERM, syscall.SIGINT, syscall.SIGHUP)
+	if restart != nil {
+		signal.Notify(ch, restart)
+	}
 	return ch, func() { signal.Stop(ch) }
 }
 
@@ -50,6 +56,8 @@ type daemon struct {
 	failed   chan error      // a listener broke
 	retiring sync.WaitGroup  // pools that a reload has replaced
 	base     context.Context // of every request
+	sockets  *listen.Sockets
+	handover handover
 }
 
 func (d *daemon) draining() bool {
@@ -78,6 +86,9 @@ func Run(ctx context.Context, o Options, p Process) error {
 	d.level = new(slog.LevelVar)
 	d.log = newLogger(p.Stderr, cfg.Log, d.level)
 	d.metrics = observe.New(Version(), d.sources())
+	if err := d.inherit(p); err != nil {
+		return err
+	}
 	first, err := d.build(cfg, nil)
 	if err != nil {
 		return err
@@ -87,11 +98,16 @@ func Run(ctx context.Context, o Options, p Process) error {
 	var running sync.WaitGroup
 	defer running.Wait()
 	defer d.drop(cancel)
+	if err := d.takeOver(); err != nil {
+		return err
+	}
 	if err := d.listen(ctx, &cfg); err != nil {
 		return err
 	}
+	d.sockets.CloseUnused()
 	d.start(base, &running)
 	d.announce(p.Stdout, &cfg)
+	d.served()
 	return d.loop(ctx, p.Signals)
 }
 
@@ -161,6 +177,8 @@ func mayPublish(cfg *Config) bool {
 
 // loop waits for what ends or changes the program.
 func (d *daemon) loop(ctx context.Context, signals <-chan os.Signal) error {
+	var newer starting
+	defer newer.end()
 	for {
 		select {
 		case <-ctx.Done():
@@ -168,12 +186,25 @@ func (d *daemon) loop(ctx context.Context, signals <-chan os.Signal) error {
 		case err := <-d.failed:
 			return err
 		case <-d.asked:
+			newer.end()
 			return d.leave(ctx, signals)
-		case s := <-signals:
-			if s != syscall.SIGHUP {
+		case r := <-newer.done:
+			newer = starting{}
+			if r.err == nil {
+				d.moved(r.to)
 				return d.leave(ctx, signals)
 			}
-			d.reload()
+			d.log.Error("the hand-over failed; this process goes on", "error", r.err)
+		case s := <-signals:
+			switch s {
+			case syscall.SIGHUP:
+				d.reload()
+			case restart:
+				newer.begin(ctx, d)
+			default:
+				newer.end()
+				return d.leave(ctx, signals)
+			}
 		}
 	}
 }

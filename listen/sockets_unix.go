@@ -20,5 +20,8 @@ func inherited(descriptor int, name string) (f *os.File, network string) {
 			network = "tcp"
 		}
 	}
+	if err != nil {
+		_ = syscall.SetNonblock(descriptor, true) // a pipe, whose reader can then be interrupted
+	}
 	return os.NewFile(uintptr(descriptor), name), network
 }
