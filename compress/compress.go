@@ -1,0 +1,161 @@
+package compress
+
+import (
+	"net/http"
+	"strings"
+)
+
+// Config says how responses are coded. The zero value is the default.
+type Config struct {
+	// Prefer says what matters most. Default [Speed].
+	Prefer Prefer
+
+	// MinSize is the smallest body that is coded, in bytes: below it the headers
+	// weigh more. A stream is coded whatever its size. Default 1024; negative:
+	// bodies of every size are.
+	MinSize int
+
+	// Types are media types to code besides those that [Codable] lists. nil: no
+	// further ones.
+	Types []string
+
+	// CrossSite codes the responses to scripts of other sites, too. They can put
+	// text into a request, see how long the response is, and so guess a secret in
+	// it (BREACH). What is false protects is responses to them; it does not help
+	// a response in which a site itself shows text of others beside a secret:
+	// turn coding off there. Default false.
+	CrossSite bool
+
+	// Own says that the handler makes its responses itself, so that no-transform
+	// is meant for those who come after this one. false: it is obeyed (RFC 9111
+	// §5.2.2.6).
+	Own bool
+
+	// Budget bounds the memory of coders. nil: [DefaultBudget].
+	Budget *Budget
+
+	// Dictionary is what clients that have it get responses coded with
+	// (RFC 9842). nil: none.
+	Dictionary *Dictionary
+
+	// NoShare gives each stream with the dictionary a coder of its own. false:
+	// what several streams write alike is coded once for all.
+	NoShare bool
+
+	// Observe is told of each response that could have been coded, when it is
+	// over; it must not block. nil: nobody is.
+	Observe func(Outcome)
+}
+
+// Prefer says what matters most about a coding.
+type Prefer int
+
+const (
+	// Speed prefers zstd, then brotli and gzip, each at a fast level.
+	Speed Prefer = iota
+	// Size prefers brotli, then zstd and gzip, each at a level that takes two to
+	// five times longer, for slow links.
+	Size
+)
+
+// Outcome is what became of a response.
+type Outcome struct {
+	// Coding is the content coding, "" for none.
+	Coding string
+	// Reason says why there is none: "not accepted", "small", "cross-site", "no
+	// memory" and "no-transform"; "" with a coding.
+	Reason string
+	// Before and After are the bytes of the body, as the handler wrote it and as
+	// it was sent.
+	Before, After int64
+}
+
+// handler is the middleware.
+type handler struct {
+	cfg  Config
+	next http.Handler
+}
+
+// New returns a handler that codes what next answers.
+func New(cfg Config, next http.Handler) http.Handler {
+	if cfg.MinSize == 0 {
+		cfg.MinSize = 1024
+	}
+	if cfg.Budget == nil {
+		cfg.Budget = DefaultBudget
+	}
+	for i, t := range cfg.Types {
+		cfg.Types = replaced(cfg.Types, i, strings.ToLower(t))
+	}
+	return &handler{cfg: cfg, next: next}
+}
+
+func replaced(in []string, i int, s string) []string {
+	if in[i] == s {
+		return in
+	}
+	out := append([]string(nil), in...)
+	out[i] = s
+	return out
+}
+
+// ServeHTTP codes the response to r.
+func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	if r.Method == http.MethodConnect || r.Header.Get("Upgrade") != "" {
+		h.next.ServeHTTP(w, r) // what follows is not a body
+		return
+	}
+	cw := writers.Get().(*writer) //nolint:forcetypeassert // nothing else is in it
+	cw.begin(h, w, r)
+	finished := false
+	defer func() {
+		cw.end(finished)
+		writers.Put(cw)
+	}()
+	h.next.ServeHTTP(cw, r)
+	finished = true
+}
+
+// plan is how a response will be coded.
+type plan struct {
+	coding string // "" for identity
+	reason string // why it is that
+	make   func(stream bool) (coder, int64)
+}
+
+// choose decides on the coding of a response whose type is worth it. What it
+// reads of the request stands in Vary.
+func (h *handler) choose(r *http.Request, header http.Header) plan {
+	switch {
+	case !h.cfg.Own && noTransform(header):
+		return plan{reason: "no-transform"}
+	case !h.cfg.CrossSite && ofAnotherSite(r):
+		return plan{reason: "cross-site"}
+	}
+	accepted := parseAccept(r.Header["Accept-Encoding"])
+	order := bySpeed
+	if h.cfg.Prefer == Size {
+		order = bySize
+	}
+	if c := accepted.best(order); c != nil {
+		return plan{coding: c.name, make: c.coder}
+	}
+	return plan{reason: "not accepted"}
+}
+
+// ofAnotherSite reports whether a script of another site made the request (W3C
+// Fetch Metadata). Following a link is something else: its page is not read.
+func ofAnotherSite(r *http.Request) bool {
+	return r.Header.Get("Sec-Fetch-Site") == "cross-site" && r.Header.Get("Sec-Fetch-Mode") != "navigate"
+}
+
+func noTransform(header http.Header) bool {
+	for _, line := range header["Cache-Control"] {
+		for directive := range strings.SplitSeq(line, ",") {
+			if strings.EqualFold(strings.TrimSpace(directive), "no-transform") {
+				return true
+			}
+		}
+	}
+	return false
+}
