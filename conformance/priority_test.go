@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -29,7 +30,7 @@ func TestAnUrgentAnswerOvertakesTwentyOthersOnAFullConnection(t *testing.T) {
 		w.Header().Set("Content-Type", "application/octet-stream")
 		fmt.Fprint(w, answer)
 	}))))
-	each(t, []protocol{h3}, func(t *testing.T, p protocol) {
+	each(t, []protocol{h2, h2c, h3}, func(t *testing.T, p protocol) {
 		c := &http.Client{Transport: p.narrow(t, authority().tls())}
 		whole(t, p.get(t.Context(), t, c, p.base(s)+"/"+p.name).Body) // the connection of all that follow
 		<-arrived["/"+p.name]
@@ -63,8 +64,14 @@ func TestAnUrgentAnswerOvertakesTwentyOthersOnAFullConnection(t *testing.T) {
 		}
 		close(read)
 		asking.Wait()
-		if len(order) == 0 || order[0] != "u=0" {
-			t.Errorf("the answers ended in the order %q, want that of u=0 first", order)
+		// Over TCP the answers of which a piece is being written when the urgent
+		// one comes share the connection with it.
+		ahead := 4
+		if p == h3 {
+			ahead = 0
+		}
+		if at := slices.Index(order, "u=0"); at < 0 || at > ahead {
+			t.Errorf("the answers ended in the order %q, want that of u=0 before all but %d", order, ahead)
 		}
 	})
 }
