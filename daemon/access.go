@@ -14,8 +14,12 @@ import (
 	"time"
 
 	"github.com/fairlead-edge/fairlead"
+	// Browsers open WebSockets on the HTTP/2 connection that they have; every
+	// handler here understands that, which is why the switch is the daemon's.
+	_ "github.com/fairlead-edge/fairlead/daemon/xconnect"
 	"github.com/fairlead-edge/fairlead/observe"
 	"github.com/fairlead-edge/fairlead/proxy"
+	"github.com/fairlead-edge/fairlead/websocket"
 )
 
 // watched notes what is sent through it.
@@ -54,7 +58,8 @@ func (d *daemon) watch(trusted []netip.Prefix, next http.Handler) http.Handler {
 		ww := &watched{ResponseWriter: w, began: time.Now()}
 		f := d.flights.begin()
 		if d.draining() && r.Header.Get("Upgrade") == "" {
-			w.Header().Set("Connection", "close") // on HTTP/2: GOAWAY after this stream
+			// On HTTP/2: GOAWAY, which ends no stream, a WebSocket's neither.
+			w.Header().Set("Connection", "close")
 		}
 		complete := false
 		defer func() {
@@ -79,7 +84,7 @@ func (d *daemon) finished(f flight, w *watched, r *http.Request, complete bool, 
 	}
 	took := time.Since(w.began)
 	d.metrics.Request(observe.Request{
-		Route: f.route, Method: r.Method, Status: w.status, Stream: isStream(w), Duration: took, FirstByte: w.first, Sent: w.sent,
+		Route: f.route, Method: r.Method, Status: w.status, Stream: isStream(w, r), Duration: took, FirstByte: w.first, Sent: w.sent,
 	})
 	attrs := []slog.Attr{
 		slog.String("method", r.Method), slog.String("path", loggedPath(r.URL.Path)), slog.String("route", f.route),
@@ -95,10 +100,11 @@ func (d *daemon) finished(f flight, w *watched, r *http.Request, complete bool, 
 	d.log.LogAttrs(context.WithoutCancel(r.Context()), slog.LevelInfo, "request", attrs...)
 }
 
-func isStream(w *watched) bool {
+func isStream(w *watched, r *http.Request) bool {
 	h := w.Header()
 	return w.status == http.StatusSwitchingProtocols || h.Get("Preference-Applied") != "" ||
-		strings.HasPrefix(h.Get("Content-Type"), "text/event-stream")
+		strings.HasPrefix(h.Get("Content-Type"), "text/event-stream") ||
+		w.status == http.StatusOK && websocket.IsHandshake(r) // of HTTP/2 and HTTP/3
 }
 
 // loggedPath leaves the id out of a captured stream's path, however it is

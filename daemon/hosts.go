@@ -3,6 +3,7 @@ package daemon
 import (
 	"crypto/sha256"
 	"crypto/subtle"
+	"io"
 	"net"
 	"net/http"
 	"net/netip"
@@ -12,6 +13,7 @@ import (
 
 	"github.com/fairlead-edge/fairlead"
 	"github.com/fairlead-edge/fairlead/proxy"
+	"github.com/fairlead-edge/fairlead/websocket"
 )
 
 // checkHost lets requests through that are for this server. On a loopback
@@ -19,8 +21,8 @@ import (
 // under a name of its own (DNS rebinding); elsewhere an empty list allows all.
 func checkHost(hosts []string, loopback bool, next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if r.Method == http.MethodConnect {
-			proxy.Problem(w, r, fairlead.Errorf(fairlead.MethodNotAllowed, "CONNECT is refused: this server is not a forward proxy"))
+		if r.Method == http.MethodConnect && !websocket.IsHandshake(r) {
+			refuseConnect(w, r)
 			return
 		}
 		host := hostname(r.Host)
@@ -40,6 +42,22 @@ func checkHost(hosts []string, loopback bool, next http.Handler) http.Handler {
 		}
 		next.ServeHTTP(w, r)
 	})
+}
+
+// refuseConnect answers a CONNECT that opens no WebSocket: 501 to another
+// protocol than that (RFC 8441 §4, RFC 9220 §3), which no resource speaks, and
+// 405 to one for a tunnel.
+func refuseConnect(w http.ResponseWriter, r *http.Request) {
+	if r.ProtoMajor < 2 || r.Header.Get(":protocol") == "" {
+		proxy.Problem(w, r, fairlead.Errorf(fairlead.MethodNotAllowed, "CONNECT is refused: this server is not a forward proxy"))
+		return
+	}
+	h := w.Header()
+	h.Set("Content-Type", "application/problem+json")
+	h.Set("Cache-Control", "no-store")
+	h.Set("X-Content-Type-Options", "nosniff")
+	w.WriteHeader(http.StatusNotImplemented)
+	_, _ = io.WriteString(w, `{"title":"Not implemented","status":501,"detail":"the only :protocol of an extended CONNECT that this server speaks is websocket"}`)
 }
 
 // hostname returns a Host header's host, without port and brackets.
