@@ -10,7 +10,7 @@ type Budget struct {
 	refused atomic.Int64
 }
 
-// DefaultBudget is that of every [Config] without one: 64 MiB, some 250 streams.
+// DefaultBudget is that of every [Config] without one: 64 MiB, some 110 streams.
 var DefaultBudget = NewBudget(64 << 20)
 
 // NewBudget returns a budget of so many bytes.
