@@ -137,6 +137,9 @@ func (h *handler) choose(r *http.Request, header http.Header) plan {
 	if h.cfg.Prefer == Size {
 		order = bySize
 	}
+	if d := h.cfg.Dictionary; d != nil {
+		order = append(d.offer(r, header, &h.cfg), order...)
+	}
 	if c := accepted.best(order); c != nil {
 		return plan{coding: c.name, make: c.coder}
 	}

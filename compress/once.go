@@ -1,0 +1,176 @@
+package compress
+
+import (
+	"bytes"
+	"io"
+	"sync"
+
+	"github.com/klauspost/compress/zstd"
+)
+
+// maxPiece is the most, in bytes, that becomes one frame.
+const maxPiece = 64 << 10
+
+// newEventEncoder returns an encoder of whole pieces: frames as short as can be,
+// without window and checksum.
+func newEventEncoder(dictionary []byte) *zstd.Encoder {
+	options := append(rawDictionary(dictionary, zstdWindow(len(dictionary), maxPiece)), zstd.WithSingleSegment(true), zstd.WithZeroFrames(true))
+	w, err := zstd.NewWriter(nil, options...) // as many at a time as there are processors
+	if err != nil {
+		panic(err) // the options are constants
+	}
+	return w
+}
+
+// once is the coder of a stream of events in dcz whose frames are those of all
+// other streams with the dictionary: each event is a frame of its own, which a
+// decoder gives back without the ones before it. It holds memory only between
+// Write and Flush.
+type once struct {
+	d       *Dictionary
+	to      headWriter
+	pending *[]byte // what is not coded yet, at most maxPiece; nil: nothing
+}
+
+func (d *Dictionary) newOnce() coder {
+	return &once{d: d, to: headWriter{head: dczMagic + string(d.hash[:])}}
+}
+
+// buffers are those of streams that are being written to.
+var buffers = sync.Pool{New: func() any { return new([]byte) }}
+
+// Reset begins another stream.
+func (o *once) Reset(w io.Writer) {
+	o.to.w, o.to.sent = w, false
+	o.drop()
+}
+
+func (o *once) drop() {
+	if o.pending != nil {
+		*o.pending = (*o.pending)[:0]
+		buffers.Put(o.pending)
+		o.pending = nil
+	}
+}
+
+// Write keeps p until Flush, so that an event is one frame however it is
+// written, or until it is too much.
+func (o *once) Write(p []byte) (int, error) {
+	if o.pending == nil {
+		o.pending = buffers.Get().(*[]byte) //nolint:forcetypeassert // nothing else is in it
+	}
+	for rest := p; len(rest) > 0; {
+		n := min(len(rest), maxPiece-len(*o.pending))
+		*o.pending = append(*o.pending, rest[:n]...)
+		rest = rest[n:]
+		if len(*o.pending) < maxPiece {
+			break
+		}
+		whole := *o.pending
+		if i := bytes.LastIndex(whole, blankLine); i >= 0 {
+			whole = whole[:i+len(blankLine)]
+		}
+		if err := o.code(whole); err != nil {
+			return 0, err
+		}
+		*o.pending = append((*o.pending)[:0], (*o.pending)[len(whole):]...)
+	}
+	return len(p), nil
+}
+
+// Flush writes what is pending.
+func (o *once) Flush() error {
+	if o.pending == nil {
+		return nil
+	}
+	err := o.code(*o.pending)
+	o.drop()
+	return err
+}
+
+// Close ends the stream; one without any event is an empty frame.
+func (o *once) Close() error {
+	if err := o.Flush(); err != nil || o.to.sent {
+		return err
+	}
+	_, err := o.to.Write(o.d.events.EncodeAll(nil, nil))
+	return err
+}
+
+// blankLine ends an event. A stream may have other line ends: its events are
+// then coded by what was written at once.
+var blankLine = []byte("\n\n")
+
+// code writes the frames of all events in p, in one write.
+func (o *once) code(p []byte) error {
+	first, rest := cutEvent(p)
+	if len(rest) == 0 {
+		_, err := o.to.Write(o.d.frame(first))
+		return err
+	}
+	out := buffers.Get().(*[]byte) //nolint:forcetypeassert // nothing else is in it
+	*out = append((*out)[:0], o.d.frame(first)...)
+	for len(rest) > 0 {
+		first, rest = cutEvent(rest)
+		*out = append(*out, o.d.frame(first)...)
+	}
+	_, err := o.to.Write(*out)
+	buffers.Put(out)
+	return err
+}
+
+func cutEvent(p []byte) (event, rest []byte) {
+	if i := bytes.Index(p, blankLine); i >= 0 {
+		return p[:i+len(blankLine)], p[i+len(blankLine):]
+	}
+	return p, nil
+}
+
+// maxGeneration bounds, in bytes, the frames of a generation of which there are
+// two at a time.
+const maxGeneration = 2 << 20
+
+// frames are those that were coded lately, by what is coded in them. What is
+// found in the old generation is young again; when the young one is full, it
+// becomes the old one.
+type frames struct {
+	mu         sync.Mutex
+	young, old map[string]*frame
+	size       int // of young, in bytes
+}
+
+// frame is coded by the first who needs it, the others wait for him.
+type frame struct {
+	code  sync.Once
+	coded []byte
+}
+
+// frame returns the frame of p, which is shared: it must not be changed.
+func (d *Dictionary) frame(p []byte) []byte {
+	f := d.frames.find(p)
+	f.code.Do(func() {
+		long := d.events.EncodeAll(p, make([]byte, 0, len(p)+32))
+		f.coded = bytes.Clone(long)
+	})
+	return f.coded
+}
+
+func (s *frames) find(p []byte) *frame {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if f := s.young[string(p)]; f != nil {
+		return f
+	}
+	f, key := s.old[string(p)], string(p)
+	if f == nil {
+		f = new(frame)
+	}
+	// A frame is no longer than p and 32 bytes; 160 are its share of the map.
+	cost := 2*len(p) + 192
+	if s.young == nil || s.size+cost > maxGeneration {
+		s.young, s.old, s.size = make(map[string]*frame), s.young, 0
+	}
+	s.young[key] = f
+	s.size += cost
+	return f
+}
