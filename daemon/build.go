@@ -6,6 +6,7 @@ import (
 
 	"github.com/fairlead-edge/fairlead"
 	"github.com/fairlead-edge/fairlead/capture"
+	"github.com/fairlead-edge/fairlead/compress"
 	"github.com/fairlead-edge/fairlead/deliver"
 	"github.com/fairlead-edge/fairlead/proxy"
 	"github.com/fairlead-edge/fairlead/topic"
@@ -18,10 +19,11 @@ type site struct {
 	topics   *topic.Store
 	pattern  func(name string) string // that decides about a topic
 	readers  *deliver.Handler         // nil when the topics are off
+	coders   *compress.Budget
 	captured *capture.Store
 	pools    map[string]*upstream.Pool
 	routes   []*route
-	match    rules[*route]
+	match    rules[*served]
 	demo     *demo        // nil unless it is asked for
 	retired  []*site      // of earlier configurations, what streams may go on in
 	public   http.Handler // of http
@@ -37,12 +39,13 @@ func (d *daemon) build(cfg Config, old *site) (*site, error) {
 	// State: logs of topics, logs of captured streams, upstream connections.
 	if old == nil {
 		old = &site{}
+		s.coders = compress.NewBudget(int64(cfg.Compress.Memory))
 		s.topics = topic.NewStore(topic.StoreConfig{Policy: cfg.policies(), MaxTopics: cfg.Limits.Topics})
 		s.captured = capture.NewStore(capture.StoreConfig{
 			StreamBytes: int64(cfg.Limits.CapturedStream), TotalBytes: int64(cfg.Limits.CapturedTotal), Keep: time.Duration(cfg.Limits.CapturedKeep),
 		})
 	} else {
-		s.topics, s.captured = old.topics, old.captured
+		s.topics, s.captured, s.coders = old.topics, old.captured, old.coders
 	}
 	var err error
 	if s.pools, err = d.newPools(&cfg, &old.cfg, old.pools); err != nil {
@@ -78,6 +81,11 @@ func (d *daemon) build(cfg Config, old *site) (*site, error) {
 // paths leads to an upstream, for their last segment is a secret.
 func (d *daemon) choose(s *site) http.Handler {
 	topics := s.cfg.TopicsPrefix
+	captured := s.cfg.coding(RouteCompress{}, true, s.coders, s.captured)
+	var readers http.Handler
+	if s.readers != nil {
+		readers = s.cfg.coding(RouteCompress{}, true, s.coders, s.readers)
+	}
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		path := r.URL.Path
 		if clean := routePath(path); under(clean, ownPaths) {
@@ -86,13 +94,13 @@ func (d *daemon) choose(s *site) http.Handler {
 				proxy.Problem(w, r, fairlead.Errorf(fairlead.NotFound, "nothing is here; captured streams are at %s/ID, spelled so", ownStreams))
 				return
 			}
-			s.captured.ServeHTTP(w, r)
-		} else if s.readers != nil && under(path, topics) {
+			captured.ServeHTTP(w, r)
+		} else if readers != nil && under(path, topics) {
 			d.flights.routed(r, topics+"/**")
-			s.readers.ServeHTTP(w, r)
+			readers.ServeHTTP(w, r)
 		} else if to, ok := s.match.find(routePath(path)); ok {
 			d.flights.routed(r, to.label)
-			to.proxy.ServeHTTP(w, r)
+			to.coded.ServeHTTP(w, r)
 		} else if s.demo != nil && path == "/" {
 			d.flights.routed(r, "/")
 			servePage(w, r)
@@ -102,11 +110,18 @@ func (d *daemon) choose(s *site) http.Handler {
 	})
 }
 
+// served is a route with what this site puts in front of it.
+type served struct {
+	*route
+
+	coded http.Handler
+}
+
 // order sorts the routes for matching.
 func (s *site) order() {
-	all := make([]ruled[*route], len(s.routes))
+	all := make([]ruled[*served], len(s.routes))
 	for i, r := range s.routes {
-		all[i] = ruled[*route]{r.from.cfg.Path, r}
+		all[i] = ruled[*served]{r.from.cfg.Path, &served{r, s.cfg.coding(r.from.cfg.Compress, false, s.coders, r.proxy)}}
 	}
 	s.match = newRules(all)
 }

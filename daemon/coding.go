@@ -1,7 +1,10 @@
 package daemon
 
 import (
+	"net/http"
 	"strings"
+
+	"github.com/fairlead-edge/fairlead/compress"
 )
 
 // Compress says how responses are coded. It may be written as what to prefer
@@ -50,4 +53,24 @@ const ownDictionaries = ownPaths + "/dictionaries"
 // anything.
 func urlPattern(p Pattern) string {
 	return "/" + strings.ReplaceAll(p.String(), anyMany, "*")
+}
+
+// coding codes what next answers, as is configured for the topics and for all
+// routes that say nothing else; own: Fairlead makes the responses itself.
+func (c *Config) coding(route RouteCompress, own bool, budget *compress.Budget, next http.Handler) http.Handler {
+	prefer := route.Prefer
+	if prefer == PreferAsEverywhere {
+		prefer = c.Compress.Prefer
+	}
+	if prefer == PreferOff {
+		return next
+	}
+	cfg := compress.Config{
+		MinSize: orNone(int(c.Compress.MinSize)), Types: c.Compress.Types, CrossSite: c.Compress.CrossSite,
+		Own: own, Budget: budget, NoShare: !c.Compress.Share,
+	}
+	if prefer == PreferSize {
+		cfg.Prefer = compress.Size
+	}
+	return compress.New(cfg, next)
 }

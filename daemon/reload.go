@@ -83,6 +83,7 @@ func needsRestart(was, now *Config) error {
 		{"timeouts", was.Timeouts != now.Timeouts},
 		{"proxy_protocol", !slices.Equal(was.ProxyProtocol, now.ProxyProtocol)},
 		{"early_data, which no route had before,", now.anyEarlyData() && !was.anyEarlyData()},
+		{"compress.memory", was.Compress.Memory != now.Compress.Memory},
 		{"limits.connections", was.Limits.Connections != now.Limits.Connections},
 		{"limits.connections_per_address", was.Limits.ConnectionsPerAddress != now.Limits.ConnectionsPerAddress},
 		{"limits.connection_rate", was.Limits.ConnectionRate != now.Limits.ConnectionRate},
