@@ -66,7 +66,7 @@ var fences = map[string]room{
 	"github.com/goccy/go-yaml":           {[]string{"daemon"}, "the config file, with positions in its errors"},
 	"github.com/alecthomas/kong":         {[]string{"cmd/fairlead"}, "flags"},
 	"github.com/prometheus":              {[]string{"observe"}, "metrics"},
-	"github.com/quic-go/quic-go":         {[]string{"listen"}, "QUIC and HTTP/3"},
+	"github.com/quic-go/quic-go":         {[]string{"listen", "test"}, "QUIC and HTTP/3, and clients that speak them"},
 	"golang.org/x/net/ipv4":              {[]string{"listen"}, "the batches in which quic-go reads a socket"},
 	"github.com/klauspost/compress":      {[]string{"compress"}, "zstd, and gzip that is faster than the standard library's"},
 	"github.com/molecule-man/go-brrr":    {[]string{"compress"}, "brotli, with dictionaries"},

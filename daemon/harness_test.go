@@ -21,7 +21,8 @@ import (
 // program is a daemon that runs in the test's process, on free ports.
 type program struct {
 	t           *testing.T
-	http, admin string // base URLs
+	http, https string // base URLs
+	admin       string
 	signals     chan os.Signal
 	log         *lockedBuffer
 	ended       chan struct{}
@@ -73,6 +74,8 @@ func startAs(t *testing.T, options daemon.Options) *program {
 		switch name {
 		case "http":
 			p.http = url
+		case "https":
+			p.https = url
 		case "admin":
 			p.admin = url
 		case "ready":
