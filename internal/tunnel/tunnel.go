@@ -134,14 +134,15 @@ func (s *Stream) expire() {
 // past is a deadline that has passed.
 var past = time.Unix(1, 0)
 
-// failWrite makes the write in progress return; the caller holds mu. On HTTP/2
+// failWrite makes the write in progress return; the caller holds mu. Over HTTP/2
 // it resets the stream. An error means a writer without deadlines, which blocks
 // until its connection ends.
 func (s *Stream) failWrite() { _ = s.rc.SetWriteDeadline(past) }
 
 // Close makes the Read and the Write in progress return, and those that come
-// fail. The client sees the end of the stream when the handler returns, or a
-// reset where a Write was cut.
+// fail. The client sees the end of the stream when the handler returns; over
+// HTTP/2 a reset where a Write was cut, which over HTTP/3 is for the handler to
+// make, by a panic with [http.ErrAbortHandler].
 func (s *Stream) Close() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
