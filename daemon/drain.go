@@ -135,7 +135,7 @@ const quiet = time.Second
 func (d *daemon) waitQuiet(ctx context.Context) {
 	tick := time.NewTicker(idlePoll)
 	defer tick.Stop()
-	captured := d.site.Load().captured
+	captured, began := d.site.Load().captured, time.Now()
 	for {
 		connections := 0
 		for _, s := range d.servers {
@@ -151,7 +151,7 @@ func (d *daemon) waitQuiet(ctx context.Context) {
 		case d.handover.moved:
 			least = d.window()
 		}
-		if d.flights.quiet(least) && captured.Stats().Calls == 0 {
+		if time.Since(began) >= least && d.flights.quiet(least) && captured.Stats().Calls == 0 {
 			return
 		}
 		select {

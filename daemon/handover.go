@@ -237,6 +237,7 @@ func (d *daemon) moved(to *successor) {
 	_ = to.process.Release() // it outlives this process
 	for _, s := range d.servers {
 		s.StopAccepting()
+		<-s.stopped // from here on it is known of each connection that it has accepted
 	}
 }
 

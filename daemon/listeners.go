@@ -20,6 +20,8 @@ type server struct {
 	url  string
 	tcp  net.Listener
 	udp  net.PacketConn // nil without HTTP/3
+
+	stopped chan struct{} // closed when it accepts no more
 }
 
 // listen binds the addresses; on an error none stays bound.
@@ -86,7 +88,7 @@ func (d *daemon) newServer(name string, h http.Handler, cfg *Config) (*server, e
 	if err != nil {
 		return nil, fmt.Errorf("daemon: %s: %w", name, err)
 	}
-	return &server{Server: s, name: name, url: url}, nil
+	return &server{Server: s, name: name, url: url, stopped: make(chan struct{})}, nil
 }
 
 // bind binds the address; with TLS and quic also the UDP port of the same

@@ -115,6 +115,7 @@ func Run(ctx context.Context, o Options, p Process) error {
 func (d *daemon) start(ctx context.Context, running *sync.WaitGroup) {
 	for _, s := range d.servers {
 		running.Go(func() {
+			defer close(s.stopped)
 			if err := s.Serve(s.tcp, s.udp); err != nil {
 				d.failed <- fmt.Errorf("daemon: serve %s: %w", s.name, err)
 			}

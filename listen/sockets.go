@@ -12,6 +12,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"syscall"
 )
 
 // Sockets are the listening sockets of the process, by name: those it was
@@ -32,13 +33,15 @@ type given struct {
 	name   string
 	socket string // network of Go: "tcp" or "udp"; "": no socket to listen on
 	own    bool   // from a process like this one
+	fixed  bool   // to be used whatever its address
 	file   *os.File
 }
 
 // held is a socket in use.
 type held struct {
 	name   string
-	socket interface{ File() (*os.File, error) }
+	fixed  bool
+	socket syscall.Conn
 }
 
 // The protocol of systemd's socket activation, sd_listen_fds(3).
@@ -50,6 +53,8 @@ const (
 	// envParent is in the place of LISTEN_PID where a process starts another
 	// like itself, for it cannot know what id that will have: its own.
 	envParent = "FAIRLEAD_LISTEN_PARENT"
+	// fixedMark follows the name of what came from systemd, to begin with.
+	fixedMark = "!"
 )
 
 // Inherit returns the sockets that the process was started with: by systemd's
@@ -75,9 +80,12 @@ func Inherit(log *slog.Logger) (*Sockets, error) {
 	}
 	called := strings.Split(names, ":")
 	for i := range n {
-		g := given{own: own}
+		g := given{own: own, fixed: !own}
 		if i < len(called) {
 			g.name = called[i]
+		}
+		if own {
+			g.name, g.fixed = strings.CutSuffix(g.name, fixedMark)
 		}
 		g.file, g.socket = inherited(firstDescriptor+i, g.name)
 		s.given = append(s.given, g)
@@ -100,13 +108,13 @@ func (s *Sockets) Listen(ctx context.Context, name, address string) (net.Listene
 		if err != nil {
 			return nil, fmt.Errorf("listen: inherited socket %s: %w", name, err)
 		}
-		s.hold(name, l)
+		s.hold(name, l, g.fixed)
 		s.compare(g, address, l.Addr())
 		return l, nil
 	}
 	l, err := new(net.ListenConfig).Listen(ctx, "tcp", address)
 	if err == nil {
-		s.hold(name, l)
+		s.hold(name, l, false)
 	}
 	return l, err
 }
@@ -120,13 +128,13 @@ func (s *Sockets) ListenPacket(ctx context.Context, name, address string) (net.P
 		if err != nil {
 			return nil, fmt.Errorf("listen: inherited socket %s: %w", name, err)
 		}
-		s.hold(name, c)
+		s.hold(name, c, g.fixed)
 		s.compare(g, address, c.LocalAddr())
 		return c, nil
 	}
 	c, err := new(net.ListenConfig).ListenPacket(ctx, "udp", address)
 	if err == nil {
-		s.hold(name, c)
+		s.hold(name, c, false)
 	}
 	return c, err
 }
@@ -170,11 +178,11 @@ func (s *Sockets) claim(name, network, address string) (given, bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	fits := func(g given) bool {
-		return g.called(name) && g.socket == network && (!g.own || sameAddress(g.file, network, address))
+		return g.called(name) && g.socket == network && (g.fixed || sameAddress(g.file, network, address))
 	}
 	i := slices.IndexFunc(s.given, fits)
 	if i < 0 {
-		i = slices.IndexFunc(s.given, func(g given) bool { return !g.own && g.socket == network && sameAddress(g.file, network, address) })
+		i = slices.IndexFunc(s.given, func(g given) bool { return g.fixed && g.socket == network && sameAddress(g.file, network, address) })
 	}
 	if i < 0 {
 		return given{}, false
@@ -197,11 +205,11 @@ func (s *Sockets) compare(g given, address string, at net.Addr) {
 	}
 }
 
-func (s *Sockets) hold(name string, socket any) {
-	if f, ok := socket.(interface{ File() (*os.File, error) }); ok {
+func (s *Sockets) hold(name string, socket any, fixed bool) {
+	if c, ok := socket.(syscall.Conn); ok {
 		s.mu.Lock()
 		defer s.mu.Unlock()
-		s.listen = append(s.listen, held{name, f})
+		s.listen = append(s.listen, held{name, fixed, c})
 	}
 }
 
@@ -221,11 +229,15 @@ func (s *Sockets) Descriptors(further map[string]*os.File) Descriptors {
 	var d Descriptors
 	var names []string
 	for _, h := range s.listen {
-		f, err := h.socket.File()
+		f, err := duplicate(h.socket, h.name)
 		if err != nil {
 			continue // it is closed
 		}
-		d.Files, names = append(d.Files, f), append(names, h.name)
+		name := h.name
+		if h.fixed {
+			name += fixedMark
+		}
+		d.Files, names = append(d.Files, f), append(names, name)
 	}
 	for name, f := range further {
 		d.Files, names = append(d.Files, f), append(names, name)

@@ -4,6 +4,7 @@ package listen_test
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -127,6 +128,19 @@ func TestSockets(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	idle, c0 := bound(t, s, "idle")
+	accepting := make(chan error)
+	go func() {
+		for {
+			c, err := idle.Accept()
+			if err != nil {
+				accepting <- err
+				return
+			}
+			_ = c.Close()
+		}
+	}()
+	said(t, c0, "")
 	d := s.Descriptors(map[string]*os.File{"pipe": w})
 	_, _ = http.Close(), admin.Close() // connections that wait live on in the copies
 	script := fmt.Sprintf("http=localhost:%d,admin=%s,udp:https=%s", port(http), admin.Addr(), udp.LocalAddr())
@@ -135,6 +149,13 @@ func TestSockets(t *testing.T) {
 		if !strings.Contains(out, want) {
 			t.Errorf("%q is missing:\n%s", want, out)
 		}
+	}
+	if c, err := new(net.Dialer).DialContext(t.Context(), "tcp", idle.Addr().String()); err == nil {
+		said(t, c, "") // accepted, and the next is waited for
+	}
+	_ = idle.Close()
+	if err := <-accepting; !errors.Is(err, net.ErrClosed) {
+		t.Error(err)
 	}
 	said(t, c, "http")
 	said(t, other, "admin")

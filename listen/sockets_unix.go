@@ -3,6 +3,7 @@
 package listen
 
 import (
+	"errors"
 	"os"
 	"syscall"
 )
@@ -24,4 +25,26 @@ func inherited(descriptor int, name string) (f *os.File, network string) {
 		_ = syscall.SetNonblock(descriptor, true) // a pipe, whose reader can then be interrupted
 	}
 	return os.NewFile(uintptr(descriptor), name), network
+}
+
+// duplicate returns another descriptor of a socket. That of its File method is
+// none to hand on: a process that is started with it makes the socket blocking,
+// for this one too, whose Accept then cannot be interrupted.
+func duplicate(socket syscall.Conn, name string) (*os.File, error) {
+	raw, err := socket.SyscallConn()
+	if err != nil {
+		return nil, err
+	}
+	descriptor, failed := -1, error(nil)
+	err = raw.Control(func(fd uintptr) {
+		syscall.ForkLock.RLock() // no child is started in between
+		defer syscall.ForkLock.RUnlock()
+		if descriptor, failed = syscall.Dup(int(fd)); failed == nil {
+			syscall.CloseOnExec(descriptor)
+		}
+	})
+	if err = errors.Join(err, failed); err != nil {
+		return nil, err
+	}
+	return os.NewFile(uintptr(descriptor), name), nil
 }
