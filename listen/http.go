@@ -21,11 +21,11 @@ func (s *Server) configure() error {
 		h.Protocols.SetUnencryptedHTTP2(true)
 	} else {
 		h.Protocols.SetHTTP2(true)
-		conf, err := cfg.TLS.tcp()
-		if err != nil {
+		var err error
+		if cfg.TLS, err = cfg.TLS.complete(cfg.Logger); err != nil {
 			return err
 		}
-		h.TLSConfig = conf
+		h.TLSConfig = cfg.TLS.tcp()
 	}
 	h.ReadHeaderTimeout = cfg.Timeouts.Header
 	h.IdleTimeout = cfg.Timeouts.Idle
