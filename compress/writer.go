@@ -193,6 +193,9 @@ func (s *sink) Write(p []byte) (int, error) {
 // may look like its end.
 func (w *writer) end(finished bool) {
 	if finished {
+		if w.status == 0 && w.r.Method == http.MethodHead {
+			w.WriteHeader(http.StatusOK) // its header is that of a GET
+		}
 		switch w.state {
 		case waiting:
 			w.plan = plan{reason: "small"}
