@@ -9,6 +9,7 @@ import (
 	"net"
 	"net/http"
 	"net/netip"
+	"slices"
 	"sync/atomic"
 	"time"
 )
@@ -80,6 +81,7 @@ type acceptor struct {
 	net.Listener
 
 	server *Server
+	warned atomic.Int64 // of a wrong PROXY protocol, in nanoseconds
 }
 
 // Accept returns the next connection that is served, or told why not.
@@ -93,7 +95,12 @@ func (a *acceptor) Accept() (net.Conn, error) {
 		tune(conn)
 		c := &tcpConn{Conn: conn}
 		c.begin(s.cfg.Timeouts.MaxAge)
-		if !s.gate.admit(&c.connection, addrOf(conn.RemoteAddr())) {
+		from := addrOf(conn.RemoteAddr())
+		if slices.ContainsFunc(s.cfg.ProxyProtocol, func(p netip.Prefix) bool { return p.Contains(from) }) {
+			c.proxied = &proxied{server: s, warned: &a.warned}
+			from = netip.Addr{} // whose it is, the header says
+		}
+		if !s.gate.admit(&c.connection, from) {
 			_ = conn.Close()
 			continue
 		}
@@ -108,6 +115,8 @@ func (a *acceptor) Accept() (net.Conn, error) {
 type tcpConn struct {
 	net.Conn
 	connection
+
+	proxied *proxied // nil when the peer speaks for itself
 }
 
 var errDropped = errors.New("listen: connection refused: it is beyond a limit, and too many are")
