@@ -192,9 +192,10 @@ func chromium(t *testing.T) string {
 }
 
 // browse opens a page in Chromium; the page's calls of report are the lines.
-func browse(t *testing.T, url string) *process {
+// More arguments of the browser may be given.
+func browse(t *testing.T, url string, args ...string) *process {
 	t.Helper()
-	return node(t, "browse.mjs", chromium(t), url)
+	return node(t, "browse.mjs", append([]string{chromium(t), url}, args...)...)
 }
 
 // curl runs curl without progress and without buffering.

@@ -1,7 +1,8 @@
-// Launches Chromium with one page, which is closed on SIGTERM.
+// Launches Chromium with one page, which is closed on SIGTERM. More arguments
+// for it may be given.
 import { chromium } from 'playwright-core';
 
-export async function launch(executablePath) {
+export async function launch(executablePath, more = []) {
   const browser = await chromium.launch({
     executablePath,
     handleSIGTERM: false,
@@ -14,6 +15,7 @@ export async function launch(executablePath) {
       '--disable-component-update',
       '--disable-sync',
       '--host-resolver-rules=MAP localhost 127.0.0.1, MAP * ~NOTFOUND, EXCLUDE 127.0.0.1',
+      ...more,
     ],
   });
   process.on('SIGTERM', async () => {
