@@ -36,8 +36,13 @@ func (d *Dictionary) newOnce() coder {
 	return &once{d: d, to: headWriter{head: dczMagic + string(d.hash[:])}}
 }
 
-// buffers are those of streams that are being written to.
+// buffers are those of streams that are being written to; all are empty.
 var buffers = sync.Pool{New: func() any { return new([]byte) }}
+
+func putBuffer(b *[]byte) {
+	*b = (*b)[:0]
+	buffers.Put(b)
+}
 
 // Reset begins another stream.
 func (o *once) Reset(w io.Writer) {
@@ -47,8 +52,7 @@ func (o *once) Reset(w io.Writer) {
 
 func (o *once) drop() {
 	if o.pending != nil {
-		*o.pending = (*o.pending)[:0]
-		buffers.Put(o.pending)
+		putBuffer(o.pending)
 		o.pending = nil
 	}
 }
@@ -109,13 +113,13 @@ func (o *once) code(p []byte) error {
 		return err
 	}
 	out := buffers.Get().(*[]byte) //nolint:forcetypeassert // nothing else is in it
-	*out = append((*out)[:0], o.d.frame(first)...)
+	defer putBuffer(out)
+	*out = append(*out, o.d.frame(first)...)
 	for len(rest) > 0 {
 		first, rest = cutEvent(rest)
 		*out = append(*out, o.d.frame(first)...)
 	}
 	_, err := o.to.Write(*out)
-	buffers.Put(out)
 	return err
 }
 
