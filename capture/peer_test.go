@@ -240,3 +240,21 @@ func TestPeersAnswerNothingElse(t *testing.T) {
 		}
 	}
 }
+
+func FuzzAPeersQuestionIsAnsweredOrRefused(f *testing.F) {
+	hash := strings.Repeat("0", 64)
+	f.Add(`{"method":"GET","owner":"`+hash+`","target":"`+hash+`","key":"`+hash+`","body":"`+hash+`"}`, "")
+	f.Add(`{"owner":"00"}`, "fl1")
+	f.Add(`{"final":true}`, "fl1"+strings.Repeat("x", 28)+".11")
+	store := capture.NewStore(capture.StoreConfig{})
+	f.Fuzz(func(t *testing.T, question, id string) {
+		w := httptest.NewRecorder()
+		r := httptest.NewRequestWithContext(t.Context(), "POST", "/ask", strings.NewReader(question))
+		r.Header.Set("Fairlead-Peer", "request")
+		r.Header.Set("Last-Event-ID", id)
+		store.PeerHandler().ServeHTTP(w, r)
+		if w.Code != 204 && w.Code != 400 || w.Header().Get("Fairlead-Peer") == "answer" {
+			t.Errorf("%d %v", w.Code, w.Header())
+		}
+	})
+}

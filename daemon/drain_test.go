@@ -211,3 +211,32 @@ func TestAnIdleServerDrainsWithoutWaitingForTheWindow(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+func TestDuringTheWindowAnIdleConnectionMayBeUsedOnceMore(t *testing.T) {
+	p := start(t, "drain: {window: 1h, deadline: 1h}", daemon.Options{})
+	c, err := new(net.Dialer).DialContext(t.Context(), "tcp", strings.TrimPrefix(p.http, "http://"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	in := bufio.NewReader(c)
+	ask := func() *http.Response {
+		_, _ = io.WriteString(c, "HEAD / HTTP/1.1\r\nHost: localhost\r\n\r\n")
+		res, err := http.ReadResponse(in, &http.Request{Method: http.MethodHead})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return res
+	}
+	if res := ask(); res.Close { //nolint:bodyclose // it goes with the connection
+		t.Error("the server does not keep connections")
+	}
+	p.signals <- syscall.SIGTERM
+	eventually(t, "it drains", func() bool { return strings.Contains(p.log.String(), `"msg":"drain"`) })
+	if res := ask(); !res.Close { //nolint:bodyclose // it goes with the connection
+		t.Error("the client is not told to close its connection")
+	}
+	if err := p.wait(); err != nil {
+		t.Error(err)
+	}
+}
