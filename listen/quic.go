@@ -123,13 +123,24 @@ func (q *quicServer) listen() (*quic.EarlyListener, error) {
 	return l, nil
 }
 
-// open returns the packet connection as quic-go is to see it.
+// open returns the packet connection as quic-go is to see it. Servers that share
+// a ring of keys can reset each other's connections (RFC 9000, section 10.3) and
+// take each other's word for a client's address (section 8.1).
 func (q *quicServer) open() (net.PacketConn, error) {
+	keys := q.server.cfg.TLS.Tickets
+	reset, token := quic.StatelessResetKey(keys.statelessReset()), quic.TokenGeneratorKey(keys.token())
+	q.transport.StatelessResetKey, q.transport.TokenGeneratorKey = &reset, &token
+	q.transport.ConnectionIDLength = connIDLen
 	udp, ok := q.transport.Conn.(*net.UDPConn)
+	previous := q.server.cfg.QUIC.Previous
+	if !ok && previous != nil {
+		_ = previous.Close()
+		return nil, errors.New("listen: take QUIC over: the packet connection is not a UDP socket")
+	}
 	if !ok {
 		return q.transport.Conn, nil
 	}
-	u, err := newUDPSocket(udp, q.server.cfg.QUIC.Previous)
+	u, err := newUDPSocket(udp, previous)
 	if err != nil {
 		return nil, err
 	}

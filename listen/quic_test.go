@@ -85,6 +85,12 @@ func startH3On(t *testing.T, cfg listen.Config, tcp net.Listener, udp *net.UDPCo
 
 func h3Certificate(t *testing.T) (*listen.Certificates, *x509.CertPool) {
 	t.Helper()
+	certs, roots, _ := h3Pair(t)
+	return certs, roots
+}
+
+func h3Pair(t testing.TB) (*listen.Certificates, *x509.CertPool, listen.Pair) {
+	t.Helper()
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
 		t.Fatal(err)
@@ -116,7 +122,7 @@ func h3Certificate(t *testing.T) (*listen.Certificates, *x509.CertPool) {
 	}
 	roots := x509.NewCertPool()
 	roots.AppendCertsFromPEM(certPEM)
-	return certs, roots
+	return certs, roots, pair
 }
 
 func (h *h3Server) tls() *tls.Config { return &tls.Config{RootCAs: h.roots, ServerName: "localhost"} }

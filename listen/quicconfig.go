@@ -18,8 +18,9 @@ import (
 // A frame of 128 bytes keeps the buffer of a whole packet, 1,452 bytes: someone
 // who is after that gets eleven times of it, 1,000 connections of theirs
 // 530 MiB, which is why one address is allowed so many and no more
-// (Limits.PerAddress) and why a connection that never makes a request is closed
-// after Timeouts.Idle.
+// (Limits.PerAddress) and why a connection on which no request is being served
+// is closed after Timeouts.Idle. Headers are read as they come: Limits.Streams
+// of them that do not end are Limits.HeaderBytes each, and a goroutine.
 const (
 	initialStreamWindow = 32 << 10
 	initialConnWindow   = 48 << 10

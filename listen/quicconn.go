@@ -187,7 +187,9 @@ func (c *quicConn) expire() {
 	c.retire()
 }
 
-// serving adds a request, or takes one away.
+// serving adds a request, or takes one away. There are never more than
+// Limits.Streams: quic-go gives no room for another stream before the handler of
+// one that was reset has noticed, which the rapid reset of HTTP/2 exploits.
 func (c *quicConn) serving(n int) {
 	c.mu.Lock()
 	defer c.mu.Unlock()

@@ -6,6 +6,7 @@ import (
 	"io"
 	"net/http"
 	"sync"
+	"sync/atomic"
 	"testing"
 
 	"github.com/quic-go/quic-go"
@@ -149,5 +150,37 @@ func TestFloodsOverHTTP3AreBounded(t *testing.T) {
 	close(release)
 	if _, body := get(t, h.client(t), h.url); body != "" {
 		t.Errorf("others get %q", body)
+	}
+}
+
+func TestAClientThatResetsItsRequestsRapidlyHasNoMoreOfThemAtOneTime(t *testing.T) {
+	var running, most atomic.Int64
+	h := startH3(t, listen.Config{Limits: listen.Limits{Streams: 5}, Handler: http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+		if n := running.Add(1); n > most.Load() {
+			most.Store(n)
+		}
+		<-r.Context().Done()
+		running.Add(-1)
+	})})
+	conf := h.tls()
+	conf.NextProtos = []string{http3.NextProtoH3}
+	conn, err := h.dial(t)(t.Context(), "", conf, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = conn.CloseWithError(0, "") }()
+	cc := (&http3.Transport{}).NewClientConn(conn)
+	for range 200 {
+		rs, err := cc.OpenRequestStream(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		req, _ := http.NewRequestWithContext(t.Context(), http.MethodGet, h.url, nil)
+		_ = rs.SendRequestHeader(req)
+		_ = rs.Close()
+		rs.CancelRead(quic.StreamErrorCode(http3.ErrCodeRequestCanceled))
+	}
+	if n := most.Load(); n == 0 || n > 5 {
+		t.Errorf("%d handlers at one time", n)
 	}
 }
