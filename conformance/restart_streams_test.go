@@ -216,8 +216,7 @@ func TestAnAnswerOverEachProtocolEndsInTheOldProcess(t *testing.T) {
 	t.Parallel()
 	api := newAnswers()
 	a := authority()
-	l := found(t, "https: 127.0.0.1:0\ntls: {certificates: [{cert: "+file(t, "cert.pem", a.leaf)+", key: "+file(t, "key.pem", a.key)+"}]}\n"+
-		proxies(upstream(t, api), "300ms"))
+	l := found(t, a.https(t)+proxies(upstream(t, api), "300ms"))
 	api.send("one")
 	var open []*follower
 	var clients []*http.Client

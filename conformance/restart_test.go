@@ -39,6 +39,12 @@ type lineage struct {
 // handedOver is what an older process logs of a newer one.
 var handedOver = regexp.MustCompile(`"msg":"handed over","pid":(\d+)`)
 
+// https is the configuration of a listener with the authority's certificate.
+func (a *pki) https(t *testing.T) string {
+	t.Helper()
+	return "https: 127.0.0.1:0\ntls: {certificates: [{cert: " + file(t, "cert.pem", a.leaf) + ", key: " + file(t, "key.pem", a.key) + "}]}\n"
+}
+
 // found starts fairlead with a configuration, on free ports.
 func found(t *testing.T, config string) *lineage {
 	t.Helper()
@@ -265,24 +271,17 @@ func intact(res *http.Response) error {
 	return err
 }
 
-// multiplexed is one HTTP/2 client.
-func (l *load) multiplexed(ctx context.Context, pause time.Duration) {
-	transport := &http.Transport{Protocols: new(http.Protocols)}
-	transport.Protocols.SetUnencryptedHTTP2(true)
-	defer transport.CloseIdleConnections()
-	transport.DialContext = func(ctx context.Context, network, address string) (net.Conn, error) {
-		l.connects.Add(1)
-		return new(net.Dialer).DialContext(ctx, network, address)
-	}
+// multiplexed is one client of HTTP/2 or 3.
+func (l *load) multiplexed(ctx context.Context, what string, c *http.Client, base string, pause time.Duration) {
 	for ; ctx.Err() == nil; wait(ctx, pause) {
-		res, err := (&http.Client{Transport: transport}).Get("http://" + l.address + "/plain") //nolint:noctx // it shall not be cut off
+		res, err := c.Get(base + "/plain") //nolint:noctx // it shall not be cut off
 		if err == nil {
 			l.requests.Add(1)
 			err = intact(res)
 			_ = res.Body.Close()
 		}
 		if err != nil {
-			l.failed("HTTP/2", err)
+			l.failed(what, err)
 		}
 	}
 }
@@ -299,9 +298,8 @@ const connects = 10_000
 
 func TestARestartUnderLoadFailsNoConnectionAndNoRequest(t *testing.T) {
 	t.Parallel()
-	l := found(t, "drain: {window: 1s, deadline: 20s}\nupstreams: {api: {endpoints: [\""+
-		upstream(t, http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, "whole") }))+"\"]}}\n"+
-		"routes: [{path: /**, upstream: api}]\n")
+	a := authority()
+	l := found(t, a.https(t)+proxies(upstream(t, http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, "whole") })), "1s"))
 	load := &load{address: strings.TrimPrefix(l.http, "http://")}
 	ctx, cancel := context.WithCancel(t.Context())
 	var clients sync.WaitGroup
@@ -310,7 +308,15 @@ func TestARestartUnderLoadFailsNoConnectionAndNoRequest(t *testing.T) {
 	}
 	for range 4 {
 		clients.Go(func() { load.client(ctx, true, 3*time.Millisecond) })
-		clients.Go(func() { load.multiplexed(ctx, 3*time.Millisecond) })
+	}
+	for _, p := range []protocol{h2, h2c, h3} {
+		for range 2 {
+			c, base := p.client(t, a.tls()), l.https
+			if p == h2c {
+				base = l.http
+			}
+			clients.Go(func() { load.multiplexed(ctx, p.name, c, base, 3*time.Millisecond) })
+		}
 	}
 	for _, part := range []int64{connects / 4, connects / 2, connects * 3 / 4} {
 		l.awaitConnects(load, part)
