@@ -19,7 +19,7 @@ type site struct {
 	topics   *topic.Store
 	pattern  func(name string) string // that decides about a topic
 	readers  *deliver.Handler         // nil when the topics are off
-	coders   *compress.Budget
+	coders   *coders
 	captured *capture.Store
 	pools    map[string]*upstream.Pool
 	routes   []*route
@@ -36,18 +36,22 @@ type site struct {
 // describes is kept, with its streams; old is nil at the start.
 func (d *daemon) build(cfg Config, old *site) (*site, error) {
 	s := &site{cfg: cfg, pattern: cfg.topicPattern()}
+	var budget *compress.Budget
 	// State: logs of topics, logs of captured streams, upstream connections.
 	if old == nil {
 		old = &site{}
-		s.coders = compress.NewBudget(int64(cfg.Compress.Memory))
+		budget = compress.NewBudget(int64(cfg.Compress.Memory))
 		s.topics = topic.NewStore(topic.StoreConfig{Policy: cfg.policies(), MaxTopics: cfg.Limits.Topics})
 		s.captured = capture.NewStore(capture.StoreConfig{
 			StreamBytes: int64(cfg.Limits.CapturedStream), TotalBytes: int64(cfg.Limits.CapturedTotal), Keep: time.Duration(cfg.Limits.CapturedKeep),
 		})
 	} else {
-		s.topics, s.captured, s.coders = old.topics, old.captured, old.coders
+		s.topics, s.captured, budget = old.topics, old.captured, old.coders.budget
 	}
 	var err error
+	if s.coders, err = newCoders(&s.cfg, budget); err != nil {
+		return nil, err
+	}
 	if s.pools, err = d.newPools(&cfg, &old.cfg, old.pools); err != nil {
 		return nil, err
 	}
@@ -81,15 +85,19 @@ func (d *daemon) build(cfg Config, old *site) (*site, error) {
 // paths leads to an upstream, for their last segment is a secret.
 func (d *daemon) choose(s *site) http.Handler {
 	topics := s.cfg.TopicsPrefix
-	captured := s.cfg.coding(RouteCompress{}, true, s.coders, s.captured)
+	captured := s.coders.streams(s.captured)
 	var readers http.Handler
 	if s.readers != nil {
-		readers = s.cfg.coding(RouteCompress{}, true, s.coders, s.readers)
+		readers = s.coders.topics(s.readers)
 	}
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		path := r.URL.Path
 		if clean := routePath(path); under(clean, ownPaths) {
 			d.flights.routed(r, ownPaths+"/**")
+			if dictionary := s.coders.dictionaries[r.URL.EscapedPath()]; dictionary != nil {
+				dictionary.ServeHTTP(w, r)
+				return
+			}
 			if r.URL.EscapedPath() != clean || !under(clean, ownStreams) {
 				proxy.Problem(w, r, fairlead.Errorf(fairlead.NotFound, "nothing is here; captured streams are at %s/ID, spelled so", ownStreams))
 				return
@@ -121,7 +129,7 @@ type served struct {
 func (s *site) order() {
 	all := make([]ruled[*served], len(s.routes))
 	for i, r := range s.routes {
-		all[i] = ruled[*served]{r.from.cfg.Path, &served{r, s.cfg.coding(r.from.cfg.Compress, false, s.coders, r.proxy)}}
+		all[i] = ruled[*served]{r.from.cfg.Path, &served{r, s.coders.route(&r.from.cfg, r.proxy)}}
 	}
 	s.match = newRules(all)
 }

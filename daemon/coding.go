@@ -49,25 +49,83 @@ func (p *Prefer) parse(text string) error {
 // ownDictionaries is where the dictionaries are, each under its hash.
 const ownDictionaries = ownPaths + "/dictionaries"
 
-// urlPattern is the pattern as RFC 9842 §2.1.1 matches it: there "*" stands for
-// anything.
-func urlPattern(p Pattern) string {
-	return "/" + strings.ReplaceAll(p.String(), anyMany, "*")
+// dictionary returns nil if the file was not named; match is the pattern of the
+// URLs that it is for.
+func dictionary(file Content, match string) (*compress.Dictionary, error) {
+	if file.File == "" {
+		return nil, nil //nolint:nilnil // most have none
+	}
+	return compress.NewDictionary(file.content, compress.DictionaryConfig{Match: match, Prefix: ownDictionaries})
 }
 
-// coding codes what next answers, as is configured for the topics and for all
-// routes that say nothing else; own: Fairlead makes the responses itself.
-func (c *Config) coding(route RouteCompress, own bool, budget *compress.Budget, next http.Handler) http.Handler {
-	prefer := route.Prefer
+// urlPattern is the pattern as RFC 9842 §2.1.1 matches it: there "*" stands for
+// anything.
+func urlPattern(p Pattern) string { return "/" + strings.ReplaceAll(p.String(), anyMany, anyOne) }
+
+// coders codes responses and decodes requests, as one configuration says.
+type coders struct {
+	cfg          *Config
+	budget       *compress.Budget
+	ofTopics     *compress.Dictionary
+	ofRoutes     map[string]*compress.Dictionary // by pattern
+	dictionaries map[string]*compress.Dictionary // all, by path
+}
+
+// newCoders reads the dictionaries; budget is that of all configurations.
+func newCoders(cfg *Config, budget *compress.Budget) (*coders, error) {
+	c := &coders{cfg: cfg, budget: budget, ofRoutes: make(map[string]*compress.Dictionary), dictionaries: make(map[string]*compress.Dictionary)}
+	var err error
+	if c.ofTopics, err = dictionary(cfg.Compress.Dictionary, cfg.TopicsPrefix+anyOne); err != nil {
+		return nil, err
+	}
+	all := []*compress.Dictionary{c.ofTopics}
+	for i := range cfg.Routes {
+		r := &cfg.Routes[i]
+		d, err := dictionary(r.Compress.Dictionary, urlPattern(r.Path))
+		if err != nil {
+			return nil, err
+		}
+		c.ofRoutes[r.Path.String()] = d
+		all = append(all, d)
+	}
+	for _, d := range all {
+		if d != nil {
+			c.dictionaries[d.Path()] = d
+		}
+	}
+	return c, nil
+}
+
+// topics codes what the topics answer, and decodes what is published.
+func (c *coders) topics(next http.Handler) http.Handler {
+	next = compress.Decode(compress.DecodeConfig{MaxBytes: int64(c.cfg.Limits.Body), Budget: c.budget}, next)
+	return c.code(PreferAsEverywhere, true, c.ofTopics, next)
+}
+
+// streams codes captured streams on their own URLs.
+func (c *coders) streams(next http.Handler) http.Handler {
+	return c.code(PreferAsEverywhere, true, nil, next)
+}
+
+// route codes what a route answers.
+func (c *coders) route(r *Route, next http.Handler) http.Handler {
+	if r.Compress.Decode {
+		next = compress.Decode(compress.DecodeConfig{Budget: c.budget}, next)
+	}
+	return c.code(r.Compress.Prefer, false, c.ofRoutes[r.Path.String()], next)
+}
+
+// code codes what next answers; own: Fairlead makes the responses itself.
+func (c *coders) code(prefer Prefer, own bool, d *compress.Dictionary, next http.Handler) http.Handler {
 	if prefer == PreferAsEverywhere {
-		prefer = c.Compress.Prefer
+		prefer = c.cfg.Compress.Prefer
 	}
 	if prefer == PreferOff {
 		return next
 	}
 	cfg := compress.Config{
-		MinSize: orNone(int(c.Compress.MinSize)), Types: c.Compress.Types, CrossSite: c.Compress.CrossSite,
-		Own: own, Budget: budget, NoShare: !c.Compress.Share,
+		MinSize: orNone(int(c.cfg.Compress.MinSize)), Types: c.cfg.Compress.Types, CrossSite: c.cfg.Compress.CrossSite,
+		Own: own, Budget: c.budget, Dictionary: d, NoShare: !c.cfg.Compress.Share,
 	}
 	if prefer == PreferSize {
 		cfg.Prefer = compress.Size

@@ -41,6 +41,9 @@ type handover struct {
 type handed struct {
 	// Peers are the Unix sockets of the older processes, the youngest first.
 	Peers []string `json:"peers"`
+	// Tickets is the ring of keys that sessions are resumed with; none when a
+	// file has them, or without TLS.
+	Tickets []byte `json:"tickets,omitempty"`
 }
 
 // taken is what the newer process says, as JSON through another pipe, once it
@@ -135,7 +138,7 @@ func (d *daemon) handOver(ctx context.Context) (*successor, error) {
 	if err != nil {
 		return nil, fmt.Errorf("daemon: hand over: %w", err)
 	}
-	answer, err := converse(ctx, tell, hear, handed{Peers: d.peerPaths()})
+	answer, err := converse(ctx, tell, hear, handed{Peers: d.peerPaths(), Tickets: d.exportTickets()})
 	if err != nil {
 		_ = cmd.Process.Kill()
 		if ended := cmd.Wait(); ended != nil && errors.Is(err, io.EOF) {

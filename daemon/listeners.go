@@ -130,11 +130,58 @@ func (d *daemon) newTLS(cfg *Config) (*listen.TLS, error) {
 	if t.ClientCAs, err = cfg.TLS.clientCAs(); err != nil {
 		return nil, err
 	}
-	if len(cfg.TLS.Certificates) > 0 {
-		t.Certificates, err = listen.LoadCertificates(cfg.pairs())
-		return t, err
+	if d.tickets, err = d.newTickets(cfg); err != nil {
+		return nil, err
 	}
-	return t, errors.New("no certificate")
+	t.Tickets = d.tickets
+	if len(cfg.TLS.Certificates) > 0 {
+		d.certificates, err = listen.LoadCertificates(cfg.pairs())
+	} else {
+		d.certificates, err = d.developmentCertificate()
+	}
+	t.Certificates = d.certificates
+	return t, err
+}
+
+// newTickets returns the keys of the fleet, those of the process before this
+// one, or new ones.
+func (d *daemon) newTickets(cfg *Config) (*listen.Keyring, error) {
+	if file := cfg.TLS.TicketKeys.file(); file != "" {
+		return listen.LoadKeyring(file)
+	}
+	if before := d.handover.before; before != nil && before.Tickets != nil {
+		return listen.ImportKeyring(before.Tickets)
+	}
+	return listen.NewKeyring(), nil
+}
+
+// exportTickets returns the keys for the process after this one, unless it finds
+// them in a file.
+func (d *daemon) exportTickets() []byte {
+	if d.tickets == nil || d.site.Load().cfg.TLS.TicketKeys.Name != "" {
+		return nil
+	}
+	return d.tickets.Export()
+}
+
+// reloadTLS reads the files of certificates and keys again, whose names a
+// reload does not change. What is wrong with them leaves the old ones.
+func (d *daemon) reloadTLS() error {
+	if d.certificates == nil {
+		return nil
+	}
+	return errors.Join(d.certificates.Reload(), d.tickets.Reload())
+}
+
+// developmentCertificate makes one for localhost, or finds that of an earlier
+// start.
+func (d *daemon) developmentCertificate() (*listen.Certificates, error) {
+	all, dev, err := listen.Development(developmentFolder())
+	if err == nil {
+		d.log.Info("there is no certificate in the configuration: one for localhost is used, which clients trust after the command that follows",
+			"trust", dev.TrustHint(), "authority", dev.CAFile, "certificate", dev.CertFile, "spki", dev.SPKI)
+	}
+	return all, err
 }
 
 // developmentFolder is where the development certificate is remembered.

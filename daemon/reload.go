@@ -50,6 +50,9 @@ func (d *daemon) tryReload() error {
 	if err != nil {
 		return err
 	}
+	if err := d.reloadTLS(); err != nil {
+		d.log.Error("a file of the TLS listener is wrong; what was read before is used on", "error", err)
+	}
 	setLevel(d.level, cfg.Log.Level)
 	next.retire(old)
 	d.site.Store(next)

@@ -50,14 +50,16 @@ type daemon struct {
 	site    atomic.Pointer[site]
 	flights flights
 
-	leaving  chan struct{}   // closed when the drain begins
-	asked    chan struct{}   // POST /drain
-	servers  []*server       // one a listener
-	failed   chan error      // a listener broke
-	retiring sync.WaitGroup  // pools that a reload has replaced
-	base     context.Context // of every request
-	sockets  *listen.Sockets
-	handover handover
+	leaving      chan struct{}        // closed when the drain begins
+	asked        chan struct{}        // POST /drain
+	servers      []*server            // one a listener
+	tickets      *listen.Keyring      // nil without TLS
+	certificates *listen.Certificates // nil without TLS
+	failed       chan error           // a listener broke
+	retiring     sync.WaitGroup       // pools that a reload has replaced
+	base         context.Context      // of every request
+	sockets      *listen.Sockets
+	handover     handover
 }
 
 func (d *daemon) draining() bool {

@@ -1,6 +1,6 @@
 package daemon
 
-import "crypto/tls"
+import "github.com/fairlead-edge/fairlead/listen"
 
 // edge looks at what the listeners are made from.
 func (v *validator) edge() {
@@ -21,9 +21,15 @@ func (v *validator) edge() {
 	case t.RequireClient && t.ClientCA.File == "" && v.read("tls.client_ca"):
 		v.reportf("tls.require_client", "whose certificates are accepted is not said; set tls.client_ca")
 	}
+	if file := t.TicketKeys.file(); file != "" {
+		if _, err := listen.LoadKeyring(file); err != nil {
+			v.reportf("tls.ticket_keys", "%s", without("listen: ", err))
+		}
+	}
 	if len(t.Certificates) > 0 && v.cfg.HTTPS == "" && v.read("https") {
 		v.reportf("tls.certificates", "tls is for the https listener, which is off; give it an address, like https: \":8443\"")
 	}
+	v.coding()
 	l := &v.cfg.Limits
 	v.positive("limits.requests_per_connection", int64(l.RequestsPerConnection))
 	for path, n := range map[string]int{
@@ -40,7 +46,26 @@ func (v *validator) edge() {
 
 // certificate reads a pair, which is read again when it is served.
 func (v *validator) certificate(at string, c Certificate) {
-	if _, err := tls.LoadX509KeyPair(c.Cert.file(), c.Key.file()); err != nil {
-		v.reportf(at, "the certificate cannot be used: %s", without("tls: ", err))
+	if _, err := listen.LoadCertificates([]listen.Pair{{Cert: c.Cert.file(), Key: c.Key.file()}}); err != nil {
+		v.reportf(at, "%s", without("listen: ", err))
+	}
+}
+
+func (v *validator) coding() {
+	c := &v.cfg.Compress
+	if c.Prefer == PreferAsEverywhere && v.read("compress.prefer") {
+		v.reportf("compress.prefer", "say what to prefer: speed, size or off")
+	}
+	if _, err := dictionary(c.Dictionary, v.cfg.TopicsPrefix+anyOne); err != nil && v.read("topics_prefix") {
+		v.reportf("compress.dictionary", "%s", without("compress: ", err))
+	}
+	for i := range v.cfg.Routes {
+		r, at := &v.cfg.Routes[i], index("routes", i)
+		if _, err := dictionary(r.Compress.Dictionary, urlPattern(r.Path)); err != nil && v.read(at+".path") {
+			v.reportf(at+".compress.dictionary", "%s", without("compress: ", err))
+		}
+	}
+	if c.Memory < 1<<20 {
+		v.reportf("compress.memory", "%s is less than one coder holds; want 1MiB or more, or prefer: off", c.Memory)
 	}
 }
