@@ -69,8 +69,22 @@ type cutter struct {
 
 	mu    sync.Mutex
 	conns map[net.Conn]bool
-	total int // connections accepted so far
+	total int     // connections accepted so far
+	heads []*head // of what the server sent on each
 	group sync.WaitGroup
+}
+
+// head keeps the beginning of what is written to it.
+type head struct {
+	mu    sync.Mutex
+	bytes []byte // at most a TLS record
+}
+
+func (h *head) Write(p []byte) (int, error) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.bytes = append(h.bytes, p[:min(len(p), 16<<10-len(h.bytes))]...)
+	return len(p), nil
 }
 
 // cut returns a cutter in front of the server at a base URL.
@@ -82,7 +96,7 @@ func cut(t *testing.T, base string) *cutter {
 	}
 	c := &cutter{
 		url:    "http://" + listener.Addr().String(),
-		target: strings.TrimPrefix(base, "http://"),
+		target: base[strings.Index(base, "//")+2:],
 		conns:  map[net.Conn]bool{},
 	}
 	c.group.Go(func() {
@@ -112,13 +126,18 @@ func (c *cutter) forward(client net.Conn) {
 	c.mu.Lock()
 	c.conns[client], c.conns[upstream] = true, true
 	c.total++
+	answer := new(head)
+	c.heads = append(c.heads, answer)
 	c.mu.Unlock()
 	var pair sync.WaitGroup
-	for _, way := range [2][2]net.Conn{{client, upstream}, {upstream, client}} {
+	for _, way := range []struct {
+		to   io.Writer
+		from io.Reader
+	}{{upstream, client}, {io.MultiWriter(answer, client), upstream}} {
 		pair.Go(func() {
-			_, _ = io.Copy(way[0], way[1])
-			way[0].Close()
-			way[1].Close()
+			_, _ = io.Copy(way.to, way.from)
+			client.Close()
+			upstream.Close()
 		})
 	}
 	pair.Wait()

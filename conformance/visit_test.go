@@ -9,6 +9,7 @@ import (
 	"io"
 	"net/http"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -23,7 +24,8 @@ type visited struct {
 	t       *testing.T
 	server  *server
 	reports chan report
-	body    string // of /speed and /size
+	held    chan struct{} // closed when a request to /hold has come
+	body    string        // of /speed and /size
 }
 
 // report is what the page says of one thing that it tried.
@@ -35,7 +37,7 @@ type report struct {
 // is given as YAML.
 func visitedEdge(t *testing.T, html, config string) *visited {
 	t.Helper()
-	v := &visited{t: t, reports: make(chan report, 64), body: strings.Repeat(`{"name":"a reading","value":42}`+"\n", 1000)}
+	v := &visited{t: t, reports: make(chan report, 64), held: make(chan struct{}), body: strings.Repeat(`{"name":"a reading","value":42}`+"\n", 1000)}
 	api := http.NewServeMux()
 	api.HandleFunc("GET /{$}", func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("Content-Type", "text/html")
@@ -48,6 +50,13 @@ func visitedEdge(t *testing.T, html, config string) *visited {
 		})
 	}
 	api.HandleFunc("GET /echo", echo)
+	var once sync.Once // a browser tries again by itself
+	api.HandleFunc("GET /hold", func(_ http.ResponseWriter, r *http.Request) {
+		once.Do(func() {
+			close(v.held)
+			<-r.Context().Done()
+		})
+	})
 	api.HandleFunc("POST /report", v.report)
 	v.server = edge(t, config+"drain: {window: 100ms}\ntopics_prefix: /topics\nupstreams: {api: {preserve_host: true, endpoints: ["+upstream(t, api)+"]}}\n"+
 		"routes: [{path: /**, upstream: api}, {path: /speed, upstream: api, compress: speed}, {path: /size, upstream: api, compress: size}]\n")
@@ -56,8 +65,11 @@ func visitedEdge(t *testing.T, html, config string) *visited {
 }
 
 // url is the page's.
-func (v *visited) url() string {
-	return fmt.Sprint("https://localhost:", port(v.t, v.server.https), "/")
+func (v *visited) url() string { return v.at(v.server.https) }
+
+// at is the page's URL on the port of a base URL.
+func (v *visited) at(base string) string {
+	return fmt.Sprint("https://localhost:", port(v.t, base), "/")
 }
 
 func (v *visited) report(_ http.ResponseWriter, r *http.Request) {
