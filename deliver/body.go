@@ -24,6 +24,13 @@ type body struct {
 	whole bool // it was read to its end
 }
 
+// hasBody reports whether a request whose method has no body says that it has
+// one. Over HTTP/2 and 3 no length says nothing yet, since the end of the stream
+// may come after the header; and a WebSocket's stream stays open.
+func hasBody(r *http.Request) bool {
+	return r.ContentLength > 0 || r.ContentLength < 0 && r.ProtoMajor == 1
+}
+
 func newBody(w http.ResponseWriter, r *http.Request, limit time.Duration) *body {
 	b := &body{ReadCloser: r.Body, rc: http.NewResponseController(w), limit: limit}
 	b.whole = r.Body == nil || r.Body == http.NoBody

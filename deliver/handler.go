@@ -163,7 +163,7 @@ func (h *Handler) remove(w http.ResponseWriter, r *http.Request, name string) er
 	if err := h.mayPublish(w.Header(), r); err != nil {
 		return err
 	}
-	if r.ContentLength != 0 {
+	if hasBody(r) {
 		return fairlead.Errorf(fairlead.InvalidArgument, "a DELETE of a topic has no body")
 	}
 	if err := h.cfg.Topics.Remove(name); err != nil {

@@ -33,7 +33,7 @@ const (
 )
 
 func (h *Handler) parseQuery(r *http.Request) (*query, error) {
-	if r.ContentLength != 0 && r.Method != http.MethodConnect { // whose body is the socket
+	if hasBody(r) {
 		return nil, fairlead.Errorf(fairlead.InvalidArgument, "a GET of a topic has no body")
 	}
 	values, err := url.ParseQuery(r.URL.RawQuery)

@@ -2,6 +2,7 @@ package deliver_test
 
 import (
 	"context"
+	"io"
 	"net/http"
 	"testing"
 	"time"
@@ -134,6 +135,29 @@ func TestAnotherConnectIsNoMethodOfATopic(t *testing.T) {
 	for _, path := range []string{"/topics", "/topics/t"} {
 		if resp, _ := s.h2.Refused(s.url+path, http.Header{":protocol": {"connect-udp"}}); resp.StatusCode != http.StatusMethodNotAllowed || resp.Header.Get("Allow") == "" {
 			t.Errorf("%s: %s", path, resp.Status)
+		}
+	}
+}
+
+func TestTheEndOfARequestMayComeBehindItsHeader(t *testing.T) {
+	t.Parallel()
+	s, _, _ := h2site(t, deliver.Config{})
+	s.publish("t", "first")
+	for method, status := range map[string]int{http.MethodGet: http.StatusOK, http.MethodDelete: http.StatusNoContent} {
+		body, late := io.Pipe()
+		req, err := http.NewRequestWithContext(t.Context(), method, s.url+"/topics/t", body)
+		if err != nil {
+			t.Fatal(err)
+		}
+		req.Header.Set("Accept", "application/json")
+		resp, err := s.h2.RoundTrip(req)
+		if err != nil {
+			t.Fatal(err)
+		}
+		_ = resp.Body.Close()
+		_ = late.Close()
+		if resp.StatusCode != status {
+			t.Errorf("%s: %s", method, resp.Status)
 		}
 	}
 }

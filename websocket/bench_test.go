@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"testing"
 
+	"github.com/fairlead-edge/fairlead/internal/h2client"
 	"github.com/fairlead-edge/fairlead/websocket"
 )
 
@@ -15,6 +16,10 @@ func BenchmarkEcho(b *testing.B) {
 	payload := make([]byte, 150)
 	direct := serve(b, echo(websocket.Config{}))
 	b.Run("websocket", func(b *testing.B) { roundTrips(b, direct.URL, payload) })
+	b.Run("websocket over HTTP/2", func(b *testing.B) {
+		stream, _ := h2client.New(b).Connect(serveH2(b, echo(websocket.Config{})).URL, h2client.WebSocket())
+		exchange(b, websocket.New(stream, websocket.Client, websocket.Config{}), payload)
+	})
 	b.Run("websocket through a relay", func(b *testing.B) {
 		roundTrips(b, serve(b, relayed(b.Context(), direct.URL, func(error) {})).URL, payload)
 	})
@@ -40,6 +45,11 @@ func roundTrips(b *testing.B, url string, payload []byte) {
 	if err != nil {
 		b.Fatal(err)
 	}
+	exchange(b, c, payload)
+}
+
+func exchange(b *testing.B, c *websocket.Conn, payload []byte) {
+	b.Helper()
 	b.ReportAllocs()
 	for b.Loop() {
 		if err := c.Write(websocket.Binary, payload); err != nil {
