@@ -3,6 +3,7 @@ package listen
 import (
 	"context"
 	"net/http"
+	"slices"
 	"sync"
 	"time"
 )
@@ -15,19 +16,26 @@ const (
 	// A response is written in pieces that fit a frame, so that what becomes
 	// urgent waits for little.
 	piece = 16 << 10
-	// One is on its way to the socket while the next is made ready.
+	// Of responses alike, one is on its way while the next is made ready.
 	atOneTime = 2
 	// A piece that takes longer waits for its own stream: its client does not
 	// read that one, but may well read others.
 	turnTime = 500 * time.Millisecond
+	// While there is one of those, the next that hangs is found sooner.
+	shortTurn = 50 * time.Millisecond
+	// Between two pieces of a response its handler may get the next from
+	// elsewhere. So long nothing less urgent is begun: it would be in the way.
+	pause = 2 * time.Millisecond
 )
 
 // turns says whose piece is written next on a connection.
 type turns struct {
 	mu      sync.Mutex
 	holders [atOneTime]*turn
+	paused  *turn   // the most urgent of those that go on soon
 	waiting []*turn // at most one for each of Limits.Streams
 	aware   bool    // the client has told a priority
+	hung    int     // pieces that hang, and have lost their turn
 	clock   uint64  // counts requests and, of those incremental, pieces
 	timer   *time.Timer
 }
@@ -39,8 +47,10 @@ type turn struct {
 	urgency     int
 	incremental bool
 	order       uint64 // among those of the same urgency
+	hangs       bool   // its piece does, and has lost its turn
+	slow        bool   // it did before
 
-	since time.Time // when it began to wait, or to write
+	since time.Time // when it began to wait, to write or to pause
 	small bool      // a few events that are to be flushed
 	ready chan struct{}
 }
@@ -73,25 +83,16 @@ func (t *turn) take(small bool) {
 	ts := t.of
 	ts.mu.Lock()
 	t.since = time.Now()
-	for i, h := range ts.holders {
-		if h == nil {
-			ts.holders[i] = t
-			ts.mu.Unlock()
-			return
-		}
-	}
 	t.small = small
-	if t.incremental {
-		ts.clock++
-		t.order = ts.clock
+	if ts.paused == t {
+		ts.paused = nil
 	}
-	if t.ready == nil {
-		t.ready = make(chan struct{}, 1)
+	if len(ts.waiting) == 0 && ts.paused == nil && ts.holders == [atOneTime]*turn{} {
+		ts.holders[0] = t // it is alone
+		ts.mu.Unlock()
+		return
 	}
-	if len(ts.waiting) == 0 {
-		ts.wake(turnTime)
-	}
-	ts.waiting = append(ts.waiting, t)
+	ts.wait(t)
 	ts.mu.Unlock()
 
 	select {
@@ -105,21 +106,63 @@ func (t *turn) take(small bool) {
 	}
 }
 
+// wait puts t in line. ts.mu is held, here and below.
+func (ts *turns) wait(t *turn) {
+	if t.incremental {
+		ts.clock++
+		t.order = ts.clock
+	}
+	if t.ready == nil {
+		t.ready = make(chan struct{}, 1)
+	}
+	ts.waiting = append(ts.waiting, t)
+	if ts.next(t.since); len(ts.waiting) != 1 {
+		return // it is awake, or nobody waits
+	}
+	if ts.hung > 0 {
+		ts.wake(shortTurn)
+	} else {
+		ts.wake(turnTime)
+	}
+}
+
 // give ends the turn, if it was not taken away.
 func (t *turn) give() {
 	ts := t.of
 	ts.mu.Lock()
 	defer ts.mu.Unlock()
-	for i, h := range ts.holders {
-		if h == t {
-			ts.holders[i] = nil
-			ts.next(time.Now())
-			return
-		}
+	if t.hangs {
+		t.hangs = false
+		ts.hung--
+	}
+	i := slices.Index(ts.holders[:], t)
+	if i < 0 {
+		return
+	}
+	ts.holders[i] = nil
+	if len(ts.waiting) == 0 {
+		return
+	}
+	t.since = time.Now()
+	if !t.small && (ts.paused == nil || t.before(ts.paused)) {
+		ts.paused = t
+		ts.wake(pause)
+	}
+	ts.next(t.since)
+}
+
+// leave says that nothing more is written.
+func (t *turn) leave() {
+	ts := t.of
+	ts.mu.Lock()
+	defer ts.mu.Unlock()
+	if ts.paused == t {
+		ts.paused = nil
+		ts.next(time.Now())
 	}
 }
 
-// next gives free turns to those first in line. ts.mu is held, here and below.
+// next gives free turns to those first in line.
 func (ts *turns) next(now time.Time) {
 	for i, h := range ts.holders {
 		if h != nil || len(ts.waiting) == 0 {
@@ -131,11 +174,22 @@ func (ts *turns) next(now time.Time) {
 				first = t
 			}
 		}
+		if ts.paused.outranks(first) || ts.holders[0].outranks(first) || ts.holders[1].outranks(first) {
+			return
+		}
 		ts.forget(first)
 		ts.holders[i] = first
 		first.since = now
 		first.ready <- struct{}{}
 	}
+}
+
+// outranks reports whether u is not to be written before t has been.
+func (t *turn) outranks(u *turn) bool {
+	if t == nil || t.slow {
+		return false
+	}
+	return t.urgency < u.urgency || t.urgency == u.urgency && !t.incremental && t.before(u)
 }
 
 // before orders by urgency, then those that are of use only as a whole by their
@@ -174,28 +228,38 @@ func (ts *turns) wake(d time.Duration) {
 	ts.timer.Reset(d)
 }
 
-// overdue takes the turns of pieces that hang, and lets small ones go that have
-// waited enough.
+// overdue takes the turns of pieces that hang, ends pauses, and lets small ones
+// go that have waited enough.
 func (ts *turns) overdue() {
 	ts.mu.Lock()
 	defer ts.mu.Unlock()
 	now := time.Now()
 	soonest := turnTime
-	due := func(t *turn) bool {
-		left := turnTime - now.Sub(t.since)
+	due := func(t *turn, after time.Duration) bool {
+		left := after - now.Sub(t.since)
 		if left > 0 {
 			soonest = min(soonest, left)
 		}
 		return left <= 0
 	}
+	if ts.paused != nil && due(ts.paused, pause) {
+		ts.paused = nil
+	}
+	most := turnTime
+	if ts.hung > 0 {
+		most = shortTurn
+	}
 	for i, h := range ts.holders {
-		if h != nil && due(h) {
+		if h != nil && due(h, most) {
+			h.hangs, h.slow = true, true
+			ts.hung++
 			ts.holders[i] = nil
+			soonest = shortTurn
 		}
 	}
 	ts.next(now)
 	for i := len(ts.waiting) - 1; i >= 0; i-- {
-		if t := ts.waiting[i]; t.small && due(t) {
+		if t := ts.waiting[i]; t.small && due(t, turnTime) {
 			ts.forget(t)
 			t.ready <- struct{}{}
 		}

@@ -108,4 +108,5 @@ func (w *h2Writer) finish() {
 		w.turn.take(true)
 		w.turn.give()
 	}
+	w.turn.leave()
 }
