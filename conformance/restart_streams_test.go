@@ -2,6 +2,7 @@ package conformance_test
 
 import (
 	"bufio"
+	"crypto/tls"
 	"fmt"
 	"io"
 	"net/http"
@@ -243,6 +244,24 @@ func TestAnAnswerOverEachProtocolEndsInTheOldProcess(t *testing.T) {
 	api.end()
 	for _, f := range open {
 		f.want("two", "")
+	}
+}
+
+func TestATLSSessionIsResumedInTheNewProcess(t *testing.T) {
+	t.Parallel()
+	a := authority()
+	l := found(t, a.https(t)+"drain: {window: 100ms}\n")
+	conf := a.tls()
+	conf.ClientSessionCache = tls.NewLRUClientSessionCache(4)
+	for n := range 3 {
+		res := h1.get(t.Context(), t, h1.client(t, conf), l.https+"/")
+		whole(t, res.Body)
+		if res.TLS.DidResume != (n > 0) {
+			t.Errorf("connection %d: resumed is %v", n+1, res.TLS.DidResume)
+		}
+		if n == 1 {
+			l.restart()
+		}
 	}
 }
 

@@ -371,6 +371,37 @@ func TestAProgramThatDoesNotStartChangesNothing(t *testing.T) {
 	}
 }
 
+func TestTheProgramIsFoundAnewByThePathThatLeadsToIt(t *testing.T) {
+	t.Parallel()
+	link := filepath.Join(t.TempDir(), "fairlead")
+	lead := func(to string) {
+		next := link + ".next"
+		if err := errors.Join(os.Symlink(to, next), os.Rename(next, link)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	lead(binary)
+	path := file(t, "fairlead.yaml", "drain: {window: 100ms}\n")
+	l := foundAs(t, exec.Command(link, "serve", "--http", "127.0.0.1:0", "--admin", "127.0.0.1:0", "--config", path))
+	lead(file(t, "release-2", "no program"))
+	l.signal(syscall.SIGUSR2)
+	l.await("it says why", func() bool { return strings.Contains(l.text(), "the hand-over failed") })
+	lead(binary)
+	l.restart()
+}
+
+func TestATerminatedProcessGivesUpItsHandOver(t *testing.T) {
+	t.Parallel()
+	path := file(t, "fairlead.yaml", "drain: {window: 100ms}\n")
+	l := foundAs(t, exec.Command(binary, "serve", "--http", "127.0.0.1:0", "--admin", "127.0.0.1:0", "--config", path))
+	if err := errors.Join(os.Remove(path), syscall.Mkfifo(path, 0o600)); err != nil {
+		t.Fatal(err)
+	}
+	l.signal(syscall.SIGUSR2)
+	l.await("it begins", func() bool { return strings.Contains(l.text(), `"msg":"hand over"`) })
+	l.end() // which waits for the new process too
+}
+
 func TestASecondHandOverWaitsForTheFirst(t *testing.T) {
 	t.Parallel()
 	path := file(t, "fairlead.yaml", "drain: {window: 100ms}\n")
