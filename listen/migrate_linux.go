@@ -51,7 +51,7 @@ func newUDPSocket(udp *net.UDPConn, previous *os.File) (*udpSocket, error) {
 }
 
 // takeOver reads who there was before, who then leaves the socket to this
-// process.
+// process, or has ended already.
 func (u *udpSocket) takeOver(previous *os.File) error {
 	older, err := pairConn(previous)
 	if err != nil {
@@ -74,12 +74,20 @@ func (u *udpSocket) takeOver(previous *os.File) error {
 	}
 	if err != nil {
 		_ = older.Close()
+		if hasEnded(err) {
+			return nil
+		}
 		return err
 	}
 	_ = older.SetWriteBuffer(1 << 20) // as much of it as the system allows
 	u.older = older
 	u.out = make([]byte, 0, maxMessage)
 	return nil
+}
+
+// hasEnded reports whether an error of the pair is the end of the other process.
+func hasEnded(err error) bool {
+	return errors.Is(err, io.EOF) || errors.Is(err, syscall.EPIPE) || errors.Is(err, syscall.ECONNRESET)
 }
 
 // handOver returns what the newer process needs.
@@ -172,7 +180,7 @@ func (u *udpSocket) readPassed(ms []ipv4.Message) (int, error) {
 		u.in = make([]byte, maxMessage)
 	}
 	n, err := newer.Read(u.in)
-	if errors.Is(err, io.EOF) || errors.Is(err, syscall.ECONNRESET) {
+	if err != nil && hasEnded(err) {
 		u.takeBack(newer)
 		return 0, nil
 	}
@@ -233,8 +241,8 @@ func (u *udpSocket) pass(m *ipv4.Message) {
 		}
 	}
 	u.out = p.appendTo(u.out[:0])
-	if err := sendNow(u.raw, u.out); errors.Is(err, syscall.EPIPE) || errors.Is(err, syscall.ECONNRESET) {
-		_ = u.older.Close() // it has ended
+	if err := sendNow(u.raw, u.out); err != nil && hasEnded(err) {
+		_ = u.older.Close()
 		u.older = nil
 	}
 }

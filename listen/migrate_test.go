@@ -10,6 +10,7 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"runtime"
 	"strings"
 	"testing"
 
@@ -41,6 +42,10 @@ func process(name string, previous *os.File) listen.Config {
 func successor(t *testing.T, h *h3Server, name string) *h3Server {
 	t.Helper()
 	pair, err := h.HandOverQUIC()
+	for err != nil && t.Context().Err() == nil {
+		runtime.Gosched() // until the end of the successor before was noticed
+		pair, err = h.HandOverQUIC()
+	}
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -94,12 +99,19 @@ func (d *dialog) expect(want string) {
 func (d *dialog) say(msg string) { _, _ = io.WriteString(d.in, msg+"\n") }
 
 func TestConnectionsGoOnWhileAnotherProcessTakesTheUDPSocketOver(t *testing.T) {
+	for name, addr := range map[string]*net.UDPAddr{"of one address": {IP: net.IPv4(127, 0, 0, 1)}, "of all addresses": {}} {
+		t.Run(name, func(t *testing.T) { takeOverTwice(t, addr) })
+	}
+}
+
+func takeOverTwice(t *testing.T, addr *net.UDPAddr) {
+	t.Helper()
 	leak.Check(t)
 	tcp, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
-	udp, err := net.ListenUDP("udp", &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1)})
+	udp, err := net.ListenUDP("udp", addr)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -169,11 +181,48 @@ func TestAProcessReadsItsSocketAgainWhenItsSuccessorFails(t *testing.T) {
 		d.expect("old without it")
 	}
 	pair, err := h.HandOverQUIC()
-	if err != nil {
-		t.Fatal(err)
+	for err != nil && t.Context().Err() == nil {
+		runtime.Gosched()
+		pair, err = h.HandOverQUIC()
 	}
 	_ = pair.Close() // it never began
 	d.say("ok")
 	d.expect("old ok")
 	_ = c.Transport.(*http3.Transport).Close()
+}
+
+func TestAProcessServesWithoutOneBeforeItThatHasEnded(t *testing.T) {
+	leak.Check(t)
+	serve := func(previous *os.File) *h3Server {
+		tcp, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			t.Fatal(err)
+		}
+		udp, err := net.ListenUDP("udp", &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1)})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return startH3On(t, process("p", previous), tcp, udp)
+	}
+	old := serve(nil)
+	get(t, old.client(t), old.url)
+	pair, err := old.HandOverQUIC()
+	if err != nil {
+		t.Fatal(err)
+	}
+	_ = old.Close()
+	if s := serve(pair); s != nil {
+		get(t, s.client(t), s.url)
+	}
+
+	r, w, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	_ = w.Close()
+	broken := serve(r)
+	if err = <-broken.done; err == nil || !strings.Contains(err.Error(), "take QUIC over") {
+		t.Errorf("with a pipe instead of the pair: %v", err)
+	}
+	broken.done <- nil
 }

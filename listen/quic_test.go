@@ -72,6 +72,9 @@ func startH3On(t *testing.T, cfg listen.Config, tcp net.Listener, udp *net.UDPCo
 		t.Fatal(err)
 	}
 	h := &h3Server{Server: s, addr: udp.LocalAddr().(*net.UDPAddr), roots: roots, tcp: tcp, udp: udp, done: make(chan error, 1)}
+	if h.addr.IP.IsUnspecified() {
+		h.addr.IP = net.IPv4(127, 0, 0, 1)
+	}
 	h.url = fmt.Sprintf("https://localhost:%d", h.addr.Port)
 	go func() { h.done <- s.Serve(tcp, udp) }()
 	t.Cleanup(func() {
