@@ -3,6 +3,7 @@ package listen_test
 import (
 	"bufio"
 	"bytes"
+	"context"
 	"crypto"
 	"crypto/ecdsa"
 	"crypto/elliptic"
@@ -141,15 +142,38 @@ func load(t *testing.T, pairs ...listen.Pair) *listen.Certificates {
 	return cs
 }
 
-// memServer is a server on a network in memory.
-type memServer struct {
+// tcpServer is a server, and the way to it.
+type tcpServer struct {
 	*listen.Server
 
-	net  *memnet.Network
+	dial func(ctx context.Context) (net.Conn, error)
 	stop func()
 }
 
-func startMem(t *testing.T, cfg listen.Config) *memServer {
+// startMem serves in memory, in a bubble.
+func startMem(t *testing.T, cfg listen.Config) *tcpServer {
+	t.Helper()
+	n := memnet.New()
+	s := startTCPOn(t, cfg, n)
+	s.dial = func(ctx context.Context) (net.Conn, error) { return n.Dial(ctx, "", "") }
+	return s
+}
+
+// startTCP serves on loopback.
+func startTCP(t *testing.T, cfg listen.Config) *tcpServer {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := startTCPOn(t, cfg, l)
+	s.dial = func(ctx context.Context) (net.Conn, error) {
+		return new(net.Dialer).DialContext(ctx, "tcp", l.Addr().String())
+	}
+	return s
+}
+
+func startTCPOn(t *testing.T, cfg listen.Config, l net.Listener) *tcpServer {
 	t.Helper()
 	if cfg.Handler == nil {
 		cfg.Handler = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { fmt.Fprint(w, r.Proto) })
@@ -158,9 +182,9 @@ func startMem(t *testing.T, cfg listen.Config) *memServer {
 	if err != nil {
 		t.Fatal(err)
 	}
-	m := &memServer{Server: s, net: memnet.New()}
+	m := &tcpServer{Server: s}
 	done := make(chan error, 1)
-	go func() { done <- s.Serve(m.net, nil) }()
+	go func() { done <- s.Serve(l, nil) }()
 	m.stop = sync.OnceFunc(func() {
 		_ = s.Close()
 		if err := <-done; err != nil {
@@ -173,9 +197,9 @@ func startMem(t *testing.T, cfg listen.Config) *memServer {
 
 // shake connects as a client and completes a request, so that a ticket of TLS
 // 1.3 has come too. The connection is closed by the test.
-func (m *memServer) shake(t *testing.T, conf *tls.Config) (*tls.Conn, error) {
+func (m *tcpServer) shake(t *testing.T, conf *tls.Config) (*tls.Conn, error) {
 	t.Helper()
-	raw, err := m.net.Dial(t.Context(), "", "")
+	raw, err := m.dial(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -204,7 +228,7 @@ func ask(c net.Conn) error {
 }
 
 // state returns what a client sees of a connection that it opens and closes.
-func (m *memServer) state(t *testing.T, conf *tls.Config) tls.ConnectionState {
+func (m *tcpServer) state(t *testing.T, conf *tls.Config) tls.ConnectionState {
 	t.Helper()
 	c, err := m.shake(t, conf)
 	if err != nil {
@@ -245,7 +269,7 @@ func TestTheCertificateIsTheOneForTheNameThatTheClientCanUse(t *testing.T) {
 	store(t, wild, sign(t, ca, "*.Example.test"))
 	store(t, exact, sign(t, ca, "api.example.test", "second.test"))
 	store(t, other, signKey(t, ca, rsaKey, time.Hour*24*60, "api.example.test", "rsa.test"))
-	m := startMem(t, listen.Config{TLS: &listen.TLS{Certificates: load(t, first, wild, exact, other)}})
+	m := startTCP(t, listen.Config{TLS: &listen.TLS{Certificates: load(t, first, wild, exact, other)}})
 	only := func(suite uint16) *tls.Config {
 		return &tls.Config{MaxVersion: tls.VersionTLS12, CipherSuites: []uint16{suite}}
 	}
