@@ -1,6 +1,8 @@
 package daemon
 
 import (
+	"crypto/sha256"
+	"fmt"
 	"net/http"
 	"strings"
 
@@ -46,7 +48,7 @@ func (p *Prefer) parse(text string) error {
 	return choose(p, text, choice[Prefer]{"off", PreferOff}, choice[Prefer]{"speed", PreferSpeed}, choice[Prefer]{"size", PreferSize})
 }
 
-// ownDictionaries is where the dictionaries are, each under its hash.
+// ownDictionaries is where the dictionaries are.
 const ownDictionaries = ownPaths + "/dictionaries"
 
 // dictionary returns nil if the file was not named; match is the pattern of the
@@ -55,7 +57,9 @@ func dictionary(file Content, match string) (*compress.Dictionary, error) {
 	if file.File == "" {
 		return nil, nil //nolint:nilnil // most have none
 	}
-	return compress.NewDictionary(file.content, compress.DictionaryConfig{Match: match, Prefix: ownDictionaries})
+	// One file may be for several patterns, each of which is told at a path of its own.
+	of := sha256.Sum256([]byte(match))
+	return compress.NewDictionary(file.content, compress.DictionaryConfig{Match: match, Prefix: fmt.Sprintf("%s/%x", ownDictionaries, of[:4])})
 }
 
 // urlPattern is the pattern as RFC 9842 §2.1.1 matches it: there "*" stands for
