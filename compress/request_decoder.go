@@ -82,12 +82,10 @@ func (d *brotliDecoder) Read(p []byte) (int, error) {
 	if err != io.EOF { //nolint:errorlint // as io.Reader has it
 		return n, err
 	}
-	switch _, err := d.in.ReadByte(); {
-	case err == nil:
-		return n, brrr.ErrExcessiveInput
-	default:
-		return n, err
+	if _, err = d.in.ReadByte(); err == nil {
+		err = brrr.ErrExcessiveInput
 	}
+	return n, err
 }
 
 func (d *brotliDecoder) release() {
