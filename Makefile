@@ -1,5 +1,5 @@
 # Each target only calls a script in ci/, so that they run the same by hand.
-.PHONY: build test lint fuzz bench peers soak
+.PHONY: build test lint fuzz bench peers wire attack soak
 
 build:
 	@ci/build
@@ -18,6 +18,12 @@ bench:
 
 peers:
 	@ci/peers
+
+wire:
+	@ci/wire
+
+attack:
+	@ci/attack
 
 soak:
 	@ci/soak

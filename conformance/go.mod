@@ -3,18 +3,20 @@ module github.com/fairlead-edge/fairlead/conformance
 
 go 1.26.0
 
-require github.com/fairlead-edge/fairlead v0.0.0
+require (
+	github.com/fairlead-edge/fairlead v0.0.0
+	github.com/klauspost/compress v1.20.3
+	github.com/molecule-man/go-brrr v1.3.0
+	github.com/quic-go/quic-go v0.64.1
+	golang.org/x/net v0.62.0
+)
 
 require (
 	github.com/gobwas/httphead v0.1.0 // indirect
 	github.com/gobwas/ws v1.5.0 // indirect
-	github.com/klauspost/compress v1.20.3 // indirect
-	github.com/molecule-man/go-brrr v1.3.0 // indirect
 	github.com/quic-go/qpack v0.6.0 // indirect
-	github.com/quic-go/quic-go v0.64.1 // indirect
 	go.uber.org/goleak v1.3.0 // indirect
 	golang.org/x/crypto v0.58.0 // indirect
-	golang.org/x/net v0.62.0 // indirect
 	golang.org/x/sys v0.49.0 // indirect
 	golang.org/x/text v0.43.0 // indirect
 )
