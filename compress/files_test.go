@@ -193,15 +193,15 @@ func TestAFileThatCannotBeReadNowIsNotCalledMissing(t *testing.T) {
 		&fs.PathError{Op: "stat", Err: syscall.EMFILE}:  http.StatusInternalServerError,
 		&fs.PathError{Op: "stat", Err: syscall.ENOTDIR}: http.StatusNotFound,
 	} {
-		if w := fetch(compress.Files(broken{err}), http.MethodGet, "/a"); w.Code != want {
+		if w := fetch(compress.Files(unreadable{err}), http.MethodGet, "/a"); w.Code != want {
 			t.Errorf("%v: %d", err, w.Code)
 		}
 	}
 }
 
-type broken struct{ err error }
+type unreadable struct{ err error }
 
-func (b broken) Open(string) (fs.File, error) { return nil, b.err }
+func (b unreadable) Open(string) (fs.File, error) { return nil, b.err }
 
 func TestFilesThatWereNotCodedBeforeAreCodedByTheMiddleware(t *testing.T) {
 	files := site(time.Unix(1e9, 0))
