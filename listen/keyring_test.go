@@ -143,7 +143,7 @@ func TestServersWithTheSameKeyFileResumeEachOthersSessions(t *testing.T) {
 
 func TestABrokenKeyFileLeavesTheRingAsItWasAndIsLoggedOnce(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		var out log
+		var out logged
 		file := filepath.Join(t.TempDir(), "keys")
 		write(t, file, strings.Repeat("ab", 32))
 		if err := os.Chmod(file, 0o640); err != nil {

@@ -75,7 +75,7 @@ func TestTheClientIsWhomABalancerNames(t *testing.T) {
 }
 
 func TestAPeerThatIsToSendTheHeaderAndDoesNotIsNotServed(t *testing.T) {
-	var out log
+	var out logged
 	s := startTCP(t, listen.Config{
 		Handler:       http.HandlerFunc(func(http.ResponseWriter, *http.Request) { t.Error("served") }),
 		ProxyProtocol: loopback, Logger: out.logger(),
