@@ -2,6 +2,7 @@ package conformance_test
 
 import (
 	"crypto/tls"
+	"strings"
 	"testing"
 	"time"
 )
@@ -75,4 +76,14 @@ func TestAClientsTLSSessionIsResumed(t *testing.T) {
 	t.Parallel()
 	s, other := edge(t, ""), edge(t, "")
 	visits(t, visit{s, false}, visit{s, true}, visit{s, true}, visit{other, false})
+}
+
+func TestAFleetResumesItsClientsTLSSessions(t *testing.T) {
+	t.Parallel()
+	secret := file(t, "tickets.key", strings.Repeat("0a1b2c3d", 8)+"\n")
+	var fleet [2]*server
+	for i := range fleet {
+		fleet[i] = edgeTLS(t, "ticket_keys: "+secret, "")
+	}
+	visits(t, visit{fleet[0], false}, visit{fleet[1], true}, visit{fleet[0], true})
 }

@@ -31,11 +31,13 @@ type visited struct {
 // report is what the page says of one thing that it tried.
 type report struct {
 	Via, ID, Data, Coding, Sum, Protocol string
+
+	Size int // of the coded body
 }
 
 // visitedEdge starts fairlead in front of an API with the page. Further configuration
-// is given as YAML.
-func visitedEdge(t *testing.T, html, config string) *visited {
+// and routes are given as YAML.
+func visitedEdge(t *testing.T, html, config string, routes ...string) *visited {
 	t.Helper()
 	v := &visited{t: t, reports: make(chan report, 64), held: make(chan struct{}), body: strings.Repeat(`{"name":"a reading","value":42}`+"\n", 1000)}
 	api := http.NewServeMux()
@@ -43,7 +45,7 @@ func visitedEdge(t *testing.T, html, config string) *visited {
 		w.Header().Set("Content-Type", "text/html")
 		fmt.Fprint(w, html)
 	})
-	for _, path := range []string{"GET /speed", "GET /size"} {
+	for _, path := range []string{"GET /speed", "GET /size", "GET /shared"} {
 		api.HandleFunc(path, func(w http.ResponseWriter, _ *http.Request) {
 			w.Header().Set("Content-Type", "application/json")
 			fmt.Fprint(w, v.body)
@@ -59,7 +61,8 @@ func visitedEdge(t *testing.T, html, config string) *visited {
 	})
 	api.HandleFunc("POST /report", v.report)
 	v.server = edge(t, config+"drain: {window: 100ms}\ntopics_prefix: /topics\nupstreams: {api: {preserve_host: true, endpoints: ["+upstream(t, api)+"]}}\n"+
-		"routes: [{path: /**, upstream: api}, {path: /speed, upstream: api, compress: speed}, {path: /size, upstream: api, compress: size}]\n")
+		"routes: [{path: /**, upstream: api}, {path: /speed, upstream: api, compress: speed}, {path: /size, upstream: api, compress: size}"+
+		strings.Join(append([]string{""}, routes...), ", ")+"]\n")
 	v.server.publish("news", "0")
 	return v
 }

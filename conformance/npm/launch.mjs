@@ -25,6 +25,9 @@ export async function launch(executablePath, more = []) {
   const page = await browser.newPage();
   page.on('console', (message) => console.error('console:', message.text()));
   page.on('pageerror', (error) => console.error('page error:', error));
+  page.on('response', (response) => {
+    console.error('response:', new URL(response.url()).pathname, response.headers()['content-encoding'] ?? 'identity');
+  });
   return page;
 }
 
