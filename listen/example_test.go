@@ -20,12 +20,12 @@ import (
 func ExampleServer() {
 	dir, err := os.MkdirTemp("", "fairlead")
 	if err != nil {
-		log.Fatal(err)
+		panic(err)
 	}
 	defer os.RemoveAll(dir)
 	certs, dev, err := listen.Development(dir)
 	if err != nil {
-		log.Fatal(err)
+		panic(err)
 	}
 
 	s, err := listen.New(listen.Config{
@@ -35,15 +35,15 @@ func ExampleServer() {
 		}),
 	})
 	if err != nil {
-		log.Fatal(err)
+		panic(err)
 	}
 	tcp, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
-		log.Fatal(err)
+		panic(err)
 	}
 	udp, err := net.ListenPacket("udp", tcp.Addr().String())
 	if err != nil {
-		log.Fatal(err)
+		panic(err)
 	}
 	served := make(chan error)
 	go func() { served <- s.Serve(tcp, udp) }()
@@ -52,14 +52,14 @@ func ExampleServer() {
 	// clients of the whole system.
 	ca, err := os.ReadFile(dev.CAFile)
 	if err != nil {
-		log.Fatal(err)
+		panic(err)
 	}
 	roots := x509.NewCertPool()
 	roots.AppendCertsFromPEM(ca)
 	transport := &http.Transport{TLSClientConfig: &tls.Config{RootCAs: roots}, ForceAttemptHTTP2: true}
 	res, err := (&http.Client{Transport: transport}).Get("https://" + tcp.Addr().String())
 	if err != nil {
-		log.Fatal(err)
+		panic(err)
 	}
 	body, _ := io.ReadAll(res.Body)
 	_ = res.Body.Close()
@@ -98,13 +98,13 @@ func ExampleCertificates() {
 func ExampleKeyring() {
 	dir, err := os.MkdirTemp("", "fairlead")
 	if err != nil {
-		log.Fatal(err)
+		panic(err)
 	}
 	defer os.RemoveAll(dir)
 	file := filepath.Join(dir, "tickets.key")
 	secret := "# by openssl rand -hex 32\nc0ffee0dc0ffee0dc0ffee0dc0ffee0dc0ffee0dc0ffee0dc0ffee0dc0ffee0d\n"
 	if err := os.WriteFile(file, []byte(secret), 0o600); err != nil {
-		log.Fatal(err)
+		panic(err)
 	}
 
 	tickets, err := listen.LoadKeyring(file)

@@ -195,9 +195,9 @@ func startTCPOn(t *testing.T, cfg listen.Config, l net.Listener) *tcpServer {
 
 // shake connects as a client and completes a request, so that a ticket of TLS
 // 1.3 has come too. The connection is closed by the test.
-func (m *tcpServer) shake(t *testing.T, conf *tls.Config) (*tls.Conn, error) {
+func (s *tcpServer) shake(t *testing.T, conf *tls.Config) (*tls.Conn, error) {
 	t.Helper()
-	raw, err := m.dial(t.Context())
+	raw, err := s.dial(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -226,9 +226,9 @@ func ask(c net.Conn) error {
 }
 
 // state returns what a client sees of a connection that it opens and closes.
-func (m *tcpServer) state(t *testing.T, conf *tls.Config) tls.ConnectionState {
+func (s *tcpServer) state(t *testing.T, conf *tls.Config) tls.ConnectionState {
 	t.Helper()
-	c, err := m.shake(t, conf)
+	c, err := s.shake(t, conf)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -255,4 +255,3 @@ func (l *logged) count(what string) int {
 }
 
 func (l *logged) logger() *slog.Logger { return slog.New(slog.NewTextHandler(l, nil)) }
-
