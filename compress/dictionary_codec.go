@@ -28,7 +28,7 @@ func (d *Dictionary) newDCZ() *codec {
 			return &headed{coder: w, to: headWriter{head: head}}
 		}
 	}
-	body, stream := zstdWindow(len(d.content), 1<<20), zstdWindow(len(d.content), 64<<10)
+	body, stream := zstdWindow(len(d.content), 192<<10), zstdWindow(len(d.content), 32<<10)
 	return &codec{
 		name: "dcz", body: at(body), stream: at(stream),
 		bodySize: zstdHeld(body), streamSize: zstdHeld(stream),
@@ -48,7 +48,7 @@ func (d *Dictionary) newDCB(prepared *brrr.PreparedDictionary) *codec {
 			return &headed{coder: w, to: headWriter{head: head}}
 		}
 	}
-	return &codec{name: "dcb", body: at(20), stream: at(16), bodySize: 3 << 20, streamSize: 1 << 20}
+	return &codec{name: "dcb", body: at(18), stream: at(16), bodySize: 3840 << 10, streamSize: 2 << 20}
 }
 
 // rawDictionary are the options of coders with a dictionary without an id: it is
@@ -65,8 +65,7 @@ func rawDictionary(content []byte, window int) []zstd.EOption {
 // (RFC 9842 §5).
 func zstdWindow(dictionary, size int) int { return 1 << bits.Len(uint(dictionary+size-1)) }
 
-// zstdHeld is about what a coder holds: what it sees, a block, and two tables of
-// 256 KiB.
+// zstdHeld is what a coder holds: what it sees, two tables of 256 KiB, and blocks.
 func zstdHeld(window int) int64 { return int64(window) + 896<<10 }
 
 // headed is a coder whose bodies begin with the dictionary's hash.

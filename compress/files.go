@@ -2,8 +2,8 @@ package compress
 
 import (
 	"crypto/sha256"
+	"encoding/hex"
 	"errors"
-	"fmt"
 	"io"
 	"io/fs"
 	"mime"
@@ -187,10 +187,13 @@ func (s *files) contentType(name string) (string, error) {
 
 // etag returns a form's ETag, "" if it cannot be told.
 func (s *files) etag(form, coding string, info fs.FileInfo, content io.ReadSeeker) string {
-	tag := ""
-	if at := info.ModTime(); !at.IsZero() {
+	var tag string
+	if at := info.ModTime(); at.IsZero() {
+		tag = s.hash(form, content)
+	} else {
 		tag = strconv.FormatInt(at.UnixNano(), 36) + "-" + strconv.FormatInt(info.Size(), 36)
-	} else if tag = s.hash(form, content); tag == "" {
+	}
+	if tag == "" {
 		return ""
 	}
 	if coding != "" {
@@ -214,7 +217,7 @@ func (s *files) hash(form string, content io.ReadSeeker) string {
 	if _, err := content.Seek(0, io.SeekStart); err != nil {
 		return ""
 	}
-	known = fmt.Sprintf("%x", sum.Sum(nil)[:16])
+	known = hex.EncodeToString(sum.Sum(nil)[:16])
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.hashes[form] = known
