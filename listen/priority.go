@@ -258,8 +258,8 @@ func (ts *turns) overdue() {
 		}
 	}
 	ts.next(now)
-	for i := len(ts.waiting) - 1; i >= 0; i-- {
-		if t := ts.waiting[i]; t.small && due(t, turnTime) {
+	for _, t := range slices.Backward(ts.waiting) { // forget moves the last
+		if t.small && due(t, turnTime) {
 			ts.forget(t)
 			t.ready <- struct{}{}
 		}
