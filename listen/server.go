@@ -160,8 +160,11 @@ func (s *Server) begin(tcp net.Listener, udp net.PacketConn) (*quicServer, bool)
 		return nil, false
 	}
 	s.tcp = tcp
-	if udp != nil && s.cfg.TLS != nil {
+	switch {
+	case udp != nil && s.cfg.TLS != nil:
 		s.quic = newQUIC(s, udp)
+	case udp != nil:
+		_ = udp.Close() // there is no QUIC without TLS
 	}
 	return s.quic, true
 }
@@ -210,6 +213,9 @@ func (s *Server) Shutdown(ctx context.Context) error {
 func (s *Server) Close() error {
 	s.stop()
 	err := s.http.Close()
+	if errors.Is(err, net.ErrClosed) {
+		err = nil // the listener, by stop
+	}
 	if q := s.quicServer(); q != nil {
 		err = errors.Join(err, q.close())
 	}

@@ -66,8 +66,9 @@ https://, h2c:// (HTTP/2 without TLS) or unix:/path address, or names where they
 are written down: dns+http://NAME:PORT, srv+http://NAME, file:/PATH.
 
 A line for each bound address is printed, then "ready". SIGTERM and SIGINT drain,
-a second one exits at once; SIGHUP reads the configuration file again. Tokens are
-set by FAIRLEAD_ADMIN_TOKEN and FAIRLEAD_PUBLISH_TOKEN, or in the file.`
+a second one exits at once; SIGHUP reads the configuration file again; SIGUSR2
+starts the program on the disk anew, hands the listening sockets to it and drains.
+Tokens are set by FAIRLEAD_ADMIN_TOKEN and FAIRLEAD_PUBLISH_TOKEN, or in the file.`
 }
 
 // Run serves until it has drained.
