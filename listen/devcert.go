@@ -28,9 +28,9 @@ type DevCert struct {
 	New bool
 	// SPKI is the base64 SHA-256 hash of the certificate's public key, which
 	// stays when the certificate is renewed. Chromium accepts it without trust
-	// as --ignore-certificate-errors-spki-list. It is the only way to HTTP/3
-	// there, since Chromium does not accept authorities of the user's own over
-	// QUIC.
+	// as --ignore-certificate-errors-spki-list. Trusted or so, Chromium speaks
+	// HTTP/3 only with --origin-to-force-quic-on=HOST:PORT: it does not follow
+	// an announcement to where an authority of the user's own vouches.
 	SPKI string
 }
 
