@@ -32,16 +32,25 @@ type codec struct {
 	streamSize   int64
 }
 
-// coder returns a coder and what it holds, in bytes.
-func (c *codec) coder(stream bool) (coder, int64) {
-	pool, make, size := &c.bodyPool, c.body, c.bodySize
+// size returns how many bytes a coder holds.
+func (c *codec) size(stream bool) int64 {
 	if stream {
-		pool, make, size = &c.streamPool, c.stream, c.streamSize
+		return c.streamSize
+	}
+	return c.bodySize
+}
+
+// coder returns a coder, to be reset before its first use, and its size. Those
+// that nobody uses are kept until the next but one garbage collection.
+func (c *codec) coder(stream bool) (*pooled, int64) {
+	pool, create := &c.bodyPool, c.body
+	if stream {
+		pool, create = &c.streamPool, c.stream
 	}
 	if found, ok := pool.Get().(coder); ok {
-		return &pooled{found, pool}, size
+		return &pooled{found, pool}, c.size(stream)
 	}
-	return &pooled{make(), pool}, size
+	return &pooled{create(), pool}, c.size(stream)
 }
 
 // pooled is a coder that goes back to where it came from.

@@ -2,7 +2,7 @@ package compress
 
 import (
 	"net/http"
-	"strings"
+	"slices"
 )
 
 // Config says how responses are coded. The zero value is the default.
@@ -78,25 +78,20 @@ type handler struct {
 
 // New returns a handler that codes what next answers.
 func New(cfg Config, next http.Handler) http.Handler {
-	if cfg.MinSize == 0 {
+	switch {
+	case cfg.MinSize == 0:
 		cfg.MinSize = 1024
+	case cfg.MinSize < 0:
+		cfg.MinSize = 1 // of nothing there is nothing to code
 	}
 	if cfg.Budget == nil {
 		cfg.Budget = DefaultBudget
 	}
+	cfg.Types = slices.Clone(cfg.Types)
 	for i, t := range cfg.Types {
-		cfg.Types = replaced(cfg.Types, i, strings.ToLower(t))
+		cfg.Types[i] = mediaType(t)
 	}
 	return &handler{cfg: cfg, next: next}
-}
-
-func replaced(in []string, i int, s string) []string {
-	if in[i] == s {
-		return in
-	}
-	out := append([]string(nil), in...)
-	out[i] = s
-	return out
 }
 
 // ServeHTTP codes the response to r.
@@ -105,34 +100,46 @@ func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		h.next.ServeHTTP(w, r) // what follows is not a body
 		return
 	}
-	cw := writers.Get().(*writer) //nolint:forcetypeassert // nothing else is in it
-	cw.begin(h, w, r)
-	finished := false
-	defer func() {
-		cw.end(finished)
-		writers.Put(cw)
-	}()
+	cw := &writer{ResponseWriter: w, h: h, r: r}
+	complete := false
+	defer func() { cw.free(complete) }()
 	h.next.ServeHTTP(cw, r)
-	finished = true
+	if complete = cw.finish(); !complete {
+		panic(http.ErrAbortHandler) // nothing may look like its end
+	}
 }
 
 // plan is how a response will be coded.
 type plan struct {
-	coding string // "" for identity
-	reason string // why it is that
-	make   func(stream bool) (coder, int64)
+	codec  *codec // nil: not at all
+	reason string // why it is that; "": its type never is
+	must   bool   // the client refuses what is not coded
 }
 
-// choose decides on the coding of a response whose type is worth it. What it
-// reads of the request stands in Vary.
+func (p *plan) name() string {
+	if p.codec == nil {
+		return ""
+	}
+	return p.codec.name
+}
+
+// choose decides on the coding of a response that could have one. What it reads
+// of the request stands in Vary, but for what tells a site's own pages from
+// others: those are served from caches of their own.
 func (h *handler) choose(r *http.Request, header http.Header) plan {
+	accepted := parseAccept(r.Header["Accept-Encoding"])
+	must := accepted.identity == 0
+	contentType := header.Get("Content-Type")
 	switch {
+	case contentType == "", !must && !h.codable(contentType):
+		return plan{}
 	case !h.cfg.Own && noTransform(header):
 		return plan{reason: "no-transform"}
-	case !h.cfg.CrossSite && ofAnotherSite(r):
+	}
+	vary(header, "Accept-Encoding")
+	if !h.cfg.CrossSite && ofAnotherSite(r) {
 		return plan{reason: "cross-site"}
 	}
-	accepted := parseAccept(r.Header["Accept-Encoding"])
 	order := bySpeed
 	if h.cfg.Prefer == Size {
 		order = bySize
@@ -141,7 +148,7 @@ func (h *handler) choose(r *http.Request, header http.Header) plan {
 		order = append(d.offer(r, header, &h.cfg), order...)
 	}
 	if c := accepted.best(order); c != nil {
-		return plan{coding: c.name, make: c.coder}
+		return plan{codec: c, must: must}
 	}
 	return plan{reason: "not accepted"}
 }
@@ -150,15 +157,4 @@ func (h *handler) choose(r *http.Request, header http.Header) plan {
 // Fetch Metadata). Following a link is something else: its page is not read.
 func ofAnotherSite(r *http.Request) bool {
 	return r.Header.Get("Sec-Fetch-Site") == "cross-site" && r.Header.Get("Sec-Fetch-Mode") != "navigate"
-}
-
-func noTransform(header http.Header) bool {
-	for _, line := range header["Cache-Control"] {
-		for directive := range strings.SplitSeq(line, ",") {
-			if strings.EqualFold(strings.TrimSpace(directive), "no-transform") {
-				return true
-			}
-		}
-	}
-	return false
 }

@@ -1,13 +1,13 @@
 package compress
 
 import (
+	"errors"
 	"net/http"
-	"strconv"
 	"strings"
-	"sync"
 )
 
-// writer is the response as the handler writes it.
+// writer is the response as the handler writes it. It is used once: what the
+// handler may have left behind cannot write into another client's response.
 type writer struct {
 	http.ResponseWriter
 
@@ -15,130 +15,214 @@ type writer struct {
 	r    *http.Request
 	plan plan
 
-	status  int // 0: none yet
 	state   state
-	pending []byte // the body so far, while it may turn out to be small
+	status  int
+	least   int64       // bytes of a body that is coded
+	length  int64       // of the body, as its header says; -1: it does not
+	first   http.Header // while waiting: the header when the handler decided on it
+	pending *[]byte     // while waiting: the body so far, shorter than least
 
-	coder  coder
+	coder  *pooled
 	held   int64 // of the budget
 	before int64
 	after  int64
+	gone   bool // a write to the client failed
 }
 
 // state is how far the decision on the coding has come.
 type state int
 
 const (
-	unknown state = iota // no header yet
-	waiting              // the body may be small; nothing has been sent
-	plain                // it is sent as it is
-	coding
+	unknown  state = iota // no header yet
+	waiting               // the body may be small; nothing has been sent
+	plain                 // it is sent as it is
+	coding                // it is sent coded
+	bodiless              // it is that of a HEAD, whose header says it is coded
+	over                  // the handler has returned
 )
 
-var writers = sync.Pool{New: func() any { return new(writer) }}
+var errOver = errors.New("compress: write: the handler has returned")
 
-func (w *writer) begin(h *handler, to http.ResponseWriter, r *http.Request) {
-	*w = writer{ResponseWriter: to, h: h, r: r, pending: w.pending[:0]}
-}
-
-// Unwrap lets an http.ResponseController set deadlines. What it would flush or
-// hijack it finds here.
+// Unwrap lets an http.ResponseController set deadlines. What it would flush it
+// finds here.
 func (w *writer) Unwrap() http.ResponseWriter { return w.ResponseWriter }
 
 // WriteHeader decides on the coding, or that the body decides. Interim
 // responses pass.
 func (w *writer) WriteHeader(status int) {
-	if status < 200 && status != http.StatusSwitchingProtocols {
-		w.ResponseWriter.WriteHeader(status)
-		return
+	switch {
+	case w.state == waiting: // the first one counts
+	case w.state != unknown, status < 200 && status != http.StatusSwitchingProtocols:
+		w.ResponseWriter.WriteHeader(status) // of a second one the server says what is wrong
+	default:
+		w.decide(status)
+		w.keepHeader()
 	}
-	if w.status != 0 {
-		w.ResponseWriter.WriteHeader(status) // the server says what is wrong with it
-		return
-	}
+}
+
+// decide decides on the coding, or that the body decides.
+func (w *writer) decide(status int) {
 	w.status = status
 	header := w.Header()
 	if status == http.StatusNotModified {
-		keepWeak(header, w.r)
+		w.h.notModified(header, w.r)
 	}
-	if !w.worth(status, header) {
-		w.sendPlain()
-		return
+	if hasBody(status) && isWhole(header) {
+		w.plan = w.h.choose(w.r, header)
 	}
-	if w.plan = w.h.choose(w.r, header); w.plan.reason != "no-transform" {
-		vary(header, "Accept-Encoding")
+	if w.least = int64(w.h.cfg.MinSize); w.plan.must {
+		w.least = 1
 	}
-	length, known := contentLength(header)
+	w.length = contentLength(header)
+	whole := w.length >= 0
 	switch {
-	case w.plan.coding == "":
-		w.sendPlain()
-	case known && length < int64(w.h.cfg.MinSize):
+	case w.plan.codec == nil:
+		w.sendHeader(plain)
+	case whole && w.length < w.least:
 		w.plan = plan{reason: "small"}
-		w.sendPlain()
-	case w.r.Method == http.MethodHead:
-		if known {
-			recode(header, w.plan.coding)
-		}
-		w.state = plain
-		w.ResponseWriter.WriteHeader(status)
-	case known || isEvents(header):
-		w.start(!known)
+		w.sendHeader(plain)
+	case w.r.Method == http.MethodHead && (whole || isEvents(header)):
+		w.sendHeader(bodiless)
+	case whole || isEvents(header):
+		_ = w.begin(!whole) // there is no body yet that it could fail to write
 	default:
 		w.state = waiting
 	}
 }
 
-// worth reports whether a response has a body of which coding makes a smaller
-// one that is still the same to the client.
-func (w *writer) worth(status int, header http.Header) bool {
-	switch {
-	case status == http.StatusSwitchingProtocols, status == http.StatusNoContent, status == http.StatusResetContent,
-		status == http.StatusNotModified, status == http.StatusPartialContent:
-		return false
-	case header.Get("Content-Range") != "":
+// hasBody reports whether responses of a status have a body that is theirs as a
+// whole.
+func hasBody(status int) bool {
+	switch status {
+	case http.StatusSwitchingProtocols, http.StatusNoContent, http.StatusResetContent, http.StatusPartialContent, http.StatusNotModified:
 		return false
 	}
-	if c := header.Get("Content-Encoding"); c != "" && !strings.EqualFold(c, "identity") {
-		return false
+	return true
+}
+
+// isWhole reports whether the body is neither a part nor coded already.
+func isWhole(header http.Header) bool {
+	for _, coding := range header["Content-Encoding"] {
+		if coding != "" && !strings.EqualFold(coding, "identity") {
+			return false
+		}
 	}
-	return w.h.codable(header.Get("Content-Type"))
+	return header.Get("Content-Range") == ""
+}
+
+// keepHeader keeps the header as it is: what the handler changes from now on
+// comes too late for it, unless it is a trailer.
+func (w *writer) keepHeader() {
+	if w.state == waiting && w.first == nil {
+		w.first = w.Header().Clone()
+	}
+}
+
+// sendHeader sends the header; how the body is sent is known now.
+func (w *writer) sendHeader(how state) {
+	w.state = how
+	header := w.Header()
+	var late http.Header
+	if w.first != nil {
+		late, w.first = takeBack(header, w.first), nil
+	}
+	if how != plain {
+		recode(header, w.plan.codec.name)
+	}
+	w.ResponseWriter.WriteHeader(w.status)
+	for name, values := range late {
+		header[name] = values
+	}
+}
+
+// begin begins to send the body: coded, unless the budget is used up.
+func (w *writer) begin(stream bool) error {
+	if w.h.cfg.Budget.take(w.plan.codec.size(stream)) {
+		w.coder, w.held = w.plan.codec.coder(stream)
+		w.coder.Reset((*sink)(w))
+		w.sendHeader(coding)
+	} else {
+		w.plan = plan{reason: "no memory"}
+		w.sendHeader(plain)
+	}
+	return w.writePending()
+}
+
+func (w *writer) writePending() error {
+	if w.pending == nil {
+		return nil
+	}
+	_, err := w.pass(*w.pending)
+	putBuffer(w.pending)
+	w.pending = nil
+	return err
 }
 
 // Write codes p, or keeps it until there is enough to be worth it.
 func (w *writer) Write(p []byte) (int, error) {
-	if w.status == 0 {
-		w.WriteHeader(http.StatusOK)
+	if w.state == unknown {
+		w.decide(http.StatusOK)
+	}
+	if w.state == waiting {
+		if w.before+int64(len(p)) < w.least {
+			w.keepHeader()
+			if w.pending == nil {
+				w.pending = buffers.Get().(*[]byte) //nolint:forcetypeassert // nothing else is in it
+			}
+			*w.pending = append(*w.pending, p...)
+			w.before += int64(len(p))
+			return len(p), nil
+		}
+		if err := w.begin(false); err != nil {
+			return 0, err
+		}
+	}
+	if (w.state == coding || w.state == bodiless) && w.length >= 0 && w.before+int64(len(p)) > w.length {
+		return 0, http.ErrContentLength // the server, who does not know the length, would not say it
 	}
 	w.before += int64(len(p))
+	return w.pass(p)
+}
+
+// pass sends p.
+func (w *writer) pass(p []byte) (int, error) {
 	switch w.state {
 	case coding:
 		return w.coder.Write(p)
-	case waiting:
-		if w.pending = append(w.pending, p...); len(w.pending) >= w.h.cfg.MinSize {
-			if err := w.start(false); err != nil {
-				return 0, err
-			}
-		}
+	case bodiless:
 		return len(p), nil
+	case over:
+		return 0, errOver
 	default:
-		n, err := w.ResponseWriter.Write(p)
-		w.after += int64(n)
-		return n, err
+		return (*sink)(w).Write(p)
 	}
+}
+
+// sink is where a coder writes to.
+type sink writer
+
+func (s *sink) Write(p []byte) (int, error) {
+	n, err := s.ResponseWriter.Write(p) //nolint:gosec // the handler's own words, as it wants them sent
+	s.after += int64(n)
+	s.gone = s.gone || err != nil
+	return n, err
 }
 
 // FlushError sends what was written, through the coder. A response that is
 // flushed before it is large enough to be worth coding is a stream.
 func (w *writer) FlushError() error {
-	if w.status == 0 {
-		w.WriteHeader(http.StatusOK)
+	if w.state == unknown {
+		w.decide(http.StatusOK)
 	}
 	if w.state == waiting {
-		if err := w.start(true); err != nil {
+		if err := w.begin(true); err != nil {
 			return err
 		}
 	}
-	if w.state == coding {
+	switch w.state {
+	case over:
+		return errOver
+	case coding:
 		if err := w.coder.Flush(); err != nil {
 			return err
 		}
@@ -149,84 +233,48 @@ func (w *writer) FlushError() error {
 // Flush is FlushError for those who ask for an http.Flusher.
 func (w *writer) Flush() { _ = w.FlushError() }
 
-// start begins to code, unless the budget is used up.
-func (w *writer) start(stream bool) error {
-	c, size := w.plan.make(stream)
-	if !w.h.cfg.Budget.take(size) {
-		release(c)
-		w.plan = plan{reason: "no memory"}
-		return w.sendPlain()
+// finish ends the response of a handler that has returned. It reports false
+// when the client must not take the response for a complete one.
+func (w *writer) finish() bool {
+	if w.state == unknown && w.r.Method == http.MethodHead {
+		w.decide(http.StatusOK) // its header is that of a GET
 	}
-	recode(w.Header(), w.plan.coding)
-	w.state, w.coder, w.held = coding, c, size
-	c.Reset((*sink)(w))
-	w.ResponseWriter.WriteHeader(w.status)
-	if len(w.pending) == 0 {
-		return nil
-	}
-	_, err := c.Write(w.pending)
-	return err
-}
-
-// sendPlain sends the header and what is pending.
-func (w *writer) sendPlain() error {
-	w.state = plain
-	w.ResponseWriter.WriteHeader(w.status)
-	if len(w.pending) == 0 {
-		return nil
-	}
-	n, err := w.ResponseWriter.Write(w.pending)
-	w.after += int64(n)
-	return err
-}
-
-// sink is where a coder writes to.
-type sink writer
-
-func (s *sink) Write(p []byte) (int, error) {
-	n, err := s.ResponseWriter.Write(p)
-	s.after += int64(n)
-	return n, err
-}
-
-// end completes the response, but not one whose handler has given up: nothing
-// may look like its end.
-func (w *writer) end(finished bool) {
-	if finished {
-		if w.status == 0 && w.r.Method == http.MethodHead {
-			w.WriteHeader(http.StatusOK) // its header is that of a GET
+	switch w.state {
+	case waiting:
+		if w.r.Method == http.MethodHead && w.before == 0 {
+			w.keepHeader()
+			weaken(w.first) // the body of a GET may be large enough
 		}
-		switch w.state {
-		case waiting:
-			w.plan = plan{reason: "small"}
-			_ = w.sendPlain() // a client that has gone needs no answer
-		case coding:
-			_ = w.coder.Close() // likewise
-		case unknown, plain:
+		w.plan = plan{reason: "small"}
+		w.sendHeader(plain)
+		_ = w.writePending() // a client that has gone needs no answer
+	case coding:
+		if w.length >= 0 && w.before < w.length && !w.gone {
+			return false
 		}
+		return w.coder.Close() == nil || w.gone
 	}
+	return true
+}
+
+// free gives back what the response holds. A coder that may be in the middle of
+// anything is not used again.
+func (w *writer) free(complete bool) {
 	if w.coder != nil {
-		release(w.coder)
+		if complete {
+			w.coder.free()
+		}
+		w.coder = nil
 		w.h.cfg.Budget.give(w.held)
 	}
-	if w.h.cfg.Observe != nil && (w.plan.coding != "" || w.plan.reason != "") {
-		w.h.cfg.Observe(Outcome{Coding: w.plan.coding, Reason: w.plan.reason, Before: w.before, After: w.after})
+	if w.pending != nil {
+		putBuffer(w.pending)
+		w.pending = nil
 	}
-	*w = writer{pending: w.pending[:0]}
-}
-
-// release gives a coder back to its pool, if it is from one.
-func release(c coder) {
-	if p, ok := c.(*pooled); ok {
-		p.free()
+	if w.state != plain {
+		w.state = over
 	}
-}
-
-func isEvents(header http.Header) bool {
-	return strings.HasPrefix(strings.ToLower(header.Get("Content-Type")), "text/event-stream")
-}
-
-func contentLength(header http.Header) (n int64, known bool) {
-	n, err := strconv.ParseInt(header.Get("Content-Length"), 10, 64)
-	return n, err == nil
+	if w.h.cfg.Observe != nil && (w.plan.codec != nil || w.plan.reason != "") {
+		w.h.cfg.Observe(Outcome{Coding: w.plan.name(), Reason: w.plan.reason, Before: w.before, After: w.after})
+	}
 }
