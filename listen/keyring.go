@@ -14,7 +14,9 @@ import (
 )
 
 // How long keys seal new tickets. After that they open tickets for as long
-// again, so that a session can be resumed for 12 to 24 hours.
+// again, so that a ticket is good for 12 to 24 hours. A session of TLS 1.2 that
+// is resumed again and again gets new tickets for 7 days, then crypto/tls begins
+// another.
 const epochLength = 12 * time.Hour
 
 // Keyring holds the keys of session tickets (RFC 9846, section 4.6.1; RFC 5077),

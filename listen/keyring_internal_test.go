@@ -107,6 +107,16 @@ func TestALineOfAKeyFileIsHexOrBase64(t *testing.T) {
 	}
 }
 
+func TestARingWithoutAFileHasNothingToReload(t *testing.T) {
+	if err := NewKeyring().Reload(); err != nil {
+		t.Error(err)
+	}
+	file := filepath.Join(t.TempDir(), "keys")
+	if _, err := LoadKeyring(file); err == nil || !strings.Contains(err.Error(), file) {
+		t.Errorf("no file: %v", err)
+	}
+}
+
 func FuzzKeyFile(f *testing.F) {
 	f.Add([]byte("# c\n" + strings.Repeat("ab", 32) + "\n"))
 	f.Add([]byte(strings.Repeat("A", 43) + "=\r\n\r\n"))
