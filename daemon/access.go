@@ -91,6 +91,9 @@ func (d *daemon) finished(f flight, w *watched, r *http.Request, complete bool, 
 		slog.Int("status", w.status), slog.Float64("duration_seconds", took.Seconds()), slog.Int64("bytes", w.sent),
 		slog.String("client", proxy.ClientAddr(r, trusted).String()), slog.String("proto", r.Proto),
 	}
+	if r.TLS != nil {
+		attrs = append(attrs, slog.Bool("resumed", r.TLS.DidResume))
+	}
 	if f.reason != "" {
 		attrs = append(attrs, slog.String("reason", f.reason))
 	}

@@ -17,17 +17,19 @@ func (d *daemon) sources() observe.Sources {
 			s := d.site.Load().captured.Stats()
 			return observe.Captured{Live: s.Live, Ended: s.Finished, Bytes: s.Bytes}
 		},
-		InFlight: d.flights.byRoute,
-		Pools:    d.poolPages().metrics,
-		Draining: d.draining,
+		InFlight:  d.flights.byRoute,
+		Pools:     d.poolPages().metrics,
+		Listeners: d.listenerMetrics,
+		Draining:  d.draining,
 	}
 }
 
 type connectionsPage struct {
-	Sessions []sessionStatus  `json:"sessions"`  // at most maxListed
-	Captured []capturedStatus `json:"captured"`  // at most maxListed
-	Relays   map[string]int   `json:"relays"`    // upgraded connections, by route
-	InFlight map[string]int   `json:"in_flight"` // requests and streams, by route
+	Listeners map[string]listenerStatus `json:"listeners"`
+	Sessions  []sessionStatus           `json:"sessions"`  // at most maxListed
+	Captured  []capturedStatus          `json:"captured"`  // at most maxListed
+	Relays    map[string]int            `json:"relays"`    // upgraded connections, by route
+	InFlight  map[string]int            `json:"in_flight"` // requests and streams, by route
 }
 
 type sessionStatus struct {
@@ -68,7 +70,7 @@ type capturedStatus struct {
 
 func (d *daemon) serveConnections(w http.ResponseWriter, _ *http.Request) {
 	s := d.site.Load()
-	page := connectionsPage{Sessions: []sessionStatus{}, Captured: []capturedStatus{}, Relays: map[string]int{}, InFlight: d.flights.byRoute()}
+	page := connectionsPage{Listeners: d.listenerPage(), Sessions: []sessionStatus{}, Captured: []capturedStatus{}, Relays: map[string]int{}, InFlight: d.flights.byRoute()}
 	for _, site := range d.sites() {
 		if site.readers != nil {
 			for _, i := range site.readers.Sessions(maxListed) {

@@ -1,6 +1,10 @@
 package observe
 
-import "github.com/prometheus/client_golang/prometheus"
+import (
+	"slices"
+
+	"github.com/prometheus/client_golang/prometheus"
+)
 
 // Sources tell what there is at the time of a scrape. Each is called on the
 // goroutine of the scrape; nil ones are left out.
@@ -14,6 +18,8 @@ type Sources struct {
 	InFlight func() map[string]int
 	// Pools returns the pools of upstream connections.
 	Pools func() []Pool
+	// Listeners returns the addresses that clients connect to.
+	Listeners func() []Listener
 	// Draining reports whether the server is going away.
 	Draining func() bool
 }
@@ -41,7 +47,7 @@ func (s *state) Describe(ch chan<- *prometheus.Desc) {
 	for _, d := range []*prometheus.Desc{topics, streams, captured, inFlight, draining} {
 		ch <- d
 	}
-	for _, d := range poolFamilies {
+	for _, d := range slices.Concat(poolFamilies, listenerFamilies) {
 		ch <- d
 	}
 }
@@ -68,6 +74,11 @@ func (s *state) Collect(ch chan<- prometheus.Metric) {
 	if s.Pools != nil {
 		for _, p := range s.Pools() {
 			p.collect(ch)
+		}
+	}
+	if s.Listeners != nil {
+		for _, l := range s.Listeners() {
+			l.collect(ch)
 		}
 	}
 	if s.Draining != nil {
