@@ -17,6 +17,9 @@ import (
 
 const tenBytes = "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 10\r\n\r\n"
 
+// lasting is a server of which no connection ends of age.
+var lasting = listen.Config{Timeouts: listen.Timeouts{MaxAge: -1}}
+
 // reading is a handler that tells how the body ended.
 func reading(t *testing.T, ended *error, after *time.Duration) http.HandlerFunc {
 	t.Helper()
@@ -32,7 +35,7 @@ func TestABodyThatStallsEndsWithAClearError(t *testing.T) {
 	simulated(t, func(t *testing.T) {
 		var err error
 		var after time.Duration
-		n := serve(t, listen.Config{}, reading(t, &err, &after))
+		n := serve(t, lasting, reading(t, &err, &after))
 		want := "listen: request body: nothing came for 30s: "
 
 		one := dial1(t, n)
@@ -61,7 +64,7 @@ func TestABodyMayTakeLongIfEachPartComesInTime(t *testing.T) {
 	simulated(t, func(t *testing.T) {
 		var err error
 		var after time.Duration
-		n := serve(t, listen.Config{}, reading(t, &err, &after))
+		n := serve(t, lasting, reading(t, &err, &after))
 		one := dial1(t, n)
 		one.send(tenBytes)
 		for range 10 {
@@ -78,7 +81,7 @@ func TestABodyMayTakeLongIfEachPartComesInTime(t *testing.T) {
 
 func TestAHandlerMayTakeItsTimeWithTheBodyReadOrNot(t *testing.T) {
 	simulated(t, func(t *testing.T) {
-		n := serve(t, listen.Config{}, func(w http.ResponseWriter, r *http.Request) {
+		n := serve(t, lasting, func(w http.ResponseWriter, r *http.Request) {
 			if r.URL.Path == "/read" {
 				if _, err := io.Copy(io.Discard, r.Body); err != nil {
 					t.Error(err)
@@ -110,7 +113,7 @@ func TestAHandlerMayTakeItsTimeWithTheBodyReadOrNot(t *testing.T) {
 
 func TestALargeAnswerToABodyThatNobodyReadsIsNotCut(t *testing.T) {
 	simulated(t, func(t *testing.T) {
-		n := serve(t, listen.Config{}, func(w http.ResponseWriter, r *http.Request) {
+		n := serve(t, lasting, func(w http.ResponseWriter, r *http.Request) {
 			for range 10 {
 				if _, err := w.Write(make([]byte, 1000)); err != nil {
 					t.Error(err)
@@ -133,7 +136,7 @@ func TestALargeAnswerToABodyThatNobodyReadsIsNotCut(t *testing.T) {
 
 func TestABodyIsNotTimedOnceItsResponseBegan(t *testing.T) {
 	simulated(t, func(t *testing.T) {
-		n := serve(t, listen.Config{}, func(w http.ResponseWriter, r *http.Request) {
+		n := serve(t, lasting, func(w http.ResponseWriter, r *http.Request) {
 			ctl := http.NewResponseController(w)
 			if err := ctl.EnableFullDuplex(); err != nil {
 				t.Error(err)
@@ -163,7 +166,7 @@ func TestABodyIsNotTimedOnceItsResponseBegan(t *testing.T) {
 		if _, ok := two.frame().(*http2.MetaHeadersFrame); !ok {
 			t.Error("no answer")
 		}
-		two.rest(time.Hour)
+		two.rest(time.Hour + time.Second)
 		two.must(two.WriteData(id, true, []byte("0123456789")))
 		if f, ok := two.frame().(*http2.DataFrame); !ok || !f.StreamEnded() {
 			t.Errorf("%v", f)
@@ -175,12 +178,12 @@ func TestABodyOfUnknownLengthOverHTTP2MayBeAnExchange(t *testing.T) {
 	simulated(t, func(t *testing.T) {
 		var err error
 		var after time.Duration
-		n := serve(t, listen.Config{}, reading(t, &err, &after))
+		n := serve(t, lasting, reading(t, &err, &after))
 		two := dial2(t, n)
 		id := two.ask("POST", "/", true)
-		two.rest(time.Hour)
+		two.rest(time.Hour + time.Second)
 		two.must(two.WriteData(id, true, nil))
-		if _, ok := two.frame().(*http2.MetaHeadersFrame); !ok || err != nil || after != time.Hour {
+		if _, ok := two.frame().(*http2.MetaHeadersFrame); !ok || err != nil || after != time.Hour+time.Second {
 			t.Errorf("%v after %v", err, after)
 		}
 	})
@@ -188,7 +191,7 @@ func TestABodyOfUnknownLengthOverHTTP2MayBeAnExchange(t *testing.T) {
 
 func TestWhatAClientWaitsToBeAskedForIsNotWaitedFor(t *testing.T) {
 	simulated(t, func(t *testing.T) {
-		n := serve(t, listen.Config{}, func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusForbidden) })
+		n := serve(t, lasting, func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusForbidden) })
 		one := dial1(t, n)
 		one.send("POST / HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\nContent-Length: 10\r\n\r\n")
 		began := time.Now()
@@ -200,7 +203,7 @@ func TestWhatAClientWaitsToBeAskedForIsNotWaitedFor(t *testing.T) {
 
 func TestAConnectionThatWasTakenOverIsLeftAlone(t *testing.T) {
 	simulated(t, func(t *testing.T) {
-		n := serve(t, listen.Config{}, func(w http.ResponseWriter, _ *http.Request) {
+		n := serve(t, lasting, func(w http.ResponseWriter, _ *http.Request) {
 			conn, rw, err := http.NewResponseController(w).Hijack()
 			if err != nil {
 				t.Error(err)

@@ -8,6 +8,8 @@ import (
 	"net/http"
 	"net/http/httptrace"
 	"net/textproto"
+	"os"
+	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
@@ -184,7 +186,8 @@ func (c *talk2) frame() http2.Frame {
 	}
 }
 
-// rest lets time pass, in which the server only asks whether the client is there.
+// rest lets time pass, in which the server only asks whether the client is there:
+// every 15 s, so that d is better no multiple of them.
 func (c *talk2) rest(d time.Duration) {
 	c.t.Helper()
 	c.must(c.conn.SetReadDeadline(time.Now().Add(d)))
@@ -389,6 +392,73 @@ func TestALargeHeaderIsRefused(t *testing.T) {
 		if f, ok := two.frame().(*http2.MetaHeadersFrame); !ok || f.PseudoValue("status") != "431" {
 			t.Errorf("HTTP/2: %v", f)
 		}
+	})
+}
+
+func TestAFileAndAFlushPassAllWriters(t *testing.T) {
+	t.Parallel()
+	file := filepath.Join(t.TempDir(), "file.txt")
+	want := strings.Repeat("all of the file\n", 10_000)
+	if err := os.WriteFile(file, []byte(want), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	serveOn(t, l, listen.Config{}, func(w http.ResponseWriter, r *http.Request) {
+		if _, ok := w.(http.Flusher); !ok {
+			t.Errorf("%s: nothing can be flushed", r.Proto)
+		}
+		if err := http.NewResponseController(w).SetWriteDeadline(time.Now().Add(time.Minute)); err != nil {
+			t.Error(err)
+		}
+		http.ServeFile(w, r, file)
+		w.(http.Flusher).Flush()
+	})
+	for _, second := range []bool{false, true} {
+		tr := &http.Transport{Protocols: new(http.Protocols)}
+		tr.Protocols.SetHTTP1(!second)
+		tr.Protocols.SetUnencryptedHTTP2(second)
+		for _, body := range []io.Reader{nil, strings.NewReader("a body")} {
+			req, err := http.NewRequestWithContext(t.Context(), http.MethodPost, "http://"+l.Addr().String()+"/", body)
+			if err != nil {
+				t.Fatal(err)
+			}
+			resp, err := tr.RoundTrip(req)
+			if err != nil {
+				t.Fatal(err)
+			}
+			got, err := io.ReadAll(resp.Body)
+			_ = resp.Body.Close()
+			if string(got) != want || err != nil || (resp.ProtoMajor == 2) != second {
+				t.Errorf("%s: %d bytes, %v", resp.Proto, len(got), err)
+			}
+		}
+		tr.CloseIdleConnections()
+	}
+}
+
+func TestNothingIsSaidToBeKeptByAServerThatShutsDown(t *testing.T) {
+	simulated(t, func(t *testing.T) {
+		n := memnet.New()
+		release := make(chan struct{})
+		s := serveOn(t, n, listen.Config{}, func(_ http.ResponseWriter, _ *http.Request) { <-release })
+		c := dial1(t, n)
+		c.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+		synctest.Wait()
+		var stopping sync.WaitGroup
+		stopping.Go(func() {
+			if err := s.Shutdown(t.Context()); err != nil {
+				t.Error(err)
+			}
+		})
+		synctest.Wait()
+		close(release)
+		if resp, _ := c.answer("GET"); !resp.Close || resp.Header.Get("Keep-Alive") != "" {
+			t.Errorf("%v", resp.Header)
+		}
+		stopping.Wait()
 	})
 }
 

@@ -31,7 +31,7 @@ func (s *Server) keep(next http.Handler) http.Handler {
 			next.ServeHTTP(w, r)
 		case r.ProtoMajor == 1:
 			hw := &h1Writer{ResponseWriter: w, conn: c}
-			if r.ProtoMinor > 0 && !r.Close && !s.gate.draining.Load() {
+			if r.ProtoMinor > 0 && !r.Close {
 				hw.told = told
 			}
 			next.ServeHTTP(hw, r)
@@ -74,7 +74,8 @@ func (w *h1Writer) begin(status int) {
 	case status == http.StatusSwitchingProtocols:
 	case w.conn.aged():
 		h["Connection"] = closing
-	case w.told != nil && h["Connection"] == nil && h["Transfer-Encoding"] == nil && (w.body == nil || w.body.over()):
+	case w.told == nil || w.conn.gate.draining.Load():
+	case h["Connection"] == nil && h["Transfer-Encoding"] == nil && (w.body == nil || w.body.over()):
 		h["Keep-Alive"] = w.told
 	}
 }

@@ -55,14 +55,18 @@ type Config struct {
 // a negative duration no bound.
 type Timeouts struct {
 	// Header is for a TLS handshake, and again for a request's header. Default
-	// 10 s.
+	// 10 s: three losses of a packet in a row, of which TCP makes up within 7 s.
 	Header time.Duration
 	// Body is for each next part of a request's body, until the response
-	// begins. Default 30 s.
+	// begins; the Read that waited fails with [os.ErrDeadlineExceeded]. Over
+	// HTTP/2 and 3 it holds for bodies of declared length only, since another
+	// one may be an exchange. Default 30 s: a phone may lose its network for a
+	// while.
 	Body time.Duration
 	// Idle is how long a connection without a request is kept. Default 75 s:
 	// longer than the 60 s for which the usual load balancers keep theirs, so
-	// that they, who send the next request, are who closes.
+	// that they, who send the next request, are who closes. Clients of HTTP/1.1
+	// are told (Keep-Alive: timeout=75).
 	Idle time.Duration
 	// MaxAge is after what time, ±10 %, a connection is asked to end when its
 	// requests are over, so that clients spread anew. Default 1 h.
