@@ -8,7 +8,7 @@ import (
 )
 
 func TestACoderWithADictionaryHoldsNoMoreThanItTakesOfTheBudget(t *testing.T) {
-	for _, size := range []int{4 << 10, 100 << 10, MaxDictionary} {
+	for _, size := range []int{4 << 10, MaxDictionary} {
 		content := bytes.Repeat(event(1), size/len(event(1))+1)[:size]
 		d, err := NewDictionary(content, DictionaryConfig{Match: "/*"})
 		if err != nil {
@@ -24,11 +24,11 @@ func TestACoderWithADictionaryHoldsNoMoreThanItTakesOfTheBudget(t *testing.T) {
 					var w coder
 					w, size = c.coder(stream)
 					w.Reset(io.Discard)
-					for i := range 5000 { // more than the windows
+					for i := range 1000 { // more than the windows of most
 						if _, err := w.Write(event(i)); err != nil {
 							t.Fatal(err)
 						}
-						if stream && i < 500 && w.Flush() != nil {
+						if stream && i < 200 && w.Flush() != nil {
 							t.Fatal("a flush failed")
 						}
 					}

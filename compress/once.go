@@ -105,6 +105,10 @@ func (o *once) Close() error {
 // then coded by what was written at once.
 var blankLine = []byte("\n\n")
 
+// minPiece is the least, in bytes, that becomes a frame while more was written
+// with it: a frame has some 12 bytes of its own.
+const minPiece = 32
+
 // code writes the frames of all events in p, in one write.
 func (o *once) code(p []byte) error {
 	first, rest := cutEvent(p)
@@ -124,8 +128,10 @@ func (o *once) code(p []byte) error {
 }
 
 func cutEvent(p []byte) (event, rest []byte) {
-	if i := bytes.Index(p, blankLine); i >= 0 {
-		return p[:i+len(blankLine)], p[i+len(blankLine):]
+	from := min(len(p), minPiece-len(blankLine))
+	if i := bytes.Index(p[from:], blankLine); i >= 0 {
+		i += from + len(blankLine)
+		return p[:i], p[i:]
 	}
 	return p, nil
 }

@@ -173,6 +173,7 @@ func TestStreamsOfEveryShapeComeBack(t *testing.T) {
 		"parts of an event":  {[]byte("data: "), []byte("a\n"), []byte("\n"), []byte("data: b\n\n")},
 		"exactly a piece":    {bytes.Repeat([]byte("x"), 64<<10), []byte("\n\n")},
 		"other line ends":    {[]byte("data: a\r\n\r\ndata: b\r\n\r\n")},
+		"only line ends":     {bytes.Repeat([]byte("\n"), 100_001)},
 		"long event at last": {[]byte("data: a\n\n" + string(bytes.Repeat([]byte("x"), 70<<10)) + "\n\n")},
 	} {
 		for _, cfg := range []compress.Config{{}, {NoShare: true}} {
@@ -224,4 +225,38 @@ func ExampleConfig_dictionary() {
 	// Output:
 	// dcz true
 	// dcz true
+}
+
+// FuzzEvents holds a stream, however it is written and flushed, to what a client
+// reads of it.
+func FuzzEvents(f *testing.F) {
+	content := samples(4 << 10)
+	d := newDictionary(f, content)
+	for _, s := range []string{"data: a\n\ndata: b\n\n", "\n\n\n\n\n", ":\n\n", "data: a\r\n\r\n", "", string(anOrder(seeded(11)))} {
+		f.Add([]byte(s), uint16(0x5555), byte(1))
+		f.Add([]byte(s), uint16(0), byte(100))
+	}
+	f.Fuzz(func(t *testing.T, text []byte, flush uint16, times byte) {
+		if len(text) > 4<<10 {
+			return // only slower
+		}
+		want := bytes.Repeat(text, int(times))
+		h := compress.New(compress.Config{Dictionary: d}, http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+			w.Header().Set("Content-Type", "text/event-stream")
+			for i := range times {
+				_, _ = w.Write(text)
+				if flush>>(i%16)&1 == 1 {
+					_ = http.NewResponseController(w).Flush()
+				}
+			}
+		}))
+		w := httptest.NewRecorder()
+		h.ServeHTTP(w, ask(d, "dcz"))
+		if times == 0 && w.Header().Get("Content-Encoding") == "" {
+			return // the handler wrote nothing at all
+		}
+		if got := decoded(t, "dcz", w.Body.Bytes(), content); !bytes.Equal(got, want) {
+			t.Errorf("%q came back as %q", want, got)
+		}
+	})
 }
