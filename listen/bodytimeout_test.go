@@ -230,3 +230,30 @@ func TestAConnectionThatWasTakenOverIsLeftAlone(t *testing.T) {
 		}
 	})
 }
+
+func TestABodyThatStallsEndsOverHTTP3(t *testing.T) {
+	failed := make(chan error, 1)
+	h := startH3(t, listen.Config{
+		Timeouts: listen.Timeouts{Body: 10 * time.Millisecond},
+		Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			_, err := io.Copy(io.Discard, r.Body)
+			failed <- err
+			w.WriteHeader(http.StatusRequestTimeout)
+		}),
+	})
+	body, stalled := io.Pipe()
+	defer stalled.Close()
+	req, err := http.NewRequestWithContext(t.Context(), http.MethodPost, h.url, body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	req.ContentLength = 10
+	resp, err := h.client(t).Do(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	if err := <-failed; !errors.Is(err, os.ErrDeadlineExceeded) || resp.StatusCode != http.StatusRequestTimeout {
+		t.Errorf("%v, %s", err, resp.Status)
+	}
+}

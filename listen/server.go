@@ -39,7 +39,9 @@ type Config struct {
 	ProxyProtocol []netip.Prefix
 
 	// Refuse answers each request of a connection beyond a limit, which ends
-	// after it. nil: 503 or 429 with Retry-After, in plain text.
+	// after it; Retry-After and Connection are set already. At most 128 such
+	// connections a second, and at one time for 5 s at most, are answered at all;
+	// others are closed. nil: why.Reason with why.Status, in plain text.
 	Refuse func(w http.ResponseWriter, r *http.Request, why Refusal)
 
 	// BaseContext is the parent of the context of every request. nil:
