@@ -109,22 +109,39 @@ var blankLine = []byte("\n\n")
 // with it: a frame has some 12 bytes of its own.
 const minPiece = 32
 
-// code writes the frames of all events in p, in one write.
+// code writes the frames of all events in p, in one write. Several events are
+// what a reader is sent that catches up, often alone: those among them that
+// nobody was sent lately are one frame, which is shorter and costs less than one
+// for each. When a second reader is sent the same, they are shared from then on.
 func (o *once) code(p []byte) error {
-	first, rest := cutEvent(p)
-	if len(rest) == 0 {
-		_, err := o.to.Write(o.d.frame(first))
+	if _, rest := cutEvent(p); len(rest) == 0 {
+		_, err := o.to.Write(o.d.frame(p))
 		return err
 	}
 	out := buffers.Get().(*[]byte) //nolint:forcetypeassert // nothing else is in it
 	defer putBuffer(out)
-	*out = append(*out, o.d.frame(first)...)
-	for len(rest) > 0 {
-		first, rest = cutEvent(rest)
-		*out = append(*out, o.d.frame(first)...)
+	fresh := p[:0] // what comes before rest and nobody was sent
+	for rest := p; len(rest) > 0; {
+		var event []byte
+		event, rest = cutEvent(rest)
+		if f, known := o.d.frames.find(event); known {
+			*out = append(o.d.appendTogether(*out, fresh), o.d.code(f, event)...)
+			fresh = rest[:0]
+		} else {
+			fresh = fresh[:len(fresh)+len(event)]
+		}
 	}
+	*out = o.d.appendTogether(*out, fresh)
 	_, err := o.to.Write(*out)
 	return err
+}
+
+// appendTogether appends one frame of events, if there are any.
+func (d *Dictionary) appendTogether(out, events []byte) []byte {
+	if len(events) == 0 {
+		return out
+	}
+	return d.events.EncodeAll(events, out)
 }
 
 func cutEvent(p []byte) (event, rest []byte) {
@@ -157,7 +174,11 @@ type frame struct {
 
 // frame returns the frame of p, which is shared: it must not be changed.
 func (d *Dictionary) frame(p []byte) []byte {
-	f := d.frames.find(p)
+	f, _ := d.frames.find(p)
+	return d.code(f, p)
+}
+
+func (d *Dictionary) code(f *frame, p []byte) []byte {
 	f.code.Do(func() {
 		long := d.events.EncodeAll(p, make([]byte, 0, len(p)+32))
 		f.coded = bytes.Clone(long)
@@ -165,14 +186,16 @@ func (d *Dictionary) frame(p []byte) []byte {
 	return f.coded
 }
 
-func (s *frames) find(p []byte) *frame {
+// find returns the frame of p, which is perhaps not coded yet, and whether
+// anybody has looked for it before.
+func (s *frames) find(p []byte) (f *frame, known bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if f := s.young[string(p)]; f != nil {
-		return f
+	if f, known = s.young[string(p)]; known {
+		return f, true
 	}
-	f, key := s.old[string(p)], string(p)
-	if f == nil {
+	key := string(p)
+	if f, known = s.old[key]; !known {
 		f = new(frame)
 	}
 	// A frame is no longer than p and 32 bytes; 160 are its share of the map.
@@ -182,5 +205,5 @@ func (s *frames) find(p []byte) *frame {
 	}
 	s.young[key] = f
 	s.size += cost
-	return f
+	return f, known
 }

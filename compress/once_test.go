@@ -108,18 +108,26 @@ func stream(t *testing.T, d *compress.Dictionary, cfg compress.Config, writes ..
 	return w.Body.Bytes()
 }
 
-func TestHoweverEventsAreWrittenTheirFramesAreTheSame(t *testing.T) {
+func TestEventsThatAreWrittenTogetherShareTheirFramesToo(t *testing.T) {
 	content := samples(8 << 10)
 	d := newDictionary(t, content)
 	r := seeded(4)
-	a, b, c := anOrder(r), aTick(r), anOrder(r)
-	whole := bytes.Join([][]byte{a, b, c}, nil)
-	apart := stream(t, d, compress.Config{}, a, b, c)
-	if together := stream(t, d, compress.Config{}, whole); !bytes.Equal(apart, together) {
-		t.Errorf("%d bytes apart, %d together", len(apart), len(together))
+	a, b, c, e := anOrder(r), aTick(r), anOrder(r), anOrder(r)
+	whole := bytes.Join([][]byte{a, b, c, e}, nil)
+	alone := stream(t, d, compress.Config{}, whole)      // nobody was sent any of them
+	second := stream(t, d, compress.Config{}, whole)     // they are shared from now on
+	apart := stream(t, d, compress.Config{}, a, b, c, e) // as the others were sent them
+	mixed := stream(t, d, compress.Config{}, anOrder(r), append(bytes.Clone(whole), "data: another\n\n: and a comment, which is long enough\n\n"...))
+	if len(alone) >= len(second) || !bytes.Equal(second, apart) {
+		t.Errorf("%d bytes alone, %d for the second reader, %d apart", len(alone), len(second), len(apart))
 	}
-	if got := decoded(t, "dcz", apart, content); !bytes.Equal(got, whole) {
-		t.Errorf("%q", got)
+	if !bytes.Contains(mixed, second[40:]) {
+		t.Error("those that are known do not have their frames beside others")
+	}
+	for _, body := range [][]byte{alone, second, mixed} {
+		if got := decoded(t, "dcz", body, content); !bytes.Contains(got, whole) {
+			t.Errorf("%q", got)
+		}
 	}
 }
 
