@@ -42,7 +42,7 @@ func site(at time.Time) fstest.MapFS {
 	}
 }
 
-func fetch(h http.Handler, method, path string, header ...string) *httptest.ResponseRecorder {
+func askFile(h http.Handler, method, path string, header ...string) *httptest.ResponseRecorder {
 	r := httptest.NewRequest(method, "/", http.NoBody)
 	r.URL.Path, _, _ = strings.Cut(path, "?")
 	_, r.URL.RawQuery, _ = strings.Cut(path, "?")
@@ -72,7 +72,7 @@ func TestAFileIsSentInTheShortestFormThatTheClientAccepts(t *testing.T) {
 		{"/", "gzip", "", "text/html; charset=utf-8", ""},
 		{"/folder/", "gzip", "", "text/html; charset=utf-8", ""},
 	} {
-		w := fetch(h, http.MethodGet, c.path, "Accept-Encoding", c.accept)
+		w := askFile(h, http.MethodGet, c.path, "Accept-Encoding", c.accept)
 		header := w.Header()
 		if w.Code != http.StatusOK || header.Get("Content-Encoding") != c.coding || header.Get("Vary") != c.vary ||
 			c.contentType != "" && header.Get("Content-Type") != c.contentType {
@@ -87,7 +87,7 @@ func TestAFileIsSentInTheShortestFormThatTheClientAccepts(t *testing.T) {
 		if offered := header.Get("Accept-Ranges") != ""; offered != (c.coding == "") {
 			t.Errorf("%s for %q: ranges %v", c.path, c.accept, offered)
 		}
-		head := fetch(h, http.MethodHead, c.path, "Accept-Encoding", c.accept)
+		head := askFile(h, http.MethodHead, c.path, "Accept-Encoding", c.accept)
 		if head.Body.Len() != 0 || fmt.Sprint(head.Header()) != fmt.Sprint(header) {
 			t.Errorf("%s for %q: HEAD has %v, GET %v", c.path, c.accept, head.Header(), header)
 		}
@@ -99,17 +99,17 @@ func TestEachFormHasAnETagOfItsOwn(t *testing.T) {
 		h := compress.Files(site(at))
 		seen := map[string]string{}
 		for _, coding := range []string{"", "gzip", "br", "zstd"} {
-			etag := fetch(h, http.MethodGet, "/app.js", "Accept-Encoding", coding).Header().Get("Etag")
+			etag := askFile(h, http.MethodGet, "/app.js", "Accept-Encoding", coding).Header().Get("Etag")
 			if other, ok := seen[etag]; ok || len(etag) < 3 || etag[0] != '"' {
 				t.Errorf("%s: %q has %s, and %q", name, coding, etag, other)
 			}
 			seen[etag] = coding
-			w := fetch(h, http.MethodGet, "/app.js", "Accept-Encoding", coding, "If-None-Match", etag)
+			w := askFile(h, http.MethodGet, "/app.js", "Accept-Encoding", coding, "If-None-Match", etag)
 			if w.Code != http.StatusNotModified || w.Header().Get("Etag") != etag || w.Header().Get("Vary") == "" ||
 				w.Header().Get("Content-Encoding")+w.Header().Get("Content-Length") != "" || w.Body.Len() != 0 {
 				t.Errorf("%s: %q: %d %v", name, coding, w.Code, w.Header())
 			}
-			w = fetch(h, http.MethodGet, "/app.js", "Accept-Encoding", coding, "If-Match", `"another"`)
+			w = askFile(h, http.MethodGet, "/app.js", "Accept-Encoding", coding, "If-Match", `"another"`)
 			if w.Code != http.StatusPreconditionFailed || w.Header().Get("Content-Encoding")+w.Header().Get("Content-Length") != "" {
 				t.Errorf("%s: %q: %d %v", name, coding, w.Code, w.Header())
 			}
@@ -117,25 +117,25 @@ func TestEachFormHasAnETagOfItsOwn(t *testing.T) {
 	}
 	changed := site(time.Unix(1e9, 0))
 	h := compress.Files(changed)
-	before := fetch(h, http.MethodGet, "/index.html").Header().Get("Etag")
+	before := askFile(h, http.MethodGet, "/index.html").Header().Get("Etag")
 	changed["index.html"].ModTime = time.Unix(1e9, 1)
-	if after := fetch(h, http.MethodGet, "/index.html").Header().Get("Etag"); before == after {
+	if after := askFile(h, http.MethodGet, "/index.html").Header().Get("Etag"); before == after {
 		t.Errorf("%s before and after a change", before)
 	}
 }
 
 func TestRangesAreOfTheFileItself(t *testing.T) {
 	h := compress.Files(site(time.Unix(1e9, 0)))
-	w := fetch(h, http.MethodGet, "/app.js", "Accept-Encoding", "br", "Range", "bytes=4-9")
+	w := askFile(h, http.MethodGet, "/app.js", "Accept-Encoding", "br", "Range", "bytes=4-9")
 	if w.Code != http.StatusPartialContent || w.Body.String() != "script" || w.Header().Get("Content-Encoding") != "" {
 		t.Errorf("%d %v %s", w.Code, w.Header(), w.Body)
 	}
-	coded := fetch(h, http.MethodGet, "/app.js", "Accept-Encoding", "br").Header().Get("Etag")
-	w = fetch(h, http.MethodGet, "/app.js", "Accept-Encoding", "br", "Range", "bytes=4-9", "If-Range", coded)
+	coded := askFile(h, http.MethodGet, "/app.js", "Accept-Encoding", "br").Header().Get("Etag")
+	w = askFile(h, http.MethodGet, "/app.js", "Accept-Encoding", "br", "Range", "bytes=4-9", "If-Range", coded)
 	if w.Code != http.StatusOK || w.Header().Get("Content-Encoding") != "" || !strings.HasPrefix(w.Body.String(), "the script, ") {
 		t.Errorf("the rest of the coded form: %d %v %s", w.Code, w.Header(), w.Body)
 	}
-	if w = fetch(h, http.MethodGet, "/app.js", "Range", "bytes=400-"); w.Code != http.StatusRequestedRangeNotSatisfiable {
+	if w = askFile(h, http.MethodGet, "/app.js", "Range", "bytes=400-"); w.Code != http.StatusRequestedRangeNotSatisfiable {
 		t.Errorf("%d", w.Code)
 	}
 }
@@ -146,17 +146,17 @@ func TestWhatIsNotToBeServedIsNotThere(t *testing.T) {
 		"/missing", "/.secret", "/.git/config", "/folder/.secret", "/folder/.a/other.txt", "/empty/", "/pipe", "/index.html/",
 		"/../index.html", "/folder/../index.html", "/./index.html", "//index.html", "/folder//index.html", "/folder\\index.html", "/a\x00b", "/..",
 	} {
-		if w := fetch(h, http.MethodGet, path); w.Code != http.StatusNotFound || strings.Contains(w.Body.String(), "secret") {
+		if w := askFile(h, http.MethodGet, path); w.Code != http.StatusNotFound || strings.Contains(w.Body.String(), "secret") {
 			t.Errorf("%q: %d %s", path, w.Code, w.Body)
 		}
 	}
 	for _, path := range []string{"/empty", "/folder?a=b"} {
-		w := fetch(h, http.MethodGet, path)
+		w := askFile(h, http.MethodGet, path)
 		if want := "." + strings.Replace(path+"/", "?a=b/", "/?a=b", 1); w.Code != http.StatusMovedPermanently || w.Header().Get("Location") != want {
 			t.Errorf("%q: %d %v", path, w.Code, w.Header())
 		}
 	}
-	if w := fetch(h, http.MethodPost, "/index.html"); w.Code != http.StatusMethodNotAllowed || w.Header().Get("Allow") != "GET, HEAD" {
+	if w := askFile(h, http.MethodPost, "/index.html"); w.Code != http.StatusMethodNotAllowed || w.Header().Get("Allow") != "GET, HEAD" {
 		t.Errorf("POST: %d %v", w.Code, w.Header())
 	}
 }
@@ -179,11 +179,11 @@ func TestALinkOutOfARootLeadsNowhere(t *testing.T) {
 	defer root.Close()
 	h := compress.Files(root.FS())
 	for _, path := range []string{"/link", "/file.txt/a", "/" + strings.Repeat("a", 1000)} {
-		if w := fetch(h, http.MethodGet, path); w.Code != http.StatusNotFound {
+		if w := askFile(h, http.MethodGet, path); w.Code != http.StatusNotFound {
 			t.Errorf("%.20s: %d %s", path, w.Code, w.Body)
 		}
 	}
-	if w := fetch(h, http.MethodGet, "/file.txt"); w.Code != http.StatusOK || w.Body.Len() != 100_000 {
+	if w := askFile(h, http.MethodGet, "/file.txt"); w.Code != http.StatusOK || w.Body.Len() != 100_000 {
 		t.Errorf("%d with %d bytes", w.Code, w.Body.Len())
 	}
 }
@@ -193,7 +193,7 @@ func TestAFileThatCannotBeReadNowIsNotCalledMissing(t *testing.T) {
 		&fs.PathError{Op: "stat", Err: syscall.EMFILE}:  http.StatusInternalServerError,
 		&fs.PathError{Op: "stat", Err: syscall.ENOTDIR}: http.StatusNotFound,
 	} {
-		if w := fetch(compress.Files(unreadable{err}), http.MethodGet, "/a"); w.Code != want {
+		if w := askFile(compress.Files(unreadable{err}), http.MethodGet, "/a"); w.Code != want {
 			t.Errorf("%v: %d", err, w.Code)
 		}
 	}
@@ -208,7 +208,7 @@ func TestFilesThatWereNotCodedBeforeAreCodedByTheMiddleware(t *testing.T) {
 	files["long.txt"] = &fstest.MapFile{Data: bytes.Repeat([]byte("a line\n"), 1000), ModTime: time.Unix(1e9, 0)}
 	h := compress.New(compress.Config{}, compress.Files(files))
 	for path, want := range map[string]string{"/long.txt": "zstd", "/app.js": "br"} {
-		if w := fetch(h, http.MethodGet, path, "Accept-Encoding", "zstd, br"); w.Code != http.StatusOK || w.Header().Get("Content-Encoding") != want {
+		if w := askFile(h, http.MethodGet, path, "Accept-Encoding", "zstd, br"); w.Code != http.StatusOK || w.Header().Get("Content-Encoding") != want {
 			t.Errorf("%s: %d %v", path, w.Code, w.Header())
 		}
 	}
