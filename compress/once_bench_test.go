@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"net/http"
+	"net/http/httptest"
 	"sync"
 	"testing"
 
@@ -54,6 +55,36 @@ func BenchmarkEvents(b *testing.B) {
 				})
 			}
 		}
+	}
+}
+
+// BenchmarkCatchUp sends 60 KiB of events in one write, as a reader gets them
+// that comes back: the first such reader, the second and any further one.
+func BenchmarkCatchUp(b *testing.B) {
+	d := newDictionary(b, samples(32<<10))
+	r := seeded(12)
+	for before, reader := range []string{"first", "second", "third"} {
+		b.Run(reader, func(b *testing.B) {
+			sent := 0
+			for b.Loop() {
+				b.StopTimer()
+				var batch []byte
+				for len(batch) < 60<<10 {
+					batch = append(batch, anOrder(r)...)
+				}
+				var w *httptest.ResponseRecorder
+				for i := range before + 1 {
+					h := compress.New(compress.Config{Dictionary: d}, streamed(batch))
+					w = httptest.NewRecorder()
+					if i == before {
+						b.StartTimer()
+					}
+					h.ServeHTTP(w, ask(d, "dcz"))
+				}
+				sent += w.Body.Len()
+			}
+			b.ReportMetric(float64(sent)/float64(b.N), "out-B/op")
+		})
 	}
 }
 
