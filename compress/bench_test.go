@@ -4,13 +4,19 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
+	"io"
+	"maps"
 	"math/rand/v2"
 	"net/http"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
 
 	"github.com/klauspost/compress/gzhttp"
+	"github.com/klauspost/compress/gzip"
+	"github.com/klauspost/compress/zstd"
+	"github.com/molecule-man/go-brrr"
 
 	"github.com/fairlead-edge/fairlead/compress"
 )
@@ -49,10 +55,31 @@ func logs(n int) []byte {
 	return b.Bytes()
 }
 
+// page is an HTML page of a list of things.
+func page(n int) []byte {
+	r := rand.New(rand.NewPCG(5, 6)) //nolint:gosec // the same in every run
+	words := strings.Fields("the a of reliable delivery stream event order price cursor reader topic quick slow never always blue large small chapter edge server client")
+	var b bytes.Buffer
+	b.WriteString("<!doctype html><html lang=en><head><meta charset=utf-8><title>Catalogue</title><link rel=stylesheet href=/s.css></head><body><main>\n")
+	for b.Len() < n {
+		fmt.Fprintf(&b, "<article class=\"card card--%d\" id=\"item-%d\"><h2><a href=\"/items/%d\">", r.IntN(4), r.IntN(1e6), r.IntN(1e6))
+		for range 3 + r.IntN(4) {
+			b.WriteString(words[r.IntN(len(words))] + " ")
+		}
+		b.WriteString("</a></h2><p>")
+		for range 20 + r.IntN(30) {
+			b.WriteString(words[r.IntN(len(words))] + " ")
+		}
+		fmt.Fprintf(&b, "</p><span class=\"price\">%d.%02d</span></article>\n", r.IntN(500), r.IntN(100))
+	}
+	b.WriteString("</main></body></html>\n")
+	return b.Bytes()
+}
+
 var bodies = []struct {
 	name string
 	body []byte
-}{{"JSON 2 KiB", orders(2 << 10)}, {"JSON 20 KiB", orders(20 << 10)}, {"JSON 200 KiB", orders(200 << 10)}, {"log 100 KiB", logs(100 << 10)}}
+}{{"JSON 2 KiB", orders(2 << 10)}, {"JSON 20 KiB", orders(20 << 10)}, {"JSON 200 KiB", orders(200 << 10)}, {"HTML 50 KiB", page(50 << 10)}, {"log 100 KiB", logs(100 << 10)}}
 
 // counter is a client that counts.
 type counter struct {
@@ -104,12 +131,71 @@ func BenchmarkBody(b *testing.B) {
 					sent += w.n
 					n++
 				}
-				each := float64(cpu(b)-began) / float64(n) // ns
-				bytes := float64(sent) / float64(n)
-				b.ReportMetric(each/1e3, "cpu-us")
-				b.ReportMetric(bytes, "B")
-				b.ReportMetric(each/1e3+bytes*8/10, "us@10Mbit/s")
-				b.ReportMetric(each/1e3+bytes*8/100, "us@100Mbit/s")
+				report(b, cpu(b)-began, sent, n)
+			})
+		}
+	}
+}
+
+// report tells what each of n bodies took, and how long that is on a link.
+func report(b *testing.B, cpu, sent, n int64) {
+	b.Helper()
+	us, bytes := float64(cpu)/float64(n)/1e3, float64(sent)/float64(n)
+	b.ReportMetric(us, "cpu-us")
+	b.ReportMetric(bytes, "B")
+	b.ReportMetric(us+bytes*8/10, "us@10Mbit/s")
+	b.ReportMetric(us+bytes*8/100, "us@100Mbit/s")
+}
+
+// levels are those of each codec that could be right for bodies made now, with
+// the windows that this package has.
+func levels() map[string]func(w io.Writer) (io.WriteCloser, error) {
+	all := make(map[string]func(w io.Writer) (io.WriteCloser, error))
+	for _, level := range []int{1, 3, 5, 6, 9} {
+		all[fmt.Sprintf("gzip %d", level)] = func(w io.Writer) (io.WriteCloser, error) { return gzip.NewWriterLevel(w, level) }
+	}
+	for level := 1; level <= 7; level++ {
+		all[fmt.Sprintf("br %d", level)] = func(w io.Writer) (io.WriteCloser, error) {
+			return brrr.NewWriterOptions(w, level, brrr.WriterOptions{LGWin: 18})
+		}
+	}
+	for level := zstd.SpeedFastest; level <= zstd.SpeedBetterCompression; level++ {
+		all["zstd "+level.String()] = func(w io.Writer) (io.WriteCloser, error) {
+			return zstd.NewWriter(w, zstd.WithEncoderLevel(level), zstd.WithWindowSize(256<<10), zstd.WithEncoderConcurrency(1),
+				zstd.WithLowerEncoderMem(true), zstd.WithEncoderCRC(false))
+		}
+	}
+	return all
+}
+
+// BenchmarkLevel is what the levels were chosen by.
+func BenchmarkLevel(b *testing.B) {
+	all := levels()
+	for _, body := range bodies {
+		for _, name := range slices.Sorted(maps.Keys(all)) {
+			b.Run(strings.ReplaceAll(body.name+"/"+name, " ", "_"), func(b *testing.B) {
+				out := &counter{}
+				w, err := all[name](out)
+				if err != nil {
+					b.Fatal(err)
+				}
+				again, ok := w.(interface{ Reset(w io.Writer) })
+				if !ok {
+					b.Fatalf("a %T cannot be used again", w)
+				}
+				var n int64
+				began := cpu(b)
+				for b.Loop() {
+					again.Reset(out)
+					if _, err := w.Write(body.body); err != nil {
+						b.Fatal(err)
+					}
+					if err := w.Close(); err != nil {
+						b.Fatal(err)
+					}
+					n++
+				}
+				report(b, cpu(b)-began, out.n, n)
 			})
 		}
 	}

@@ -3,6 +3,7 @@ package compress_test
 import (
 	"io"
 	"net/http"
+	"strings"
 	"testing"
 
 	"github.com/fairlead-edge/fairlead/compress"
@@ -18,6 +19,9 @@ func FuzzAcceptEncoding(f *testing.F) {
 		body, err := io.ReadAll(res.Body)
 		if err != nil || decode(t, res.Header.Get("Content-Encoding"), body) != text(2000) {
 			t.Errorf("%q: the body is another, %v", accept, err)
+		}
+		if coding := res.Header.Get("Content-Encoding"); !strings.Contains(strings.ToLower(accept), coding) && !strings.Contains(accept, "*") {
+			t.Errorf("%q: the coding %s is not among them", accept, coding)
 		}
 	})
 }

@@ -100,8 +100,10 @@ func isEvents(header http.Header) bool {
 
 // contentLength returns the length of the body, -1 if the header does not say it.
 func contentLength(header http.Header) int64 {
-	if n, err := strconv.ParseInt(header.Get("Content-Length"), 10, 64); err == nil && n >= 0 {
-		return n
+	if v := header.Get("Content-Length"); v != "" { // the error of parsing nothing is an allocation
+		if n, err := strconv.ParseInt(v, 10, 64); err == nil && n >= 0 {
+			return n
+		}
 	}
 	return -1
 }

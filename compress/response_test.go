@@ -48,6 +48,43 @@ func TestTheClientsWeightsChooseTheCoding(t *testing.T) {
 	}
 }
 
+func TestAClientThatRefusesIdentityGetsACodingOfAllThatCanHaveOne(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct {
+		h            http.Handler
+		accept, want string
+	}{
+		"small":                {says("text/plain", "a"), "identity;q=0, gzip", "gzip"},
+		"small, told":          {says("text/plain", "a", "Content-Length", "1"), "identity;q=0, gzip", "gzip"},
+		"empty":                {says("text/plain", ""), "identity;q=0, gzip", ""},
+		"a picture":            {says("image/png", text(5000)), "gzip, *;q=0", "gzip"},
+		"any but the identity": {says("image/png", text(5000)), "*, identity;q=0", "zstd"},
+		"nothing we have":      {says("text/plain", text(5000)), "identity;q=0, deflate", ""},
+		"nothing at all":       {says("text/plain", text(5000)), "*;q=0", ""},
+		"coded already":        {says("text/plain", text(5000), "Content-Encoding", "br"), "identity;q=0, gzip", "br"},
+		"no-transform":         {says("text/plain", text(5000), "Cache-Control", "no-transform"), "identity;q=0, gzip", ""},
+	} {
+		res := answer(compress.New(compress.Config{}, c.h), http.MethodGet, "Accept-Encoding", c.accept)
+		if got := res.Header.Get("Content-Encoding"); got != c.want || res.StatusCode != http.StatusOK {
+			t.Errorf("%s: %d, coded %q, want %q", name, res.StatusCode, got, c.want)
+		}
+	}
+}
+
+func TestStatusesWithoutABodyOfTheirOwnAreLeftAlone(t *testing.T) {
+	t.Parallel()
+	for _, status := range []int{204, 205, 206, 304} {
+		h := compress.New(compress.Config{}, http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+			w.Header().Set("Content-Type", "text/plain")
+			w.Header().Set("Etag", `"abc"`)
+			w.WriteHeader(status)
+		}))
+		if header := answer(h, http.MethodGet, "Accept-Encoding", "gzip").Header; header.Get("Content-Encoding") != "" || header.Get("Etag") != `"abc"` {
+			t.Errorf("%d: the header is %v", status, header)
+		}
+	}
+}
+
 func TestAcceptEncodingMayStandInSeveralLines(t *testing.T) {
 	t.Parallel()
 	res := answer(compress.New(compress.Config{}, says("text/plain", text(5000))), http.MethodGet, "Accept-Encoding", "gzip;q=0.1", "Accept-Encoding", "br")
@@ -75,6 +112,7 @@ var untouched = map[string]struct {
 	"encrypted":    {h: says("application/jose+json", text(5000))},
 	"pgp":          {h: says("application/pgp-encrypted", text(5000))},
 	"coded":        {h: says("text/plain", text(5000), "Content-Encoding", "br")},
+	"coded twice":  {h: says("text/plain", text(5000), "Content-Encoding", "identity", "Content-Encoding", "br")},
 	"partial":      {h: says("text/plain", text(5000), "Content-Range", "bytes 0-4999/10000")},
 	"no-transform": {h: says("text/plain", text(5000), "Cache-Control", "public, No-Transform")},
 	"no type": {h: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
@@ -175,6 +213,13 @@ func TestANotModifiedNamesTheETagThatTheClientHas(t *testing.T) {
 		w.Header().Set("Etag", `"abc"`)
 		w.WriteHeader(http.StatusNotModified)
 	}))
+	typed := compress.New(compress.Config{}, http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Type", "text/css")
+		w.WriteHeader(http.StatusNotModified)
+	}))
+	if got := answer(typed, http.MethodGet, "If-None-Match", "*").Header.Get("Vary"); got != "Accept-Encoding" {
+		t.Errorf("Vary of a 304 that tells its type is %q", got)
+	}
 	for held, want := range map[string]string{`W/"abc"`: `W/"abc"`, `"abc"`: `"abc"`, `"x", W/"abc"`: `W/"abc"`} {
 		res := answer(h, http.MethodGet, "Accept-Encoding", "gzip", "If-None-Match", held)
 		if got := res.Header.Get("Etag"); got != want || res.StatusCode != http.StatusNotModified {

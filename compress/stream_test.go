@@ -5,33 +5,82 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log"
 	"net/http"
 	"net/http/httptest"
+	"slices"
+	"strconv"
 	"testing"
 
 	"github.com/fairlead-edge/fairlead/compress"
 )
 
-// onBoth runs f with a server of h that speaks HTTP/1.1, and one of HTTP/2.
-func onBoth(t *testing.T, h http.Handler, f func(t *testing.T, url string, c *http.Client)) {
+// onEach runs f with servers of h that speak HTTP/1.1, and HTTP/2 with and
+// without TLS.
+func onEach(t *testing.T, h http.Handler, f func(t *testing.T, url string, c *http.Client)) {
 	t.Helper()
-	for name, h2 := range map[string]bool{"HTTP/1.1": false, "HTTP/2": true} {
+	start := map[string]func(s *httptest.Server){
+		"HTTP/1.1": func(s *httptest.Server) { s.Config.Protocols.SetHTTP1(true); s.Start() },
+		"h2c":      func(s *httptest.Server) { s.Config.Protocols.SetUnencryptedHTTP2(true); s.Start() },
+		"HTTP/2":   func(s *httptest.Server) { s.Config.Protocols.SetHTTP2(true); s.EnableHTTP2 = true; s.StartTLS() },
+	}
+	for name, start := range start {
 		t.Run(name, func(t *testing.T) {
 			s := httptest.NewUnstartedServer(h)
 			s.Config.Protocols = new(http.Protocols)
-			s.Config.Protocols.SetHTTP1(!h2)
-			s.Config.Protocols.SetUnencryptedHTTP2(h2)
-			s.Start()
+			s.Config.ErrorLog = log.New(io.Discard, "", 0)
+			start(s)
 			t.Cleanup(s.Close)
-			tr := &http.Transport{Protocols: s.Config.Protocols, DisableCompression: true}
-			t.Cleanup(tr.CloseIdleConnections)
-			f(t, s.URL, &http.Client{Transport: tr})
+			c := s.Client()
+			tr, ok := c.Transport.(*http.Transport)
+			if !ok {
+				t.Fatalf("the client's transport is a %T", c.Transport)
+			}
+			tr.Protocols, tr.DisableCompression = s.Config.Protocols, true
+			f(t, s.URL, c)
 		})
 	}
 }
 
+// TestABodyIsTheSameInEachCoding is of bodies that are not flushed, with their
+// length and without.
+func TestABodyIsTheSameInEachCoding(t *testing.T) {
+	for _, prefer := range []compress.Prefer{compress.Speed, compress.Size} {
+		for _, size := range []int{1024, 60_000, 700_000} {
+			for _, length := range []string{"", strconv.Itoa(size)} {
+				h := compress.New(compress.Config{Prefer: prefer}, http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+					w.Header().Set("Content-Type", "text/plain")
+					if length != "" {
+						w.Header().Set("Content-Length", length)
+					}
+					for part := range slices.Chunk([]byte(text(size)), 10_000) {
+						_, _ = w.Write(part)
+					}
+				}))
+				onEach(t, h, func(t *testing.T, url string, c *http.Client) {
+					for _, coding := range codings {
+						req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, url, http.NoBody)
+						if err != nil {
+							t.Fatal(err)
+						}
+						req.Header.Set("Accept-Encoding", coding)
+						res, err := c.Do(req)
+						if err != nil {
+							t.Fatal(err)
+						}
+						body, err := io.ReadAll(res.Body)
+						_ = res.Body.Close()
+						if err != nil || res.Header.Get("Content-Encoding") != coding || decode(t, coding, body) != text(size) {
+							t.Errorf("%d bytes as %q, coded %q: the body is another, %v", size, coding, res.Header.Get("Content-Encoding"), err)
+						}
+					}
+				})
+			}
+		}
+	}
+}
+
 func TestEachEventArrivesBeforeTheNextIsWritten(t *testing.T) {
-	t.Parallel()
 	const events = 50
 	for _, contentType := range []string{"text/event-stream", "application/x-ndjson"} {
 		for _, coding := range codings {
@@ -46,7 +95,7 @@ func TestEachEventArrivesBeforeTheNextIsWritten(t *testing.T) {
 					}
 				}
 			})
-			onBoth(t, compress.New(compress.Config{}, h), func(t *testing.T, url string, c *http.Client) {
+			onEach(t, compress.New(compress.Config{}, h), func(t *testing.T, url string, c *http.Client) {
 				req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, url, http.NoBody)
 				if err != nil {
 					t.Fatal(err)
@@ -97,9 +146,8 @@ func TestTheHeaderOfAStreamIsSentBeforeItsFirstEvent(t *testing.T) {
 }
 
 func TestAHandlerThatGivesUpLeavesNoEnd(t *testing.T) {
-	t.Parallel()
 	for _, coding := range codings {
-		onBoth(t, compress.New(compress.Config{}, http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		onEach(t, compress.New(compress.Config{}, http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 			w.Header().Set("Content-Type", "text/plain")
 			_, _ = io.WriteString(w, text(20_000))
 			_ = http.NewResponseController(w).Flush()

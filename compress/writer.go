@@ -2,6 +2,7 @@ package compress
 
 import (
 	"errors"
+	"maps"
 	"net/http"
 	"strings"
 )
@@ -130,9 +131,7 @@ func (w *writer) sendHeader(how state) {
 		recode(header, w.plan.codec.name)
 	}
 	w.ResponseWriter.WriteHeader(w.status)
-	for name, values := range late {
-		header[name] = values
-	}
+	maps.Copy(header, late)
 }
 
 // begin begins to send the body: coded, unless the budget is used up.
