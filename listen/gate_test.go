@@ -151,3 +151,21 @@ func TestARequestOfNoServerHasNoConnection(t *testing.T) {
 		t.Errorf("%+v", info)
 	}
 }
+
+func TestARefusalIsToldOverTLSToo(t *testing.T) {
+	h := startH3(t, listen.Config{
+		Limits:  listen.Limits{Connections: 1},
+		Handler: http.HandlerFunc(func(http.ResponseWriter, *http.Request) {}),
+	})
+	for i, want := range []int{http.StatusOK, http.StatusServiceUnavailable, http.StatusServiceUnavailable} {
+		tr := &http.Transport{TLSClientConfig: h.tls(), ForceAttemptHTTP2: i != 1}
+		defer tr.CloseIdleConnections()
+		resp, _ := get(t, &http.Client{Transport: tr}, h.url)
+		if resp.StatusCode != want || (resp.ProtoMajor == 2) != (i != 1) {
+			t.Errorf("%d: %s %s", i, resp.Proto, resp.Status)
+		}
+	}
+	if s := h.Stats(); s.HTTP2 < 1 || s.Full != 2 || s.Opened != 3 {
+		t.Errorf("%+v", s)
+	}
+}

@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -234,5 +235,37 @@ func TestWhatIsWrittenInAnySizesArrivesWhole(t *testing.T) {
 				t.Errorf("%s: %d bytes, want %d", path, got.Len(), want.Len())
 			}
 		}
+	})
+}
+
+func TestAWriteDeadlineHoldsForOneThatWaitsItsTurn(t *testing.T) {
+	simulated(t, func(t *testing.T) {
+		ended := make(chan error, 1)
+		n := serve(t, listen.Config{}, func(w http.ResponseWriter, r *http.Request) {
+			if r.URL.Path == "/deadline" {
+				_ = http.NewResponseController(w).SetWriteDeadline(time.Now().Add(100 * time.Millisecond))
+			}
+			_, err := w.Write(make([]byte, bodySize))
+			if r.URL.Path == "/deadline" {
+				ended <- err
+			}
+		})
+		c := dial2(t, n) // whose windows are small
+		c.widen()
+		for range 2 {
+			c.ask("GET", "/", false, "priority", "u=0")
+		}
+		c.ask("GET", "/deadline", false, "priority", "u=7")
+		began := time.Now()
+		var reading sync.WaitGroup
+		reading.Go(func() {
+			for c.frame() != nil {
+			}
+		})
+		if err := <-ended; err == nil || time.Since(began) != 100*time.Millisecond {
+			t.Errorf("%v after %v", err, time.Since(began))
+		}
+		_ = c.conn.Close()
+		reading.Wait()
 	})
 }
