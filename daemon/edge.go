@@ -98,7 +98,7 @@ func (d *daemon) refused(w http.ResponseWriter, r *http.Request, why listen.Refu
 		if last := r.Header.Get("Last-Event-Id"); last != "" {
 			id = "id: " + last + "\n"
 		}
-		fmt.Fprintf(w, "retry: %d\nevent: fairlead.draining\n%sdata: {\"retry_after_ms\":%d}\n\n", wait.Milliseconds(), id, wait.Milliseconds()) //nolint:gosec // an event stream is no page
+		fmt.Fprintf(w, "retry: %d\nevent: fairlead.draining\n%sdata: {\"retry_after_ms\":%d}\n\n", wait.Milliseconds(), id, wait.Milliseconds()) //nolint:gosec // no page
 		return
 	}
 	code := fairlead.Overloaded
