@@ -2,10 +2,14 @@ package daemon
 
 import (
 	"crypto/sha256"
+	"errors"
 	"fmt"
+	"io"
 	"net/http"
 	"strings"
+	"time"
 
+	"github.com/fairlead-edge/fairlead"
 	"github.com/fairlead-edge/fairlead/compress"
 )
 
@@ -102,7 +106,7 @@ func newCoders(cfg *Config, budget *compress.Budget) (*coders, error) {
 
 // topics codes what the topics answer, and decodes what is published.
 func (c *coders) topics(next http.Handler) http.Handler {
-	next = compress.Decode(compress.DecodeConfig{MaxBytes: int64(c.cfg.Limits.Body), Budget: c.budget}, next)
+	next = compress.Decode(compress.DecodeConfig{MaxBytes: int64(c.cfg.Limits.Body)}, explainBody(next))
 	return c.code(PreferAsEverywhere, true, c.ofTopics, next)
 }
 
@@ -114,7 +118,7 @@ func (c *coders) streams(next http.Handler) http.Handler {
 // route codes what a route answers.
 func (c *coders) route(r *Route, next http.Handler) http.Handler {
 	if r.Compress.Decode {
-		next = compress.Decode(compress.DecodeConfig{Budget: c.budget}, next)
+		next = compress.Decode(compress.DecodeConfig{}, explainBody(next))
 	}
 	return c.code(r.Compress.Prefer, false, c.ofRoutes[r.Path.String()], next)
 }
@@ -135,4 +139,37 @@ func (c *coders) code(prefer Prefer, own bool, d *compress.Dictionary, next http
 		cfg.Prefer = compress.Size
 	}
 	return compress.New(cfg, next)
+}
+
+// explainBody gives the failures of decoding their place in the table of codes.
+func explainBody(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.Body != nil && r.Body != http.NoBody {
+			r.Body = decoded{r.Body}
+		}
+		next.ServeHTTP(w, r)
+	})
+}
+
+// decoded is the body of a request, as a handler reads it.
+type decoded struct{ io.ReadCloser }
+
+func (d decoded) Read(p []byte) (int, error) {
+	n, err := d.ReadCloser.Read(p)
+	e, ok := errors.AsType[*compress.DecodeError](err)
+	if !ok {
+		return n, err
+	}
+	code := fairlead.InvalidArgument
+	switch e.Status {
+	case http.StatusRequestEntityTooLarge:
+		code = fairlead.TooLarge
+	case http.StatusServiceUnavailable:
+		code = fairlead.Overloaded
+	}
+	explained := fairlead.Errorf(code, "%s", e.Err)
+	if code == fairlead.Overloaded {
+		explained.RetryAfter = time.Second
+	}
+	return n, fmt.Errorf("%w: %w", explained, err)
 }

@@ -157,6 +157,9 @@ func TestAPublishMayBeCoded(t *testing.T) {
 	if _, text := answer(t, http.MethodGet, p.http+"/topics/t?after=earliest", "", "Accept", "application/json"); !strings.Contains(text, "hello, coded") {
 		t.Errorf("the topic holds %s", text)
 	}
+	if status, text := answer(t, http.MethodPost, p.http+"/topics/t", "no gzip", "Content-Encoding", "gzip"); status != http.StatusBadRequest || strings.Contains(text, "its length") {
+		t.Errorf("what is not gzip is %d %s", status, text)
+	}
 	if status, _ := answer(t, http.MethodPost, p.http+"/topics/t", "x", "Content-Encoding", "compress"); status != http.StatusUnsupportedMediaType {
 		t.Errorf("an unknown coding is %d", status)
 	}

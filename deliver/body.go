@@ -71,6 +71,9 @@ func (h *Handler) readBody(w http.ResponseWriter, r *http.Request) ([]byte, erro
 	if _, ok := errors.AsType[*http.MaxBytesError](err); ok {
 		return nil, h.bodyTooLarge()
 	}
+	if e, ok := errors.AsType[*fairlead.Error](err); ok {
+		return nil, e // a handler around this one knows better
+	}
 	if errors.Is(err, os.ErrDeadlineExceeded) {
 		return nil, fairlead.Errorf(fairlead.RequestTimeout, "the body stopped arriving for %s; nothing was stored", h.cfg.WriteTimeout)
 	}
