@@ -3,14 +3,11 @@ package conformance_test
 import (
 	"context"
 	"fmt"
-	"io"
-	"net"
 	"net/http"
 	"slices"
 	"strings"
 	"testing"
 
-	"github.com/quic-go/quic-go"
 	"github.com/quic-go/quic-go/http3"
 )
 
@@ -20,18 +17,17 @@ type seen struct{ method, path, earlyData string }
 // early is an HTTP/3 client that sends requests before the handshake's end, to
 // an API that tells what arrives.
 type early struct {
-	t       *testing.T
+	requests
+
 	arrived chan seen
 	network *valve
-	conn    *quic.Conn
-	http    *http3.ClientConn
 }
 
 // secondVisit returns a client that has been at the server before and has
 // begun to connect again; held says that what the server sends does not come.
 func secondVisit(t *testing.T, held bool, routes string) *early {
 	t.Helper()
-	e := &early{t: t, arrived: make(chan seen, 8)}
+	e := &early{arrived: make(chan seen, 8)}
 	api := upstream(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		got := seen{r.Method, r.URL.Path, strings.Join(r.Header.Values("Early-Data"), ",")}
 		e.arrived <- got
@@ -58,58 +54,8 @@ func secondVisit(t *testing.T, held bool, routes string) *early {
 	if held {
 		e.network.close()
 	}
-	socket, err := net.ListenPacket("udp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	transport, h := &quic.Transport{Conn: socket}, new(http3.Transport)
-	ctx, cancel := context.WithTimeout(t.Context(), patience)
-	if e.conn, err = transport.DialEarly(ctx, e.network.address, conf, &quic.Config{MaxIdleTimeout: patience}); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		cancel()
-		_ = e.conn.CloseWithError(0, "")
-		_ = h.Close()
-		_ = transport.Close()
-		socket.Close()
-	})
-	e.http = h.NewClientConn(e.conn)
+	e.requests = connect(t, e.network.address, conf)
 	return e
-}
-
-// send sends a request at once, whatever has come from the server so far.
-func (e *early) send(method, path string) *http3.RequestStream {
-	e.t.Helper()
-	str, err := e.http.OpenRequestStream(e.t.Context())
-	if err != nil {
-		e.t.Fatal(err)
-	}
-	req, err := http.NewRequestWithContext(e.t.Context(), method, "https://localhost"+path, nil)
-	if err == nil {
-		err = str.SendRequestHeader(req)
-	}
-	if err == nil {
-		err = str.Close()
-	}
-	if err != nil {
-		e.t.Fatal(err)
-	}
-	return str
-}
-
-// answer returns the status and the body of a request's answer.
-func (e *early) answer(str *http3.RequestStream) string {
-	e.t.Helper()
-	res, err := str.ReadResponse()
-	if err != nil {
-		e.t.Fatal(err)
-	}
-	body, err := io.ReadAll(res.Body)
-	if err != nil {
-		e.t.Fatal(err)
-	}
-	return fmt.Sprint(res.StatusCode, " ", string(body))
 }
 
 // arrive returns what the API sees next.
