@@ -19,11 +19,14 @@ type Config struct {
 	// further ones.
 	Types []string
 
-	// CrossSite codes the responses to scripts of other sites, too. They can put
-	// text into a request, see how long the response is, and so guess a secret in
-	// it (BREACH). What is false protects is responses to them; it does not help
-	// a response in which a site itself shows text of others beside a secret:
-	// turn coding off there. Default false.
+	// CrossSite codes the responses to what other sites' pages ask for, too. Who
+	// sees how long they are on the wire, and has a page that makes a victim's
+	// browser ask for his text beside a secret, can guess the secret (BREACH).
+	// false withholds him what he measures by. It needs browsers that send Fetch
+	// Metadata, which they do over https, and exempts links and frames and what
+	// the site's own pages ask for: where a response shows text of others beside
+	// a secret, turn coding off. Random padding would only make him ask more
+	// often, so there is none. Default false.
 	CrossSite bool
 
 	// Own says that the handler makes its responses itself, so that no-transform
@@ -153,8 +156,8 @@ func (h *handler) choose(r *http.Request, header http.Header) plan {
 	return plan{reason: "not accepted"}
 }
 
-// ofAnotherSite reports whether a script of another site made the request (W3C
-// Fetch Metadata). Following a link is something else: its page is not read.
+// ofAnotherSite reports whether a page of another site had its browser make the
+// request (W3C Fetch Metadata), other than to show the answer as a page.
 func ofAnotherSite(r *http.Request) bool {
 	return r.Header.Get("Sec-Fetch-Site") == "cross-site" && r.Header.Get("Sec-Fetch-Mode") != "navigate"
 }

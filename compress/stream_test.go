@@ -233,3 +233,31 @@ func TestTheHandlerSeesThatTheClientHasGone(t *testing.T) {
 		h.ServeHTTP(broken{httptest.NewRecorder()}, r)
 	}
 }
+
+func TestStreamsLeaveMemoryToBodies(t *testing.T) {
+	t.Parallel()
+	budget := compress.NewBudget(4 << 20)
+	release := make(chan struct{})
+	s := httptest.NewServer(compress.New(compress.Config{Budget: budget}, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path == "/body" {
+			w.Header().Set("Content-Type", "text/plain")
+			_, _ = io.WriteString(w, text(5000))
+			return
+		}
+		w.Header().Set("Content-Type", "text/event-stream")
+		_ = http.NewResponseController(w).Flush()
+		<-release
+	})))
+	t.Cleanup(s.Close)
+	coded := "zstd"
+	for n := 0; coded != ""; n++ {
+		if n > 10 {
+			t.Fatal("streams of more than the budget are coded")
+		}
+		coded = get(t, s.URL, "zstd").Header.Get("Content-Encoding")
+	}
+	if got := get(t, s.URL+"/body", "zstd").Header.Get("Content-Encoding"); got != "zstd" {
+		t.Errorf("with as many streams as may be coded, a body is coded %q", got)
+	}
+	close(release)
+}

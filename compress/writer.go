@@ -136,7 +136,7 @@ func (w *writer) sendHeader(how state) {
 
 // begin begins to send the body: coded, unless the budget is used up.
 func (w *writer) begin(stream bool) error {
-	if w.h.cfg.Budget.take(w.plan.codec.size(stream)) {
+	if w.h.cfg.Budget.takeFor(stream, w.plan.codec.size(stream)) {
 		w.coder, w.held = w.plan.codec.coder(stream)
 		w.coder.Reset((*sink)(w))
 		w.sendHeader(coding)
