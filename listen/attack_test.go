@@ -150,7 +150,8 @@ type victim struct {
 	closed  <-chan net.Addr
 }
 
-// attacked serves requests for /wait until release is closed, and others at once.
+// attacked serves requests for /wait until release is closed, those for /gone
+// until their clients give them up, and others at once.
 func attacked(t *testing.T) *victim {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
@@ -160,7 +161,12 @@ func attacked(t *testing.T) *victim {
 	closed := make(chan net.Addr, 10_000) // more than there are connections
 	v := &victim{addr: l.Addr().String(), release: make(chan struct{}), closed: closed}
 	serveOn(t, &closings{l, closed}, listen.Config{}, func(_ http.ResponseWriter, r *http.Request) {
-		if r.URL.Path != "/wait" {
+		switch r.URL.Path {
+		case "/wait":
+		case "/gone":
+			<-r.Context().Done()
+			return
+		default:
 			return
 		}
 		v.served.Add(1)
@@ -256,6 +262,42 @@ func TestRapidResetsRunNoMoreHandlersThanStreams(t *testing.T) {
 	}
 	v.answers(t)
 	grownBy(t, before, 32<<20)
+}
+
+// giveUp sends n requests and gives each up.
+func (v *victim) giveUp(t *testing.T, c *talk2, n int) {
+	t.Helper()
+	block := requestBlock("/gone")
+	v.flood(t, n, func(i int) error {
+		id := uint32(2*i + 1) //nolint:gosec // small
+		if err := c.WriteHeaders(http2.HeadersFrameParam{StreamID: id, BlockFragment: block, EndHeaders: true, EndStream: true}); err != nil {
+			return err
+		}
+		return c.WriteRSTStream(id, http2.ErrCodeCancel)
+	})
+}
+
+func TestAClientThatOnlyGivesRequestsUpLosesItsConnection(t *testing.T) {
+	v := attacked(t)
+	c, ended := v.dial(t)
+	v.giveUp(t, c, 100_000)
+	<-ended
+	v.answers(t)
+}
+
+func TestAClientThatGivesSomeRequestsUpKeepsItsConnection(t *testing.T) {
+	v := attacked(t)
+	c, ended := v.dial(t)
+	v.giveUp(t, c, 150)
+	c.must(c.WriteHeaders(http2.HeadersFrameParam{StreamID: 1001, BlockFragment: requestBlock("/wait"), EndHeaders: true, EndStream: true}))
+	for v.served.Load() == 0 {
+		select {
+		case <-ended:
+			t.Fatal("the connection ended")
+		default:
+			runtime.Gosched()
+		}
+	}
 }
 
 func TestEndlessContinuationsEndTheConnection(t *testing.T) {

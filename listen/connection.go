@@ -39,6 +39,8 @@ type connection struct {
 	until    time.Time // from when on it is asked to end; zero for never
 	requests atomic.Int64
 	turns    turns
+	aborts   aborts
+	end      func() // closes it at once; nil where nothing asks for it
 
 	// The gate's, whose mu guards all but why, which is set before the first
 	// request.
@@ -94,6 +96,7 @@ func (a *acceptor) Accept() (net.Conn, error) {
 		}
 		tune(conn)
 		c := &tcpConn{Conn: conn}
+		c.end = func() { _ = conn.Close() } // below TLS, which would wait to say goodbye
 		c.begin(s.cfg.Timeouts.MaxAge)
 		from := addrOf(conn.RemoteAddr())
 		if slices.ContainsFunc(s.cfg.ProxyProtocol, func(p netip.Prefix) bool { return p.Contains(from) }) {

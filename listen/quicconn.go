@@ -64,6 +64,7 @@ func (q *quicServer) admit(ctx context.Context, info *quic.ClientInfo) (context.
 func (c *quicConn) serve(conn *quic.Conn) {
 	q := c.server
 	c.conn = conn
+	c.end = func() { _ = conn.CloseWithError(quic.ApplicationErrorCode(http3.ErrCodeExcessiveLoad), "") }
 	q.serving.Go(func() {
 		select {
 		case <-conn.HandshakeComplete():
@@ -206,6 +207,7 @@ func (c *quicConn) serving(n int) {
 func (c *quicConn) serveHTTP(w http.ResponseWriter, r *http.Request) {
 	c.serving(1)
 	defer c.serving(-1)
+	defer c.judge(r)
 	defer c.recovered()
 	if !c.settle(r) || !c.extended(w, r) {
 		return
