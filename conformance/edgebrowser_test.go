@@ -2,6 +2,7 @@ package conformance_test
 
 import (
 	"fmt"
+	"strings"
 	"testing"
 )
 
@@ -25,6 +26,9 @@ func TestChromiumUsesTheWholeEdgeOnEachVersionOfHTTP(t *testing.T) {
 			browser := browse(t, v.url(), args...)
 			v.expectAll(c.protocol)
 			browser.stop()
+			if !strings.Contains(browser.errors(), "response: /topics/news zstd\n") {
+				t.Errorf("the events came in another coding:\n%s", browser.errors())
+			}
 			v.expectLogged(c.streams, c.sockets)
 		})
 	}
