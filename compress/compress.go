@@ -127,8 +127,8 @@ func (p *plan) name() string {
 }
 
 // choose decides on the coding of a response that could have one. What it reads
-// of the request stands in Vary, but for what tells a site's own pages from
-// others: those are served from caches of their own.
+// of the request stands in Vary, except which site asks: what a cache holds was
+// not made from what an attacker asks now.
 func (h *handler) choose(r *http.Request, header http.Header) plan {
 	accepted := parseAccept(r.Header["Accept-Encoding"])
 	must := accepted.identity == 0

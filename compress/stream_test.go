@@ -133,7 +133,9 @@ func TestTheHeaderOfAStreamIsSentBeforeItsFirstEvent(t *testing.T) {
 	release := make(chan struct{})
 	s := httptest.NewServer(compress.New(compress.Config{}, http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("Content-Type", "text/event-stream")
-		_ = http.NewResponseController(w).Flush()
+		if f, ok := w.(http.Flusher); ok {
+			f.Flush()
+		}
 		<-release
 	})))
 	t.Cleanup(s.Close)
@@ -168,6 +170,24 @@ func TestAHandlerThatGivesUpLeavesNoEnd(t *testing.T) {
 			}
 		})
 	}
+}
+
+func TestASmallBodyOfAHandlerThatGivesUpIsNotSent(t *testing.T) {
+	onEach(t, compress.New(compress.Config{}, http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Type", "text/plain")
+		_, _ = io.WriteString(w, "half of")
+		panic(http.ErrAbortHandler)
+	})), func(t *testing.T, url string, c *http.Client) {
+		req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, url, http.NoBody)
+		if err != nil {
+			t.Fatal(err)
+		}
+		req.Header.Set("Accept-Encoding", "gzip")
+		if res, err := c.Do(req); err == nil {
+			_ = res.Body.Close()
+			t.Errorf("there was an answer, %d", res.StatusCode)
+		}
+	})
 }
 
 func TestStreamsBeyondTheBudgetAreNotCoded(t *testing.T) {
@@ -217,20 +237,28 @@ func (broken) Write([]byte) (int, error) { return 0, errGone }
 
 func TestTheHandlerSeesThatTheClientHasGone(t *testing.T) {
 	t.Parallel()
-	for _, coding := range codings {
-		h := compress.New(compress.Config{}, http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
-			w.Header().Set("Content-Type", "text/event-stream")
-			_, err := io.WriteString(w, text(5000))
-			if err == nil {
-				err = http.NewResponseController(w).Flush()
-			}
-			if !errors.Is(err, errGone) {
-				t.Errorf("%q: the handler saw %v", coding, err)
-			}
-		}))
-		r := httptest.NewRequest(http.MethodGet, "/", http.NoBody)
-		r.Header.Set("Accept-Encoding", coding)
-		h.ServeHTTP(broken{httptest.NewRecorder()}, r)
+	for _, contentType := range []string{"text/event-stream", "text/plain"} {
+		for _, coding := range codings {
+			h := compress.New(compress.Config{}, http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+				w.Header().Set("Content-Type", contentType)
+				_, err := io.WriteString(w, text(500))
+				if err == nil {
+					_, err = io.WriteString(w, text(5000))
+				}
+				if err == nil {
+					err = http.NewResponseController(w).Flush()
+				}
+				if !errors.Is(err, errGone) {
+					t.Errorf("%s, %q: the handler saw %v", contentType, coding, err)
+				}
+				if _, err := io.WriteString(w, text(500_000)); !errors.Is(err, errGone) {
+					t.Errorf("%s, %q: then the handler saw %v", contentType, coding, err)
+				}
+			}))
+			r := httptest.NewRequest(http.MethodGet, "/", http.NoBody)
+			r.Header.Set("Accept-Encoding", coding)
+			h.ServeHTTP(broken{httptest.NewRecorder()}, r)
+		}
 	}
 }
 
