@@ -30,9 +30,8 @@ func TestBrowsersDecodeWithADictionaryThatTheyFetched(t *testing.T) {
 		t.Run(b.name, func(t *testing.T) {
 			t.Parallel()
 			reading := `{"name":"a reading","unit":"degrees Celsius","value":42}`
-			ofTopics := file(t, "topics.dict", strings.Repeat(`{"cursor":"","data":`+reading+"}\n", 20))
-			ofRoute := file(t, "route.dict", strings.Repeat(`{"name":"a reading","value":0,"at":"noon"}`+"\n", 20))
-			v := visitedEdge(t, dictionaryPage, "compress: {dictionary: "+ofTopics+"}\n", "{path: /shared, upstream: api, compress: {dictionary: "+ofRoute+"}}")
+			words := file(t, "words.dict", strings.Repeat(`{"cursor":"","data":`+reading+"}\n", 20)) // of the topics and of a route
+			v := visitedEdge(t, dictionaryPage, "compress: {dictionary: "+words+"}\n", "{path: /shared, upstream: api, compress: {dictionary: "+words+"}}")
 			v.server.publish("pages", strings.Repeat(reading+" ", 40))
 			topics := whole(t, h1.get(t.Context(), t, h1.client(t, authority().tls()), v.server.https+"/topics/pages", "Accept", "application/json").Body)
 			browser := b.open(t, v.url())

@@ -20,7 +20,13 @@ type server struct {
 // to drain cleanly when the test ends.
 func serve(t *testing.T, args ...string) *server {
 	t.Helper()
-	p := start(t, []string{"GORACE=atexit_sleep_ms=0"}, binary, append([]string{"serve", "--http", "127.0.0.1:0", "--admin", "127.0.0.1:0"}, args...)...)
+	return serveIn(t, nil, args...)
+}
+
+// serveIn is serve with further variables of the environment.
+func serveIn(t *testing.T, env []string, args ...string) *server {
+	t.Helper()
+	p := start(t, append([]string{"GORACE=atexit_sleep_ms=0"}, env...), binary, append([]string{"serve", "--http", "127.0.0.1:0", "--admin", "127.0.0.1:0"}, args...)...)
 	s := &server{process: p}
 	t.Cleanup(func() { // runs before the process's own
 		s.stop()
