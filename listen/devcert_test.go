@@ -188,7 +188,7 @@ func TestABrokenDevelopmentCertificateIsMadeAnewAndABrokenKeyIsAnError(t *testin
 }
 
 func TestTheTrustHintNamesTheAuthority(t *testing.T) {
-	dev := listen.DevCert{CAFile: "/home/me/it's mine/ca.pem"}
+	dev := listen.DevCert{CAFile: "/srv/it's mine/ca.pem"}
 	if hint := dev.TrustHint(); !strings.Contains(hint, "ca.pem") {
 		t.Errorf("got %s", hint)
 	}
