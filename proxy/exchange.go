@@ -260,6 +260,8 @@ func (u *upload) Read(p []byte) (int, error) {
 // next request, and panic.
 func (x *exchange) closeUpload() {
 	switch {
+	case x.status == 0: // it ends without an answer, and flushing would make one
+		return
 	case x.status == http.StatusSwitchingProtocols || x.upload != nil && errors.Is(x.upload.outcome(), io.EOF):
 		return
 	case x.in.Header.Get("Expect") != "" && (x.upload == nil || !x.upload.begun.Load()):

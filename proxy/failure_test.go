@@ -175,3 +175,22 @@ func refusedAddress(t *testing.T) string {
 	defer l.Close()
 	return l.Addr().String()
 }
+
+func TestABodyThatBreaksOffIsNotAnsweredAsASuccess(t *testing.T) {
+	t.Parallel()
+	up := serve(t, http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { _, _ = io.Copy(io.Discard, r.Body) }))
+	s := front(t, up, proxy.Config{})
+	for name, request := range map[string]string{
+		"HTTP/1.0": "POST / HTTP/1.0\r\nContent-Length: 10\r\n\r\nab", "HTTP/1.1": "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 10\r\n\r\nab",
+		"chunked": "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nab",
+	} {
+		c := dial(t, s).send(request)
+		if err := c.Conn.(*net.TCPConn).CloseWrite(); err != nil {
+			t.Fatal(err)
+		}
+		answer, err := io.ReadAll(c)
+		if err == nil && len(answer) > 0 && !strings.HasPrefix(string(answer), "HTTP/1.1 400") && !strings.HasPrefix(string(answer), "HTTP/1.0 400") {
+			t.Errorf("%s: %q", name, answer)
+		}
+	}
+}
