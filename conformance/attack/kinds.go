@@ -25,10 +25,10 @@ var attacks = []attack{
 	{"slow bodies", trickle(1000, "POST /topics/slow HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1000000\r\n\r\n")},
 	{"half-open TLS handshakes", handshakes},
 	{"TLS handshakes and nothing more", greetings},
-	{"rapid reset", overHTTP2(8, rapidReset)},
-	{"CONTINUATION flood", overHTTP2(8, continuation)},
-	{"PING flood", overHTTP2(8, pings)},
-	{"HPACK bomb", overHTTP2(8, hpackBomb)},
+	{"rapid reset", overHTTP2(rapidReset)},
+	{"CONTINUATION flood", overHTTP2(continuation)},
+	{"PING flood", overHTTP2(pings)},
+	{"HPACK bomb", overHTTP2(hpackBomb)},
 	{"header of 1 MiB", repeated(16, headerBomb)},
 	{"zip bomb, gzip", repeated(16, zipBomb)},
 	{"WebSocket message without end", repeated(64, endless)},
@@ -137,10 +137,13 @@ func greetings(ctx context.Context, t target, made *atomic.Int64) {
 	<-ctx.Done()
 }
 
-// overHTTP2 opens n connections of HTTP/2, and again as they are closed.
-func overHTTP2(n int, flood func(ctx context.Context, f *http2.Framer, made *atomic.Int64) error) func(context.Context, target, *atomic.Int64) {
+// flooders is how many connections of HTTP/2 a flood has.
+const flooders = 8
+
+// overHTTP2 opens them, and again as they are closed.
+func overHTTP2(flood func(ctx context.Context, f *http2.Framer, made *atomic.Int64) error) func(context.Context, target, *atomic.Int64) {
 	return func(ctx context.Context, t target, made *atomic.Int64) {
-		together(n, func(int) {
+		together(flooders, func(int) {
 			for ctx.Err() == nil {
 				c, err := dial(ctx, t.http)
 				if err != nil {

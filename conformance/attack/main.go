@@ -119,7 +119,7 @@ func (a attack) strike(ctx context.Context, t target) (made int64, err error) {
 	if err != nil {
 		return 0, err
 	}
-	cmd := exec.CommandContext(ctx, self, "make", a.name, t.http+","+t.https)
+	cmd := exec.CommandContext(ctx, self, "make", a.name, t.http+","+t.https) //nolint:gosec // this program
 	cmd.Stderr = os.Stderr
 	out, err := cmd.Output()
 	if err != nil {
@@ -141,7 +141,7 @@ func strike(name, addresses string) {
 			a.make(ctx, t, &made)
 		}
 	}
-	fmt.Println(made.Load())
+	fmt.Fprintln(os.Stdout, made.Load())
 }
 
 // serve starts the program on free ports; its certificate is made in a folder

@@ -101,7 +101,7 @@ type cost struct {
 // is there.
 type transport struct {
 	name string
-	open func(ctx context.Context, dial dialer, base, topic string) (receive func() (string, error), close func(), err error)
+	open func(ctx context.Context, dial dialer, base, topic string) (receive func() (string, error), stop func(), err error)
 	// polls: a message costs a request, made when it is there
 	polls bool
 }
@@ -234,8 +234,10 @@ func poll(h2 bool, query string) func(context.Context, dialer, string, string) (
 			}
 			defer res.Body.Close()
 			var page struct {
-				Events []struct{ Data string }
-				Next   string
+				Events []struct {
+					Data string `json:"data"`
+				} `json:"events"`
+				Next string `json:"next"`
 			}
 			if err := json.NewDecoder(res.Body).Decode(&page); err != nil {
 				return nil, err
@@ -262,7 +264,7 @@ func poll(h2 bool, query string) func(context.Context, dialer, string, string) (
 func events(h2 bool) func(context.Context, dialer, string, string) (func() (string, error), func(), error) {
 	return func(ctx context.Context, dial dialer, base, topic string) (func() (string, error), func(), error) {
 		c, stop := client(dial, h2)
-		res, err := get(ctx, c, base+"/topics/"+topic, "text/event-stream")
+		res, err := get(ctx, c, base+"/topics/"+topic, "text/event-stream") //nolint:bodyclose // by what is returned
 		if err != nil {
 			return nil, stop, err
 		}
@@ -287,7 +289,7 @@ func socket(ctx context.Context, dial dialer, base, topic string) (func() (strin
 		header.Set(name, value)
 	}
 	header.Set("Origin", base)
-	c, _, err := websocket.Dial(ctx, base+"/topics/"+topic, websocket.DialConfig{Header: header, NetDial: dial})
+	c, _, err := websocket.Dial(ctx, base+"/topics/"+topic, websocket.DialConfig{Header: header, NetDial: dial}) //nolint:bodyclose // it is in memory
 	if err != nil {
 		return nil, func() {}, err
 	}
@@ -296,7 +298,9 @@ func socket(ctx context.Context, dial dialer, base, topic string) (func() (strin
 		if err != nil {
 			return "", err
 		}
-		var envelope struct{ Data string }
+		var envelope struct {
+			Data string `json:"data"`
+		}
 		if err := json.Unmarshal(message, &envelope); err != nil {
 			return "", err
 		}
