@@ -99,7 +99,7 @@ func New(cfg Config, next http.Handler) http.Handler {
 
 // ServeHTTP codes the response to r.
 func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	if r.Method == http.MethodConnect || r.Header.Get("Upgrade") != "" {
+	if r.Method == http.MethodConnect || upgrades(r) {
 		h.next.ServeHTTP(w, r) // what follows is not a body
 		return
 	}
@@ -110,6 +110,12 @@ func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if complete = cw.finish(); !complete {
 		panic(http.ErrAbortHandler) // nothing may look like its end
 	}
+}
+
+// upgrades reports whether r asks to leave HTTP, which it does only when
+// Connection says so (RFC 9110 §7.8).
+func upgrades(r *http.Request) bool {
+	return r.Header["Upgrade"] != nil && contains(r.Header["Connection"], "upgrade")
 }
 
 // plan is how a response will be coded.

@@ -161,6 +161,7 @@ func TestUpgradesAndTunnelsPassUntouched(t *testing.T) {
 		r, w := httptest.NewRequest(c.method, "http://example.com/", http.NoBody), httptest.NewRecorder()
 		if c.upgrade != "" {
 			r.Header.Set("Upgrade", c.upgrade)
+			r.Header.Set("Connection", "keep-alive, Upgrade")
 		}
 		r.Header.Set("Accept-Encoding", "gzip")
 		if h.ServeHTTP(w, r); got != w {

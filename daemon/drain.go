@@ -104,8 +104,14 @@ func (d *daemon) drain(ctx context.Context) {
 	finished.Go(func() { _ = d.flights.wait(ctx) })
 	finished.Wait()
 
-	// Readers that come through a newer process may still have the end to read.
+	// Readers that come through a newer process may still have the end to read, and
+	// one that has just lost its connection needs a moment to come.
 	if p := d.handover.peers; p != nil {
+		if d.handover.moved && captured.Stats().Finished > 0 {
+			moment, cancel := context.WithTimeout(ctx, d.window())
+			<-moment.Done()
+			cancel()
+		}
 		_ = p.Shutdown(ctx) // ctx says the rest
 	}
 

@@ -21,7 +21,7 @@ func (s *Server) timeBodies(next http.Handler) http.Handler {
 		return next
 	}
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		lasts := r.ContentLength < 0 && r.ProtoMajor > 1 || r.Method == http.MethodConnect || r.Header["Upgrade"] != nil
+		lasts := r.ContentLength < 0 && r.ProtoMajor > 1 || r.Method == http.MethodConnect
 		if r.ContentLength == 0 || lasts {
 			next.ServeHTTP(w, r)
 			return

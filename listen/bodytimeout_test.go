@@ -48,6 +48,13 @@ func TestABodyThatStallsEndsWithAClearError(t *testing.T) {
 			t.Errorf("its connection goes on: %v, %v", resp.Header, end)
 		}
 
+		header := dial1(t, n) // that means nothing without Connection: upgrade
+		header.send(strings.Replace(tenBytes, "Host: a", "Host: a\r\nUpgrade: x", 1) + "one")
+		header.answer("POST")
+		if !errors.Is(err, os.ErrDeadlineExceeded) || after != 30*time.Second {
+			t.Errorf("with Upgrade: %v after %v", err, after)
+		}
+
 		two := dial2(t, n)
 		id := two.ask("POST", "/", true, "content-length", "10")
 		two.must(two.WriteData(id, false, []byte("one")))
