@@ -33,6 +33,9 @@ func (x *exchange) cause(err error) *fairlead.Error {
 		if tooLarge, ok := errors.AsType[*http.MaxBytesError](up); ok {
 			return fairlead.Errorf(fairlead.TooLarge, "the request's body is over the limit of %d bytes", tooLarge.Limit)
 		}
+		if errors.Is(up, os.ErrDeadlineExceeded) { // the server's patience with the client, not ours with the upstream
+			return fairlead.Errorf(fairlead.RequestTimeout, "the request's body stopped coming")
+		}
 		return fairlead.Errorf(fairlead.InvalidArgument, "the request's body could not be read to its end")
 	}
 	if timedOut(err) {

@@ -12,9 +12,11 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"net/url"
+	"os"
 	"strings"
 	"sync/atomic"
 	"testing"
+	"testing/iotest"
 	"time"
 
 	"github.com/fairlead-edge/fairlead"
@@ -98,6 +100,21 @@ func TestABodyOverTheServersLimitIsTooLarge(t *testing.T) {
 	res, body = exchange(t, s, "POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\nnonsense\r\n")
 	if res.StatusCode != http.StatusBadRequest {
 		t.Errorf("%d %s", res.StatusCode, body)
+	}
+}
+
+func TestABodyThatStoppedComingIsARequestTimeout(t *testing.T) {
+	t.Parallel()
+	h := handler(t, serve(t, http.HandlerFunc(mirror)), proxy.Config{})
+	for name, length := range map[string]int64{"of a known length": 10, "of an unknown one": -1} {
+		body := io.MultiReader(strings.NewReader("ab"), iotest.ErrReader(fmt.Errorf("listen: body: %w", os.ErrDeadlineExceeded)))
+		r := httptest.NewRequestWithContext(t.Context(), http.MethodPost, "/", body)
+		r.ContentLength = length
+		w := httptest.NewRecorder()
+		h.ServeHTTP(w, r)
+		if w.Code != http.StatusRequestTimeout || !strings.Contains(w.Body.String(), "stopped coming") {
+			t.Errorf("%s: %d %s", name, w.Code, w.Body)
+		}
 	}
 }
 
