@@ -17,7 +17,7 @@ func (d *daemon) reload() {
 	d.metrics.Reloaded(err == nil)
 	if keys, ok := errors.AsType[restartError](err); ok {
 		for _, key := range keys {
-			d.log.Error("the configuration asks for a restart; the old one stays until then", "at", key, "error", "a change of it needs a restart")
+			d.log.Error("the configuration asks for a restart; the old one stays until then", "at", key, "error", "a change of it needs a restart, which SIGUSR2 does without cutting anybody off")
 		}
 		return
 	}
@@ -31,12 +31,16 @@ func (d *daemon) reload() {
 		d.log.Error("the configuration was not read again; the old one stays", "error", err)
 		return
 	}
-	d.log.Info("the configuration was read again")
+	attrs := []any{}
+	if d.certificates != nil {
+		attrs = append(attrs, "certificates_expire", d.certificates.Expires())
+	}
+	d.log.Info("the configuration was read again", attrs...)
 }
 
 func (d *daemon) tryReload() error {
 	if d.options.Config == "" {
-		return errors.New("daemon: reload: there is no configuration file")
+		return errors.New("daemon: reload: the program was started without --config, so there is no file to read")
 	}
 	cfg, err := Load(d.options)
 	if err != nil {

@@ -75,7 +75,7 @@ func (h *Handler) readBody(w http.ResponseWriter, r *http.Request) ([]byte, erro
 		return nil, e // a handler around this one knows better
 	}
 	if errors.Is(err, os.ErrDeadlineExceeded) {
-		return nil, fairlead.Errorf(fairlead.RequestTimeout, "the body stopped arriving for %s; nothing was stored", h.cfg.WriteTimeout)
+		return nil, fairlead.Errorf(fairlead.RequestTimeout, "the body stopped arriving; nothing was stored")
 	}
 	return nil, fairlead.Errorf(fairlead.InvalidArgument, "the body ended before its length; nothing was stored")
 }

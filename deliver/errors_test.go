@@ -193,7 +193,7 @@ func badInputs() []bad {
 			pub: cell{"400", post("/topics/t", "{}\n{", "Content-Type: application/x-ndjson")},
 		},
 		bad{
-			input: "a body with a `Content-Encoding`", before: hello,
+			input: "a body with a `Content-Encoding` (`fairlead serve` decodes zstd, br and gzip, and answers 415 to others)", before: hello,
 			pub: cell{"415", post("/topics/t", "x", "Content-Encoding: gzip")},
 		},
 		bad{
