@@ -20,6 +20,9 @@ func (p *Pool) newMember(e Endpoint) *member {
 		m.key += " (" + e.Address + ")"
 	}
 	m.transport = newTransport(e, &p.cfg)
+	if e.Scheme == "https" || e.Scheme == "h2c" {
+		m.upgrader = newUpgrader(e, &p.cfg)
+	}
 	return m
 }
 

@@ -47,6 +47,7 @@ type conn struct {
 	socket *socket
 	id     uint64
 	http2  bool
+	spare  bool // only for upgrades, see upgrade.go
 	how    opening
 
 	// mu

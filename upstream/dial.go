@@ -21,18 +21,58 @@ const (
 	mostPause  = time.Second
 )
 
-// wantLocked dials as many connections as are wanted and allowed.
+// wantLocked dials as many connections as are wanted and allowed, for whoever
+// has waited longest first.
 func (m *member) wantLocked(now time.Time) {
-	limits := &m.pool.cfg.Connections
 	if m.removed {
 		return
 	}
+	want := m.wantPlainLocked(now)
+	upgrades := m.upgrades.Len() - m.shifting
+	if want <= 0 && upgrades <= 0 {
+		return
+	}
+	gate := m.pool.cfg.Connections.MaxDials - m.dialing
+	if m.fails > 0 {
+		if now.Before(m.notUntil) {
+			m.wakeLocked(m.notUntil)
+			return
+		}
+		gate = min(gate, 1-m.dialing)
+	}
+	if m.upgradeNextLocked() {
+		gate -= m.dialManyLocked(min(upgrades, gate), true, now)
+		upgrades = 0
+	}
+	gate -= m.dialManyLocked(min(want, gate), false, now)
+	m.dialManyLocked(min(upgrades, gate), true, now)
+}
+
+// dialManyLocked dials so many connections, or as many as Max leaves, and
+// returns their number.
+func (m *member) dialManyLocked(want int, upgrade bool, now time.Time) int {
+	limits := &m.pool.cfg.Connections
+	room := limits.Max - m.open - m.ending - m.dialing
+	for room < want && m.makeRoomLocked(upgrade) {
+		room++
+	}
+	n := max(0, min(want, room))
+	for range n {
+		m.dialLocked(m.whyLocked(now, upgrade), upgrade)
+	}
+	return n
+}
+
+// wantPlainLocked is how many connections are wanted for others than upgrades.
+func (m *member) wantPlainLocked(now time.Time) int {
+	limits := &m.pool.cfg.Connections
 	waiting := m.queue.Len()
 	if most := limits.MaxInFlight; most > 0 {
 		waiting = min(waiting, most-m.inFlight)
 	}
+	dialing := m.dialing - m.shifting
 	gate := limits.MaxDials - m.dialing
-	want, unsettled := waiting-m.dialing, false
+	want, unsettled := waiting-dialing, false
 	if m.http2 {
 		full := len(m.multi) > 0
 		for _, c := range m.multi {
@@ -43,38 +83,21 @@ func (m *member) wantLocked(now time.Time) {
 			full = full && c.settled && c.active*5 >= c.limit*4
 		}
 		if full {
-			want = max(want, 1-m.dialing)
+			want = max(want, 1-dialing)
 		}
 	}
 	if unsettled && waiting > 0 {
 		m.wakeLocked(now.Add(settleAfter))
 	}
 	if timer := m.patience.learned(); !m.out && (timer == 0 || timer >= settleAfter) { // else it would dial without end
-		want = max(want, limits.MinIdle-m.servingLocked()-m.dialing)
+		want = max(want, limits.MinIdle-m.servingLocked()-dialing)
 	}
-	want = min(want, gate)
-	if want <= 0 {
-		return
-	}
-	if m.fails > 0 {
-		if now.Before(m.notUntil) {
-			m.wakeLocked(m.notUntil)
-			return
-		}
-		want = min(want, 1-m.dialing)
-	}
-	room := limits.Max - m.open - m.ending - m.dialing
-	if room < want && m.probing != nil {
-		m.closeLocked(m.probing, ClosedIdleLocal, "the place of the connection that only showed when the peer closes it was needed")
-		room++
-	}
-	for range min(want, room) {
-		m.dialLocked(m.whyLocked(now))
-	}
+	return min(want, gate)
 }
 
-func (m *member) whyLocked(now time.Time) string {
-	front := m.queue.Front()
+func (m *member) whyLocked(now time.Time, upgrade bool) string {
+	q := m.queueOf(upgrade)
+	front := q.Front()
 	if front == nil {
 		if len(m.multi) > 0 {
 			return "the others are four fifths full"
@@ -82,24 +105,31 @@ func (m *member) whyLocked(now time.Time) string {
 		return fmt.Sprintf("to have %d ready", m.pool.cfg.Connections.MinIdle)
 	}
 	w, _ := front.Value.(*waiter)
-	return fmt.Sprintf("waiting for one: %d, the first for %s; %d open, %d idle", m.queue.Len(), round(now.Sub(w.since)), m.open, len(m.idle))
+	why := fmt.Sprintf("waiting for one: %d, the first for %s; %d open, %d idle", q.Len(), round(now.Sub(w.since)), m.open, len(m.idle))
+	if upgrade {
+		return "to be upgraded, which needs HTTP/1.1: " + why
+	}
+	return why
 }
 
 // dialLocked starts a dial, which belongs to the pool and not to a request.
-func (m *member) dialLocked(why string) {
+func (m *member) dialLocked(why string, upgrade bool) {
 	if !m.pool.enter() {
 		return
 	}
 	m.dialing++
-	go m.dial(why, m.bursts)
+	if upgrade {
+		m.shifting++
+	}
+	go m.dial(&conn{m: m, spare: upgrade, how: opening{why: why}}, m.bursts)
 }
 
-func (m *member) dial(why string, burst int) {
+func (m *member) dial(c *conn, burst int) {
 	p := m.pool
 	defer p.work.Done()
 	ctx, cancel := context.WithTimeout(p.ctx, p.cfg.Connections.DialTimeout)
 	defer cancel()
-	d := &dialing{c: &conn{m: m, how: opening{why: why}}}
+	d := &dialing{c: c}
 	trace := &httptrace.ClientTrace{
 		DNSStart:          func(httptrace.DNSStartInfo) { d.asked = time.Now() },
 		DNSDone:           func(httptrace.DNSDoneInfo) { d.c.how.dns = time.Since(d.asked) },
@@ -112,10 +142,14 @@ func (m *member) dial(why string, burst int) {
 		},
 	}
 	ctx = context.WithValue(httptrace.WithClientTrace(ctx, trace), dialKey{}, d)
-	cc, err := m.connect(ctx)
+	cc, err := m.connect(ctx, c.spare)
 	if err != nil {
 		err = &unavailable{reason: "dial", text: "no connection", cause: err}
-		m.dialFailed(err, dialResult(err, d.inTLS), burst)
+		if result := dialResult(err, d.inTLS); c.spare {
+			m.upgradeFailed(err, result, burst)
+		} else {
+			m.dialFailed(err, result, burst)
+		}
 		return
 	}
 	d.c.cc = p.wrap(stdConn{cc})
@@ -123,13 +157,16 @@ func (m *member) dial(why string, burst int) {
 }
 
 // connect makes a connection that speaks HTTP.
-func (m *member) connect(ctx context.Context) (*http.ClientConn, error) {
+func (m *member) connect(ctx context.Context, upgrade bool) (*http.ClientConn, error) {
 	scheme := "http"
 	if m.endpoint.Scheme == "https" {
 		scheme = "https"
 	}
 	named := Endpoint{Scheme: m.endpoint.Scheme, Host: m.endpoint.Host} // whose certificate is wanted
 	_, address := named.dialed()
+	if upgrade {
+		return m.upgrader.NewClientConn(ctx, scheme, address)
+	}
 	return m.transport.NewClientConn(ctx, scheme, address)
 }
 
@@ -189,7 +226,7 @@ func (m *member) dialed(d *dialing) {
 	p, c := m.pool, d.c
 	now := time.Now()
 	c.id = p.lastConn.Add(1)
-	c.http2 = c.http2 || m.endpoint.Scheme == "h2c"
+	c.http2 = c.http2 || m.endpoint.Scheme == "h2c" && !c.spare
 	c.how.connect = d.connected
 	c.how.received, _ = c.socket.bytes()
 	p.counts.dialed("ok")
@@ -204,6 +241,11 @@ func (m *member) dialed(d *dialing) {
 	limits := &p.cfg.Connections
 	m.mu.Lock()
 	m.dialing--
+	if c.spare {
+		m.shifting--
+	} else {
+		m.http2 = c.http2
+	}
 	c.how.at, c.since, c.limit = now, now, 1
 	c.most = limits.IdleTimeout - rand.N(limits.IdleTimeout/10+1)
 	if limits.MaxAge > 0 {
@@ -214,11 +256,10 @@ func (m *member) dialed(d *dialing) {
 	}
 	m.dialErr = nil
 	m.avoid.Store(0)
-	m.http2 = c.http2
 	switch {
 	case c.state == gone: // before it was ready
 		m.stillbornLocked(c, now)
-	case m.out && m.queue.Len() == 0 && !p.panicked.Load():
+	case m.out && m.waitingLocked() == 0 && !p.panicked.Load():
 		m.admitLocked(c)
 		m.closeLocked(c, ClosedUnhealthy, "its endpoint was taken out meanwhile")
 	default:
@@ -241,6 +282,9 @@ func (m *member) admitLocked(c *conn) {
 	c.state = usable
 	m.conns[c] = struct{}{}
 	m.open++
+	if c.spare {
+		m.spare++
+	}
 }
 
 // jitter spreads a duration or number by ±10 %, so that what began together

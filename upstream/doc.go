@@ -37,6 +37,11 @@
 // one; what is dialed belongs to the pool, not to the request. Who waits in
 // vain is refused with the code Overloaded, which stands for 503.
 //
+// HTTP/2 carries no Upgrade: to an https endpoint such a request goes over a
+// connection that negotiates HTTP/1.1, which is kept for further ones, and so it
+// does to h2c, whose port must then speak HTTP/1.1 too, as that of most servers
+// does. Each counts for Connections.Max until it is closed.
+//
 // A connection that its endpoint may be about to close is not used again: the
 // pool learns how long each endpoint keeps idle ones, stays below, and looks
 // before it writes. A request that met a close nevertheless is sent again if

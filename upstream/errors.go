@@ -94,7 +94,7 @@ func (p *Pool) refusal(attempts []error) error {
 }
 
 func (m *member) fullText() string {
-	return fmt.Sprintf("%d requests wait already for one of %d connections; raise max_connections or the queue, or add an endpoint", m.queue.Len(), m.open)
+	return fmt.Sprintf("%d requests wait already for one of %d connections; raise max_connections or the queue, or add an endpoint", m.waitingLocked(), m.open+m.ending)
 }
 
 // late is why a request waited in vain.
@@ -108,5 +108,5 @@ func (m *member) late(waited time.Duration) error {
 		return &unavailable{reason: "dial", text: fmt.Sprintf("no connection within %s", round(waited)), cause: m.dialErr}
 	}
 	return &unavailable{reason: "too_late", text: fmt.Sprintf(
-		"none of %d connections came free within %s, %d others wait; raise max_connections, or add an endpoint", m.open+m.ending, round(waited), max(0, m.queue.Len()-1))}
+		"none of %d connections came free within %s, %d others wait; raise max_connections, or add an endpoint", m.open+m.ending, round(waited), max(0, m.waitingLocked()-1))}
 }

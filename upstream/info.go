@@ -56,14 +56,16 @@ func (p *Pool) Snapshot() Snapshot {
 		FirstByte: p.firstByte.snapshot(), AgeAtClose: p.ageAtClose.snapshot(), UsedAtClose: p.usedAtClose.snapshot(),
 		Duplicates: p.siblings.further(),
 	}
-	open, perConn := 0, 1
+	open, perConn, upgrades := 0, 1, 0
 	for _, m := range p.everyone() {
 		e := m.snapshot(now)
 		if e.State == "draining" && e.Active+e.Draining+e.InFlight == 0 {
 			continue
 		}
 		open += e.Idle + e.Active
-		perConn = max(perConn, m.perConn())
+		streams, spare := m.perConn()
+		perConn = max(perConn, streams)
+		upgrades += spare
 		s.Endpoints = append(s.Endpoints, e)
 	}
 	p.sweep()
@@ -75,7 +77,7 @@ func (p *Pool) Snapshot() Snapshot {
 	if most := p.cfg.Connections.MaxInFlight; most > 0 && perConn == 1 {
 		each = min(each, most)
 	}
-	s.Suggest = p.meter.suggest(now, open, n*each, perConn)
+	s.Suggest = p.meter.suggest(now, open-upgrades, max(0, n*each-upgrades), perConn)
 	return s
 }
 
@@ -86,7 +88,7 @@ func (m *member) snapshot(now time.Time) EndpointSnapshot {
 	defer m.mu.Unlock()
 	e := EndpointSnapshot{
 		Endpoint: m.endpoint.String(), Address: m.endpoint.Address, State: "ok",
-		Max: m.pool.cfg.Connections.Max, Dialing: m.dialing, InFlight: m.inFlight, Waiting: m.queue.Len(),
+		Max: m.pool.cfg.Connections.Max, Dialing: m.dialing, InFlight: m.inFlight, Waiting: m.waitingLocked(),
 		Requests: m.requests.Load(), Failures: m.failures.Load(),
 		LearnedIdle: m.patience.learned().Seconds(), ReuseWithin: m.patience.within(most).Seconds(),
 		Latency: m.latency().Seconds(), FailureRate: m.failureRate(), Share: m.share(now, m.pool.cfg.Balance.SlowStart),
@@ -114,15 +116,23 @@ func (m *member) snapshot(now time.Time) EndpointSnapshot {
 	return e
 }
 
-// perConn is how many requests a connection carries at once.
-func (m *member) perConn() int {
+// perConn is how many requests a connection carries at once, and how many
+// connections are for upgrades, of which each needs its own.
+func (m *member) perConn() (most, spare int) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	most := 1
+	most = 1
 	for _, c := range m.multi {
 		most = max(most, c.limit)
 	}
-	return most
+	if m.upgrader != nil {
+		for c := range m.conns {
+			if c.spare && c.state != draining {
+				spare++
+			}
+		}
+	}
+	return most, spare
 }
 
 // Connections returns the connections there are, by endpoint and age, at most

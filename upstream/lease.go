@@ -92,7 +92,9 @@ func (l *lease) end(how result) {
 		return
 	}
 	l.m.load.end()
-	l.m.pool.meter.end(time.Now())
+	if !l.c.spare {
+		l.m.pool.meter.end(time.Now())
+	}
 	l.m.release(l.c, how)
 	if l.stop != nil {
 		l.stop()

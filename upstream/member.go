@@ -18,6 +18,7 @@ type member struct {
 	pool      *Pool
 	endpoint  Endpoint
 	transport *http.Transport // makes the connections
+	upgrader  *http.Transport // makes those for upgrades; nil: all carry them
 	record    *record         // as an outlier
 	health    atomic.Pointer[string]
 	avoid     atomic.Int64 // until when it cannot be connected to, in Unix nanoseconds
@@ -33,11 +34,14 @@ type member struct {
 	idle     []*conn            // HTTP/1.1, the one used last at the end
 	multi    []*conn            // HTTP/2, usable
 	probing  *conn              // at most one
-	queue    list.List          // of *waiter, the oldest first; at most Queue.Length
+	queue    list.List          // of *waiter, the oldest first; both queues together at most Queue.Length
+	upgrades list.List          // of *waiter whose request only HTTP/1.1 carries
 	open     int                // connections that count for Max: usable, and the probe
+	spare    int                // of open, those only for upgrades
 	inFlight int                // requests
 	ending   int                // HTTP/1.1 connections that count for Max until their last request, or other protocol, is over
 	dialing  int
+	shifting int       // of dialing, those only for upgrades
 	dialErr  error     // the last, while there has been no success since
 	fails    int       // dials in a row
 	bursts   int       // of dials that failed together
@@ -52,20 +56,6 @@ type member struct {
 	timer    *time.Timer
 	wakes    time.Time // of timer; zero: it is not set
 	trash    []*conn   // to be closed when the lock is released
-}
-
-// waiter is a request that waits for a connection.
-type waiter struct {
-	since time.Time
-	got   chan handover // holds one
-	at    *list.Element // nil: not in the queue
-}
-
-// handover is what a waiter gets: a connection, or why not.
-type handover struct {
-	taken
-
-	err error
 }
 
 // taken is a connection that is leased to one request.
@@ -88,12 +78,14 @@ func (m *member) unlock() {
 	}
 }
 
-// acquire returns a connection leased for one request, or fails after limit. The lease ends with [member.release].
-func (m *member) acquire(ctx context.Context, limit time.Duration) (taken, error) {
+// acquire returns a connection leased for one request, which may be an upgrade,
+// or fails after limit. The lease ends with [member.release].
+func (m *member) acquire(ctx context.Context, upgrade bool, limit time.Duration) (taken, error) {
+	upgrade = upgrade && m.upgrader != nil
 	m.mu.Lock()
-	for m.queue.Len() == 0 && !m.removed {
+	for m.queueOf(upgrade).Len() == 0 && !m.removed {
 		now := time.Now()
-		t := m.takeLocked(now)
+		t := m.takeLocked(now, upgrade)
 		if t.c == nil {
 			break
 		}
@@ -106,7 +98,7 @@ func (m *member) acquire(ctx context.Context, limit time.Duration) (taken, error
 		}
 		m.mu.Lock()
 	}
-	w, err := m.enqueueLocked()
+	w, err := m.enqueueLocked(upgrade)
 	m.unlock()
 	if err != nil {
 		return taken{}, err
@@ -114,118 +106,31 @@ func (m *member) acquire(ctx context.Context, limit time.Duration) (taken, error
 	return m.wait(ctx, w, limit)
 }
 
-// enqueueLocked puts a new waiter at the end of the queue, and dials for it.
-func (m *member) enqueueLocked() (*waiter, error) {
-	if m.removed {
-		return nil, &unavailable{reason: "no_endpoint", text: "it is no longer an endpoint"}
-	}
-	w := &waiter{since: time.Now(), got: make(chan handover, 1)}
-	w.at = m.queue.PushBack(w)
-	m.serveLocked(w.since)
-	if w.at != nil && m.queue.Len() > max(0, m.pool.cfg.Queue.Length)+m.dialing {
-		m.queue.Remove(w.at)
-		return nil, &unavailable{reason: "queue_full", text: m.fullText()}
-	}
-	return w, nil
-}
-
-// wait waits in the queue for at most limit.
-func (m *member) wait(ctx context.Context, w *waiter, limit time.Duration) (taken, error) {
-	timer := time.NewTimer(limit)
-	defer timer.Stop()
-	for {
-		var err error
-		select {
-		case h := <-w.got:
-			if h.err != nil {
-				return taken{}, h.err
-			}
-			if h.c.ready(h.idle) {
-				return h.taken, nil
-			}
-			m.requeue(w)
-			continue
-		case <-ctx.Done():
-			err = context.Cause(ctx)
-		case <-timer.C:
-			err = m.late(limit)
-		}
-		if h, ok := m.withdraw(w); ok && h.err == nil {
-			m.release(h.c, nothingSent) // it came in the same moment
-		}
-		return taken{}, err
-	}
-}
-
-// requeue puts a waiter whose connection turned out unusable back to the front.
-func (m *member) requeue(w *waiter) {
-	m.mu.Lock()
-	defer m.unlock()
-	if m.removed {
-		w.got <- handover{err: &unavailable{reason: "no_endpoint", text: "it is no longer an endpoint"}}
-		return
-	}
-	w.at = m.queue.PushFront(w)
-	m.serveLocked(time.Now())
-}
-
-// withdraw takes a waiter out of the queue, and returns what it got instead if
-// it was no longer there.
-func (m *member) withdraw(w *waiter) (handover, bool) {
-	m.mu.Lock()
-	defer m.unlock()
-	if w.at != nil {
-		m.queue.Remove(w.at)
-		w.at = nil
-		return handover{}, false
-	}
-	return <-w.got, true // sent before at became nil
-}
-
-// serveLocked gives connections to the oldest waiters, and dials for others.
-func (m *member) serveLocked(now time.Time) {
-	for m.queue.Len() > 0 {
-		t := m.takeLocked(now)
-		if t.c == nil {
-			break
-		}
-		m.popLocked().got <- handover{taken: t}
-	}
-	m.wantLocked(now)
-}
-
-func (m *member) popLocked() *waiter {
-	w, _ := m.queue.Remove(m.queue.Front()).(*waiter)
-	w.at = nil
-	return w
-}
-
-// failLocked tells all waiters that there will be no connection.
-func (m *member) failLocked(err error) {
-	for m.queue.Len() > 0 {
-		m.popLocked().got <- handover{err: err}
-	}
-}
-
 // takeLocked leases a connection that a request may be sent on at once, nil if
 // there is none: over HTTP/1.1 the one used last, so that the others can go
-// idle; over HTTP/2 the one with the fewest requests.
-func (m *member) takeLocked(now time.Time) taken {
+// idle; over HTTP/2, which carries no upgrade, the one with the fewest requests.
+func (m *member) takeLocked(now time.Time, upgrade bool) taken {
 	if most := m.pool.cfg.Connections.MaxInFlight; most > 0 && m.inFlight >= most {
 		return taken{}
 	}
 	var c *conn
+	old := false
 	for i, h := range slices.Backward(m.idle) {
+		if h.spare && !upgrade {
+			continue
+		}
 		if now.Sub(h.since) < m.withinLocked(h) && !h.worn(now) {
 			c, m.idle = h, slices.Delete(m.idle, i, i+1)
 			break
 		}
+		old = true
 	}
-	if c == nil && len(m.idle) > 0 {
+	if c == nil && old {
 		m.expireLocked(now)
 	}
 	for _, h := range slices.Backward(m.multi) {
 		switch {
+		case upgrade:
 		case h.worn(now):
 			m.wearLocked(h, now) // which takes it from m.multi
 		case h.roomLocked() && (c == nil || h.active <= c.active):
@@ -247,10 +152,10 @@ func (m *member) takeLocked(now time.Time) taken {
 
 // servingLocked returns how many connections carry requests, or can.
 func (m *member) servingLocked() int {
-	if m.probing != nil {
-		return m.open - 1
+	if m.probing != nil && !m.probing.spare {
+		return m.open - m.spare - 1
 	}
-	return m.open
+	return m.open - m.spare
 }
 
 // worn reports whether a connection has reached its age or number of requests.
@@ -451,6 +356,9 @@ func (m *member) forgetLocked(c *conn) {
 	}
 	if c.state == usable || c.state == probe {
 		m.open--
+		if c.spare {
+			m.spare--
+		}
 		if !c.http2 && c.active > 0 {
 			c.ends = true
 			m.ending++

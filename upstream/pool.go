@@ -303,7 +303,7 @@ func (p *Pool) Shutdown(ctx context.Context) error {
 func (p *Pool) inFlight() (n int) {
 	for _, m := range p.everyone() {
 		m.mu.Lock()
-		n += m.inFlight + m.queue.Len()
+		n += m.inFlight + m.waitingLocked()
 		m.mu.Unlock()
 	}
 	return n

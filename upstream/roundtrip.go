@@ -58,7 +58,7 @@ func (r *request) run(now time.Time) (*http.Response, error) {
 			return nil, p.refusal(r.errs)
 		}
 		m.begin() // those who wait there count too
-		t, err := m.acquire(ctx, r.share(now, left))
+		t, err := m.acquire(ctx, r.in.Header.Get("Upgrade") != "", r.share(now, left))
 		got := time.Now()
 		r.waited += got.Sub(now)
 		now = got
@@ -126,7 +126,9 @@ func (r *request) send(m *member, t taken, now time.Time) (*http.Response, retry
 	out := r.outgoing(l)
 	r.sent++
 	m.requests.Add(1)
-	p.meter.begin(now)
+	if !c.spare {
+		p.meter.begin(now)
+	}
 	p.counts.attempts.Add(1)
 	if t.reused {
 		p.counts.reused.Add(1)
@@ -233,7 +235,8 @@ func (r *request) failed(l *lease, idle time.Duration, err error, now time.Time)
 	switch {
 	case r.in.Context().Err() != nil:
 		l.end(abandoned)
-	case ownFault(err) || errors.Is(err, errNoStream) || class == retryRefused && reset:
+	case c.spare && m.endpoint.Scheme == "h2c", // it was only hoped to speak HTTP/1.1
+		ownFault(err) || errors.Is(err, errNoStream) || class == retryRefused && reset:
 		l.end(failed) // and nobody is to blame
 	case class == retryRefused:
 		l.end(away)

@@ -67,6 +67,18 @@ func newTransport(e Endpoint, cfg *Config) *http.Transport {
 	return t
 }
 
+// newUpgrader returns what makes the connections of an endpoint that may speak
+// HTTP/2 for the requests that only HTTP/1.1 carries.
+func newUpgrader(e Endpoint, cfg *Config) *http.Transport {
+	t := newTransport(e, cfg)
+	t.Protocols = new(http.Protocols)
+	t.Protocols.SetHTTP1(true)
+	if t.TLSClientConfig != nil {
+		t.TLSClientConfig.NextProtos = []string{"http/1.1"} // net/http would offer nothing, and the peer choose
+	}
+	return t
+}
+
 func tlsConfig(e Endpoint, from *tls.Config) *tls.Config {
 	c := &tls.Config{MinVersion: tls.VersionTLS12}
 	if from != nil {
