@@ -17,7 +17,7 @@ func (d *daemon) reload() {
 	d.metrics.Reloaded(err == nil)
 	if keys, ok := errors.AsType[restartError](err); ok {
 		for _, key := range keys {
-			d.log.Error("the configuration asks for a restart; the old one stays until then", "at", key, "error", "a change of it needs a restart, which SIGUSR2 does without cutting anybody off")
+			d.log.Error("the configuration asks for a restart; the old one stays until then", "at", key, "error", "a change of it needs a restart, such as by SIGUSR2")
 		}
 		return
 	}

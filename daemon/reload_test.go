@@ -104,7 +104,7 @@ func TestABadConfigurationIsLoggedWithItsPositionAndTheOldOneStays(t *testing.T)
 func TestAChangedListenAddressNeedsARestart(t *testing.T) {
 	file := write(t, `{http: "127.0.0.1:0", admin: "127.0.0.1:0"}`)
 	p := startAs(t, daemon.Options{Config: file})
-	reload(t, p, file, `{http: "127.0.0.1:1", admin: "127.0.0.1:0"}`, `"at":"http","error":"a change of it needs a restart, which`)
+	reload(t, p, file, `{http: "127.0.0.1:1", admin: "127.0.0.1:0"}`, `"at":"http","error":"a change of it needs a restart, such as`)
 	if status, _ := answer(t, http.MethodGet, p.http+"/x", ""); status != http.StatusNotFound {
 		t.Errorf("the old listener answers %d", status)
 	}
