@@ -44,12 +44,13 @@ func (d *daemon) listen(ctx context.Context, cfg *Config) (err error) {
 		}
 		// The site changes with a reload; each request is served by one.
 		current := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { l.handler(d.site.Load()).ServeHTTP(w, r) })
-		s, err := d.newServer(l.name, current, cfg)
-		if err != nil {
-			return err
-		}
+		s := &server{name: l.name, stopped: make(chan struct{})}
 		if err := s.bind(ctx, d.sockets, l.address, cfg.HTTP3.Enabled); err != nil {
 			return fmt.Errorf("daemon: listen: %w; --%s takes another address", err, l.name)
+		}
+		if err := d.equip(s, current, cfg); err != nil {
+			s.unbind()
+			return err
 		}
 		d.servers = append(d.servers, s)
 	}
@@ -59,36 +60,49 @@ func (d *daemon) listen(ctx context.Context, cfg *Config) (err error) {
 
 func (d *daemon) unbind() {
 	for _, s := range d.servers {
-		_ = s.tcp.Close()
-		if s.udp != nil {
-			_ = s.udp.Close()
-		}
+		s.unbind()
 	}
 }
 
-// newServer returns what will serve the listener of that name.
-func (d *daemon) newServer(name string, h http.Handler, cfg *Config) (*server, error) {
+func (s *server) unbind() {
+	_ = s.tcp.Close()
+	if s.udp != nil {
+		_ = s.udp.Close()
+	}
+}
+
+// equip gives s, which is bound, what will serve.
+func (d *daemon) equip(s *server, h http.Handler, cfg *Config) error {
 	c := listen.Config{
 		Handler: h, Timeouts: cfg.timeouts(), Limits: cfg.connectionLimits(),
 		Refuse: d.refused, BaseContext: d.base, Logger: d.log,
 	}
-	url := "http://"
-	if name != "admin" {
+	if s.name != "admin" {
 		c.ProxyProtocol = prefixes(cfg.ProxyProtocol)
 	}
-	if name == "https" {
-		url = "https://"
-		var err error
+	var err error
+	if s.name == "https" {
+		s.url = "https://" + s.tcp.Addr().String()
 		if c.TLS, err = d.newTLS(cfg); err != nil {
-			return nil, fmt.Errorf("daemon: tls: %w", err)
+			return fmt.Errorf("daemon: tls: %w", err)
 		}
-		c.QUIC = listen.QUIC{WebSocket: cfg.HTTP3.WebSocket, EarlyData: d.earlyData(cfg), Previous: d.sockets.File(quicPair)}
+		c.QUIC = listen.QUIC{WebSocket: cfg.HTTP3.WebSocket, EarlyData: d.earlyData(cfg), Previous: d.previousQUIC(s)}
 	}
-	s, err := listen.New(c)
-	if err != nil {
-		return nil, fmt.Errorf("daemon: %s: %w", name, err)
+	if s.Server, err = listen.New(c); err != nil {
+		return fmt.Errorf("daemon: %s: %w", s.name, err)
 	}
-	return &server{Server: s, name: name, url: url, stopped: make(chan struct{})}, nil
+	return nil
+}
+
+// previousQUIC returns the way to the process that had the UDP socket of s
+// before. One that has another socket keeps it, and learns so.
+func (d *daemon) previousQUIC(s *server) *os.File {
+	pair := d.sockets.File(quicPair)
+	if pair != nil && (s.udp == nil || !d.sockets.Given(s.udp)) {
+		_ = pair.Close()
+		return nil
+	}
+	return pair
 }
 
 // bind binds the address; with TLS and quic also the UDP port of the same
@@ -114,7 +128,7 @@ func (s *server) bind(ctx context.Context, sockets *listen.Sockets, address stri
 			return err
 		}
 	}
-	s.url += s.tcp.Addr().String()
+	s.url = "http://" + s.tcp.Addr().String()
 	return nil
 }
 

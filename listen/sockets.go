@@ -40,6 +40,7 @@ type given struct {
 // held is a socket in use.
 type held struct {
 	name   string
+	given  bool // by another process
 	fixed  bool
 	socket syscall.Conn
 }
@@ -108,13 +109,13 @@ func (s *Sockets) Listen(ctx context.Context, name, address string) (net.Listene
 		if err != nil {
 			return nil, fmt.Errorf("listen: inherited socket %s: %w", name, err)
 		}
-		s.hold(name, l, g.fixed)
+		s.hold(name, l, true, g.fixed)
 		s.compare(g, address, l.Addr())
 		return l, nil
 	}
 	l, err := new(net.ListenConfig).Listen(ctx, "tcp", address)
 	if err == nil {
-		s.hold(name, l, false)
+		s.hold(name, l, false, false)
 	}
 	return l, err
 }
@@ -128,15 +129,23 @@ func (s *Sockets) ListenPacket(ctx context.Context, name, address string) (net.P
 		if err != nil {
 			return nil, fmt.Errorf("listen: inherited socket %s: %w", name, err)
 		}
-		s.hold(name, c, g.fixed)
+		s.hold(name, c, true, g.fixed)
 		s.compare(g, address, c.LocalAddr())
 		return c, nil
 	}
 	c, err := new(net.ListenConfig).ListenPacket(ctx, "udp", address)
 	if err == nil {
-		s.hold(name, c, false)
+		s.hold(name, c, false, false)
 	}
 	return c, err
+}
+
+// Given reports whether c, which came from [Sockets.ListenPacket], was given to
+// the process, so that whoever gave it may still have connections on it.
+func (s *Sockets) Given(c net.PacketConn) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return slices.ContainsFunc(s.listen, func(h held) bool { return h.given && any(h.socket) == any(c) })
 }
 
 // File returns what the process was given under that name and is no socket to
@@ -205,11 +214,11 @@ func (s *Sockets) compare(g given, address string, at net.Addr) {
 	}
 }
 
-func (s *Sockets) hold(name string, socket any, fixed bool) {
+func (s *Sockets) hold(name string, socket any, given, fixed bool) {
 	if c, ok := socket.(syscall.Conn); ok {
 		s.mu.Lock()
 		defer s.mu.Unlock()
-		s.listen = append(s.listen, held{name, fixed, c})
+		s.listen = append(s.listen, held{name, given, fixed, c})
 	}
 }
 

@@ -46,6 +46,9 @@ func listening(t *testing.T, script string) {
 				t.Fatal(err)
 			}
 			defer c.Close()
+			if given := c.LocalAddr().String() == address; given != s.Given(c) { // to bind it again would fail
+				t.Errorf("%s given: %v", name, !given)
+			}
 			fmt.Println("at", name, c.LocalAddr())
 			continue
 		}
@@ -124,6 +127,9 @@ func TestSockets(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer udp.Close()
+	if s.Given(udp) {
+		t.Error("a socket that was bound here was given")
+	}
 	r, w, err := os.Pipe()
 	if err != nil {
 		t.Fatal(err)
