@@ -41,6 +41,7 @@ func (v *TLSVersion) parse(text string) error {
 type HTTP3 struct {
 	Enabled   bool `yaml:"enabled"`
 	WebSocket bool `yaml:"websocket"` // RFC 9220
+	Port      int  `yaml:"port"`      // to announce; 0: that of https
 }
 
 func (h *HTTP3) word(text string) error {

@@ -30,6 +30,13 @@ func secured(t *testing.T, config string) (p *program, file string) {
 
 const certificates = "tls: {certificates: [{cert: server.pem, key: server.key}]}\n"
 
+func TestThePortOfHTTP3IsAnnouncedAsConfigured(t *testing.T) {
+	p, _ := secured(t, certificates+"http3: {port: 443}\n")
+	if res, _ := fetch(t, overTLS(t, true), p.https+"/"); res.Header.Get("Alt-Svc") != `h3=":443"; ma=86400` {
+		t.Errorf("announced is %q", res.Header.Get("Alt-Svc"))
+	}
+}
+
 // overTLS is a client that does not ask who it speaks to.
 func overTLS(t *testing.T, h2 bool) *http.Client {
 	t.Helper()
@@ -202,6 +209,7 @@ var wrongEdges = []struct{ text, want string }{
 	{"https: \":0\"\ntls: {min_version: \"1.1\"}\n", `:2:20: "1.1" is not one of 1.2, 1.3`},
 	{"https: \":0\"\ntls: {require_client: true}\n", `:2:23: whose certificates are accepted is not said; set tls.client_ca`},
 	{"https: \":0\"\ntls: {ticket_keys: server.pem}\n", `:2:20: `},
+	{"http3: {port: 70000}", `:1:15: 70000 is no port`},
 	{"http3: maybe", `:1:8: "maybe" is not one of true, false`},
 	{"compress: fast", `:1:11: "fast" is not one of off, speed, size`},
 	{"compress: {dictionary: none.dict}", `:1:24: `},

@@ -86,7 +86,9 @@ func (d *daemon) equip(s *server, h http.Handler, cfg *Config) error {
 		if c.TLS, err = d.newTLS(cfg); err != nil {
 			return fmt.Errorf("daemon: tls: %w", err)
 		}
-		c.QUIC = listen.QUIC{WebSocket: cfg.HTTP3.WebSocket, EarlyData: d.earlyData(cfg), Previous: d.previousQUIC(s)}
+		c.QUIC = listen.QUIC{
+			Port: cfg.HTTP3.Port, WebSocket: cfg.HTTP3.WebSocket, EarlyData: d.earlyData(cfg), Previous: d.previousQUIC(s),
+		}
 	}
 	if s.Server, err = listen.New(c); err != nil {
 		return fmt.Errorf("daemon: %s: %w", s.name, err)

@@ -29,6 +29,9 @@ func (v *validator) edge() {
 	if len(t.Certificates) > 0 && v.cfg.HTTPS == "" && v.read("https") {
 		v.reportf("tls.certificates", "tls is for the https listener, which is off; give it an address, like https: \":8443\"")
 	}
+	if p := v.cfg.HTTP3.Port; p < 0 || p > 65535 {
+		v.reportf("http3.port", "%d is no port; want one from 1 to 65535, or 0 for that of https", p)
+	}
 	v.coding()
 	l := &v.cfg.Limits
 	v.positive("limits.requests_per_connection", int64(l.RequestsPerConnection))

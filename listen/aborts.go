@@ -2,16 +2,22 @@ package listen
 
 import (
 	"net/http"
+	"net/netip"
+	"slices"
 	"sync"
 	"time"
 )
 
-// maxAborts is how many requests a client may give up a second on a connection
-// of HTTP/2 or 3, and so many at once: a page whose user types or scrolls gives
-// up some tens. One that goes on for longer only wants them to be begun, for
-// which a frame of nine bytes is enough (CVE-2023-44487), and its connection is
-// closed.
-const maxAborts = 200
+// A client may give requests up, as a page does whose user types on. One that
+// does so as fast as it can only wants them to be begun, for which a frame of
+// nine bytes is enough (CVE-2023-44487), and its connection is closed. As many a
+// second as Limits.Streams, or minAborts, are allowed, and as many at once: all
+// that a client has, when its page is left. Only those count that were given up within
+// abortTime of being asked; a stream that its client leaves is none.
+const (
+	abortTime = time.Second
+	minAborts = 250 // where a client may have fewer streams
+)
 
 // aborts counts the requests that a client gave up.
 type aborts struct {
@@ -19,20 +25,30 @@ type aborts struct {
 	left bucket
 }
 
-// tooMany counts r, once it was served, and reports whether its client gives up
-// too many.
-func (a *aborts) tooMany(r *http.Request) bool {
-	if r.Context().Err() == nil {
-		return false
+// judge ends a connection whose client has given up r, which began then, and
+// too many others. Load balancers, which are exempt, have many clients.
+func (c *connection) judge(r *http.Request, began time.Time) {
+	if r.Context().Err() == nil || c.end == nil || c.gate == nil {
+		return
 	}
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	return !a.left.take(maxAborts, time.Now())
-}
-
-// judge ends a connection whose client has given up r and too many others.
-func (c *connection) judge(r *http.Request) {
-	if c.aborts.tooMany(r) && c.end != nil {
+	now := time.Now()
+	limits := &c.gate.limits
+	if now.Sub(began) > abortTime || limits.Streams <= 0 || limits.exempts(r.RemoteAddr) {
+		return
+	}
+	c.aborts.mu.Lock()
+	allowed := c.aborts.left.take(max(limits.Streams, minAborts), now)
+	c.aborts.mu.Unlock()
+	if !allowed {
 		c.end()
 	}
+}
+
+// exempts reports whether the address, with a port, is that of a load balancer.
+func (l *Limits) exempts(from string) bool {
+	if len(l.Exempt) == 0 {
+		return false
+	}
+	at, err := netip.ParseAddrPort(from)
+	return err == nil && slices.ContainsFunc(l.Exempt, func(p netip.Prefix) bool { return p.Contains(at.Addr().Unmap()) })
 }

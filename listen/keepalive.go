@@ -37,7 +37,7 @@ func (s *Server) keep(next http.Handler) http.Handler {
 			next.ServeHTTP(hw, r)
 			hw.begin(http.StatusOK)
 		case r.ProtoMajor == 2:
-			defer c.judge(r)
+			defer c.judge(r, time.Now())
 			hw := &h2Writer{ResponseWriter: w, conn: c}
 			hw.turn.join(&c.turns, r)
 			next.ServeHTTP(hw, r)

@@ -22,6 +22,9 @@ type QUIC struct {
 	// handshake. The handler sees "Early-Data: 1" on a request that did not. nil:
 	// 0-RTT is not offered.
 	EarlyData func(*http.Request) bool
+	// Port is announced to clients of HTTP/1.1 and 2 (RFC 7838), where it is not
+	// the listener's that they reach. 0: the listener's.
+	Port int
 	// WebSocket lets clients open WebSockets over HTTP/3 (RFC 9220). false:
 	// they are answered 501.
 	WebSocket bool
@@ -69,8 +72,12 @@ func newQUIC(s *Server, udp net.PacketConn) *quicServer {
 	}
 	q.life, q.end = context.WithCancel(context.Background())
 	q.release = sync.OnceValue(q.free)
-	if a, ok := udp.LocalAddr().(*net.UDPAddr); ok {
-		q.altSvc = []string{fmt.Sprintf(`h3=":%d"; ma=86400`, a.Port)}
+	port := s.cfg.QUIC.Port
+	if a, ok := udp.LocalAddr().(*net.UDPAddr); ok && port == 0 {
+		port = a.Port
+	}
+	if port != 0 {
+		q.altSvc = []string{fmt.Sprintf(`h3=":%d"; ma=86400`, port)}
 	}
 	return q
 }

@@ -207,7 +207,7 @@ func (c *quicConn) serving(n int) {
 func (c *quicConn) serveHTTP(w http.ResponseWriter, r *http.Request) {
 	c.serving(1)
 	defer c.serving(-1)
-	defer c.judge(r)
+	defer c.judge(r, time.Now())
 	defer c.recovered()
 	if !c.settle(r) || !c.extended(w, r) {
 		return
