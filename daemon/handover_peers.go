@@ -11,8 +11,6 @@ import (
 	"path/filepath"
 	"sync"
 	"time"
-
-	"github.com/fairlead-edge/fairlead/capture"
 )
 
 // peerServer answers other processes of this program about captured streams,
@@ -63,7 +61,7 @@ func (p *peerServer) close() error {
 type peer struct {
 	http.Transport
 
-	store *capture.Store
+	forget func() // called when it is not to be asked any more
 }
 
 // maxPeers bounds how many other processes are asked: as many as may still
@@ -87,20 +85,49 @@ func (d *daemon) peerPaths() []string {
 // addPeer lets captured streams be asked for at the process of that socket, as
 // long as it lives.
 func (d *daemon) addPeer(path string) {
-	p := &peer{store: d.site.Load().captured}
+	store, p := d.site.Load().captured, newPeer(path)
+	p.forget = func() { store.RemovePeer(p) }
+	store.AddPeer(p)
+}
+
+func newPeer(path string) *peer {
+	p := new(peer)
 	p.DialContext = func(ctx context.Context, _, _ string) (net.Conn, error) {
 		return new(net.Dialer).DialContext(ctx, "unix", path)
 	}
 	// A connection each: they are cheap, and none is left when the process ends.
 	p.DisableKeepAlives, p.DisableCompression = true, true
-	p.store.AddPeer(p)
+	return p
 }
 
-// RoundTrip asks the other process, and forgets it once it has ended.
+// peerPatience is how long another process may take to say that it is there: one
+// that is slower is stopped or stuck.
+const peerPatience = 2 * time.Second
+
+// RoundTrip asks the other process, and forgets it once it has ended or is stuck:
+// nobody is to wait for it twice. An answer itself may take as long as the
+// upstream does.
 func (p *peer) RoundTrip(r *http.Request) (*http.Response, error) {
-	resp, err := p.Transport.RoundTrip(r)
-	if op, ok := errors.AsType[*net.OpError](err); ok && op.Op == "dial" && r.Context().Err() == nil {
-		p.store.RemovePeer(p)
+	if err := p.lives(r.Context()); err != nil {
+		if r.Context().Err() == nil {
+			p.forget()
+		}
+		return nil, err
 	}
-	return resp, err
+	return p.Transport.RoundTrip(r)
+}
+
+// lives asks for nothing, which every process answers at once.
+func (p *peer) lives(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, peerPatience)
+	defer cancel()
+	r, err := http.NewRequestWithContext(ctx, http.MethodHead, "http://peer/", http.NoBody)
+	if err != nil {
+		return err
+	}
+	resp, err := p.Transport.RoundTrip(r)
+	if err != nil {
+		return err
+	}
+	return resp.Body.Close()
 }
