@@ -11,6 +11,7 @@ import (
 
 	"github.com/fairlead-edge/fairlead"
 	"github.com/fairlead-edge/fairlead/compress"
+	"github.com/fairlead-edge/fairlead/observe"
 )
 
 // Compress says how responses are coded. It may be written as what to prefer
@@ -72,6 +73,7 @@ func urlPattern(p Pattern) string { return "/" + strings.ReplaceAll(p.String(), 
 
 // coders codes responses and decodes requests, as one configuration says.
 type coders struct {
+	observe      func(compress.Outcome)
 	cfg          *Config
 	budget       *compress.Budget
 	ofTopics     *compress.Dictionary
@@ -80,8 +82,8 @@ type coders struct {
 }
 
 // newCoders reads the dictionaries; budget is that of all configurations.
-func newCoders(cfg *Config, budget *compress.Budget) (*coders, error) {
-	c := &coders{cfg: cfg, budget: budget, ofRoutes: make(map[string]*compress.Dictionary), dictionaries: make(map[string]*compress.Dictionary)}
+func newCoders(cfg *Config, budget *compress.Budget, observe func(compress.Outcome)) (*coders, error) {
+	c := &coders{cfg: cfg, budget: budget, observe: observe, ofRoutes: make(map[string]*compress.Dictionary), dictionaries: make(map[string]*compress.Dictionary)}
 	var err error
 	if c.ofTopics, err = dictionary(cfg.Compress.Dictionary, cfg.TopicsPrefix+anyOne); err != nil {
 		return nil, err
@@ -104,8 +106,14 @@ func newCoders(cfg *Config, budget *compress.Budget) (*coders, error) {
 	return c, nil
 }
 
+// coded counts a response.
+func (d *daemon) coded(o compress.Outcome) {
+	d.metrics.Coded(observe.Coded{Coding: o.Coding, Reason: o.Reason, Before: o.Before, After: o.After})
+}
+
 // topics codes what the topics answer, and decodes what is published.
 func (c *coders) topics(next http.Handler) http.Handler {
+	// Not from the budget of the coders, which readers may use up.
 	next = compress.Decode(compress.DecodeConfig{MaxBytes: int64(c.cfg.Limits.Body)}, explainBody(next))
 	return c.code(PreferAsEverywhere, true, c.ofTopics, next)
 }
@@ -133,7 +141,7 @@ func (c *coders) code(prefer Prefer, own bool, d *compress.Dictionary, next http
 	}
 	cfg := compress.Config{
 		MinSize: orNone(int(c.cfg.Compress.MinSize)), Types: c.cfg.Compress.Types, CrossSite: c.cfg.Compress.CrossSite,
-		Own: own, Budget: c.budget, Dictionary: d, NoShare: !c.cfg.Compress.Share,
+		Own: own, Budget: c.budget, Dictionary: d, NoShare: !c.cfg.Compress.Share, Observe: c.observe,
 	}
 	if prefer == PreferSize {
 		cfg.Prefer = compress.Size

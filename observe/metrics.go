@@ -28,6 +28,7 @@ type Metrics struct {
 	skipped   *prometheus.CounterVec
 	gaps      *prometheus.CounterVec
 	reloads   *prometheus.CounterVec
+	coding    coding
 }
 
 // buckets are upper bounds in seconds: from what a cached answer takes to what
@@ -52,6 +53,7 @@ func New(version string, sources Sources) *Metrics {
 		skipped:   counter("fairlead_events_skipped_total", "Events that delivery policies passed over, all readers.", "transport"),
 		gaps:      counter("fairlead_gaps_total", "Gaps told to readers.", "transport"),
 		reloads:   counter("fairlead_config_reloads_total", "Times the configuration was read again.", "result"),
+		coding:    newCoding(),
 	}
 	build := prometheus.NewGauge(prometheus.GaugeOpts{
 		Name: "fairlead_build_info", Help: "1, for the version that runs.", ConstLabels: prometheus.Labels{"version": version},
@@ -59,6 +61,7 @@ func New(version string, sources Sources) *Metrics {
 	build.Set(1)
 	m.registry.MustRegister(
 		m.requests, m.durations, m.firstByte, m.sent, m.sessions, m.opened, m.closed, m.events, m.publishes, m.skipped, m.gaps, m.reloads, build,
+		m.coding.responses, m.coding.bytes,
 		&state{sources}, collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
 	)
 	return m

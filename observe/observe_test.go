@@ -24,11 +24,14 @@ func scrape(m *observe.Metrics) string {
 func TestAScrapeShowsWhatWasToldAndWhatTheSourcesSay(t *testing.T) {
 	t.Parallel()
 	m := observe.New("v1", observe.Sources{
-		Topics:   func() int { return 3 },
-		Captured: func() observe.Captured { return observe.Captured{Live: 1, Ended: 4, Bytes: 5} },
-		InFlight: func() map[string]int { return map[string]int{"/v1/**": 6} },
-		Draining: func() bool { return true },
+		Topics:     func() int { return 3 },
+		Captured:   func() observe.Captured { return observe.Captured{Live: 1, Ended: 4, Bytes: 5} },
+		InFlight:   func() map[string]int { return map[string]int{"/v1/**": 6} },
+		Draining:   func() bool { return true },
+		CoderBytes: func() int64 { return 12 },
 	})
+	m.Coded(observe.Coded{Coding: "zstd", Before: 100, After: 20})
+	m.Coded(observe.Coded{Reason: "not accepted", Before: 30, After: 30})
 	m.Request(observe.Request{Route: "/v1/**", Method: "GET", Status: 200, Duration: time.Second, FirstByte: time.Millisecond, Sent: 7})
 	m.Opened("sse")
 	m.Opened("sse")
@@ -58,6 +61,11 @@ func TestAScrapeShowsWhatWasToldAndWhatTheSourcesSay(t *testing.T) {
 		`fairlead_captured_bytes 5`,
 		`fairlead_http_requests_in_flight{route="/v1/**"} 6`,
 		`fairlead_draining 1`,
+		`fairlead_compression_memory_bytes 12`,
+		`fairlead_compression_responses_total{coding="zstd",reason=""} 1`,
+		`fairlead_compression_responses_total{coding="identity",reason="not_accepted"} 1`,
+		`fairlead_compression_bytes_total{coding="zstd",stage="before"} 100`,
+		`fairlead_compression_bytes_total{coding="zstd",stage="after"} 20`,
 		`fairlead_config_reloads_total{result="ok"} 1`,
 		`fairlead_config_reloads_total{result="refused"} 1`,
 		`go_goroutines`,

@@ -20,6 +20,8 @@ type Sources struct {
 	Pools func() []Pool
 	// Listeners returns the addresses that clients connect to.
 	Listeners func() []Listener
+	// CoderBytes returns what coders of responses hold.
+	CoderBytes func() int64
 	// Draining reports whether the server is going away.
 	Draining func() bool
 }
@@ -44,7 +46,7 @@ var (
 
 // Describe implements [prometheus.Collector].
 func (s *state) Describe(ch chan<- *prometheus.Desc) {
-	for _, d := range []*prometheus.Desc{topics, streams, captured, inFlight, draining} {
+	for _, d := range []*prometheus.Desc{topics, streams, captured, inFlight, draining, coderBytes} {
 		ch <- d
 	}
 	for _, d := range slices.Concat(poolFamilies, listenerFamilies) {
@@ -80,6 +82,9 @@ func (s *state) Collect(ch chan<- prometheus.Metric) {
 		for _, l := range s.Listeners() {
 			l.collect(ch)
 		}
+	}
+	if s.CoderBytes != nil {
+		gauge(coderBytes, float64(s.CoderBytes()))
 	}
 	if s.Draining != nil {
 		v := 0.0
