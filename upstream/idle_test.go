@@ -57,8 +57,12 @@ func patient(d time.Duration, headers ...string) func(*peer) {
 	return func(p *peer) {
 		for {
 			_ = p.SetReadDeadline(time.Now().Add(d))
-			if _, ok := p.next(); !ok {
+			req, ok := p.next()
+			if !ok {
 				return
+			}
+			if think, err := time.ParseDuration(req.URL.Path[1:]); err == nil {
+				<-time.After(think)
 			}
 			p.answer(headers...)
 		}

@@ -96,8 +96,13 @@ func echoes(t *testing.T, p *upstream.Pool, text string) io.ReadWriteCloser {
 // until waits for what happens on another goroutine.
 func until(t *testing.T, what string, is func() bool) {
 	t.Helper()
-	for end := time.Now().Add(20 * time.Second); !is(); time.Sleep(time.Millisecond) {
-		if time.Now().After(end) {
+	tick := time.NewTicker(time.Millisecond)
+	defer tick.Stop()
+	vain := time.After(20 * time.Second)
+	for !is() {
+		select {
+		case <-tick.C:
+		case <-vain:
 			t.Fatalf("in vain: %s", what)
 		}
 	}
