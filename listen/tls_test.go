@@ -4,7 +4,9 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
+	"log/slog"
 	"net/http"
+	"runtime"
 	"strings"
 	"sync"
 	"testing"
@@ -182,5 +184,24 @@ func TestADevelopmentCertificateIsServedToThoseWhoTrustIt(t *testing.T) {
 	var unknown *tls.CertificateVerificationError
 	if _, err := handshake(t, s, &tls.Config{ServerName: "localhost"}); !errors.As(err, &unknown) {
 		t.Errorf("without trust: %v", err)
+	}
+}
+
+func TestAFailedHandshakeIsNoWarning(t *testing.T) {
+	certs, _, err := listen.Development(t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	var log logged
+	debug := slog.New(slog.NewTextHandler(&log, &slog.HandlerOptions{Level: slog.LevelDebug}))
+	s := startTCP(t, listen.Config{TLS: &listen.TLS{Certificates: certs}, Logger: debug})
+	if _, err := handshake(t, s, &tls.Config{ServerName: "localhost"}); err == nil {
+		t.Fatal("a client that does not trust the certificate goes on")
+	}
+	for log.count("TLS handshake error") == 0 {
+		runtime.Gosched()
+	}
+	if log.count("level=DEBUG") != 1 || log.count("hint=") != 1 || log.count("level=WARN") != 0 {
+		t.Errorf("%d of DEBUG, %d of WARN, %d hints", log.count("level=DEBUG"), log.count("level=WARN"), log.count("hint="))
 	}
 }
