@@ -2,6 +2,7 @@ package listen
 
 import (
 	"context"
+	"log/slog"
 	"net/http/httptest"
 	"net/netip"
 	"testing"
@@ -28,7 +29,7 @@ func TestWhatCountsAsGivenUp(t *testing.T) {
 	} {
 		synctest.Test(t, func(t *testing.T) {
 			ended := false
-			conn := &connection{gate: newGate(c.limits), end: func() { ended = true }}
+			conn := &connection{gate: newGate(c.limits, slog.New(slog.DiscardHandler)), end: func() { ended = true }}
 			ctx, giveUp := context.WithCancel(t.Context())
 			r := httptest.NewRequestWithContext(ctx, "GET", "/", nil)
 			r.RemoteAddr = c.from

@@ -1,6 +1,7 @@
 package listen
 
 import (
+	"log/slog"
 	"net/http"
 	"net/netip"
 	"sync"
@@ -111,6 +112,7 @@ func (s *Server) Stats() Stats { return s.gate.stats() }
 // gate counts connections.
 type gate struct {
 	limits   Limits
+	log      *slog.Logger
 	draining atomic.Bool // no connection is kept
 
 	mu       sync.Mutex
@@ -120,6 +122,7 @@ type gate struct {
 	clients  clients
 	open     [4]int // by protocol, 0 for unknown
 	counts   Stats
+	reported map[*Refusal]time.Time // of each that there is
 }
 
 // stage is where a connection stands with the gate.
@@ -131,16 +134,36 @@ const (
 	answered              // counted among those that are told why not
 )
 
-func newGate(l Limits) *gate {
-	return &gate{limits: l, clients: clients{of: make(map[netip.Addr]*client)}, told: bucket{tokens: maxAnswers}}
+func newGate(l Limits, log *slog.Logger) *gate {
+	return &gate{
+		limits: l, log: log, clients: clients{of: make(map[netip.Addr]*client)}, told: bucket{tokens: maxAnswers}, reported: make(map[*Refusal]time.Time),
+	}
 }
 
 // admit counts a connection until leave. addr may be the zero Addr while it is
 // not known whose it is. It reports whether the connection may live; then
 // c.refusal says whether it is only to be answered.
 func (g *gate) admit(c *connection, addr netip.Addr) bool {
+	return g.decide(c, addr, g.enter)
+}
+
+// identify says whose an admitted connection is, and reports what admit does.
+func (g *gate) identify(c *connection, addr netip.Addr) bool {
+	return g.decide(c, addr, func(c *connection, addr netip.Addr) bool { return c.stage != served || g.countClient(c, addr) })
+}
+
+// decide logs a refusal that by came to.
+func (g *gate) decide(c *connection, addr netip.Addr, by func(*connection, netip.Addr) bool) bool {
 	g.mu.Lock()
-	defer g.mu.Unlock()
+	live := by(c, addr)
+	r := g.report(c, addr)
+	g.mu.Unlock()
+	r.log(g.log)
+	return live
+}
+
+// enter is admit. g.mu is held.
+func (g *gate) enter(c *connection, addr netip.Addr) bool {
 	g.counts.Opened++
 	if g.limits.Connections > 0 && g.served >= g.limits.Connections {
 		g.counts.Full++
@@ -150,13 +173,6 @@ func (g *gate) admit(c *connection, addr netip.Addr) bool {
 	g.served++
 	g.open[0]++
 	return g.countClient(c, addr)
-}
-
-// identify says whose an admitted connection is, and reports what admit does.
-func (g *gate) identify(c *connection, addr netip.Addr) bool {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	return c.stage != served || g.countClient(c, addr)
 }
 
 // countClient counts a connection, which is served, for its client. g.mu is held.

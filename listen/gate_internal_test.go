@@ -1,6 +1,7 @@
 package listen
 
 import (
+	"log/slog"
 	"net/netip"
 	"testing"
 	"testing/synctest"
@@ -10,7 +11,7 @@ import (
 func TestClientsAreForgottenAndNeverTooMany(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		g := newGate(Limits{PerAddress: 2, Rate: 10})
+		g := newGate(Limits{PerAddress: 2, Rate: 10}, slog.New(slog.DiscardHandler))
 		prefix := netip.MustParseAddr("2001:db8::").As16()
 		admit := func(from, n int) (conns []*connection) {
 			for i := from; i < from+n; i++ {
@@ -49,7 +50,7 @@ func TestClientsAreForgottenAndNeverTooMany(t *testing.T) {
 func TestTheClientOfAProxiedConnectionIsCountedWhenItIsKnown(t *testing.T) {
 	t.Parallel()
 	client := netip.MustParseAddr("192.0.2.1")
-	g := newGate(Limits{PerAddress: 1, Exempt: []netip.Prefix{netip.MustParsePrefix("198.51.100.0/24")}})
+	g := newGate(Limits{PerAddress: 1, Exempt: []netip.Prefix{netip.MustParsePrefix("198.51.100.0/24")}}, slog.New(slog.DiscardHandler))
 	var conns [3]connection
 	for i := range conns {
 		if !g.admit(&conns[i], netip.Addr{}) || conns[i].refusal() != nil {
@@ -81,7 +82,7 @@ func TestTheClientOfAProxiedConnectionIsCountedWhenItIsKnown(t *testing.T) {
 func TestSoManyAreToldASecondWhyTheyAreRefused(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		g := newGate(Limits{Connections: 1})
+		g := newGate(Limits{Connections: 1}, slog.New(slog.DiscardHandler))
 		g.admit(new(connection), netip.Addr{})
 		told := func() (n int) {
 			for range 1000 {

@@ -145,6 +145,41 @@ func TestClientsAreLimitedByTheirAddress(t *testing.T) {
 	})
 }
 
+func TestThatALimitIsMetIsLoggedOnceAMinute(t *testing.T) {
+	simulated(t, func(t *testing.T) {
+		addr := "192.0.2.1"
+		l := &from{memnet.New(), func() net.Addr { return &net.TCPAddr{IP: net.ParseIP(addr)} }}
+		var log logged
+		serveOn(t, l, listen.Config{Limits: listen.Limits{Connections: 4, PerAddress: 2}, Logger: log.logger()}, func(http.ResponseWriter, *http.Request) {})
+		const warning = "level=WARN msg=\"a connection is refused"
+		dial := func(n int) {
+			for range n {
+				dial1(t, l.Network)
+				synctest.Wait()
+			}
+		}
+		dial(5)
+		if log.count(warning) != 1 || log.count(`reason="too many connections from this address" limit=2 client=192.0.2.1 connections=2 addresses=1`) != 1 {
+			t.Errorf("one address: %s", log.String())
+		}
+		addr = "192.0.2.2"
+		dial(5)
+		if log.count(warning) != 2 || log.count(`reason="too many connections" limit=4 client=192.0.2.2 connections=4 addresses=2`) != 1 {
+			t.Errorf("two addresses: %s", log.String())
+		}
+		time.Sleep(59 * time.Second) // in which the silent ones ended
+		dial(3)
+		if log.count(warning) != 2 {
+			t.Errorf("within a minute: %s", log.String())
+		}
+		time.Sleep(time.Second)
+		dial(1)
+		if log.count(warning) != 3 {
+			t.Errorf("after a minute: %s", log.String())
+		}
+	})
+}
+
 func TestARequestOfNoServerHasNoConnection(t *testing.T) {
 	t.Parallel()
 	if info, ok := listen.ConnInfoOf(context.Background()); ok {

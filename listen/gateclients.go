@@ -15,9 +15,10 @@ const maxClients = 64 << 10
 // There is no goroutine: those that may be forgotten are when there are twice as
 // many as the last time.
 type clients struct {
-	of      map[netip.Addr]*client
-	sweepAt int
-	swept   time.Time
+	of        map[netip.Addr]*client
+	connected int // of them, with a connection
+	sweepAt   int
+	swept     time.Time
 }
 
 type client struct {
@@ -57,13 +58,17 @@ func (cs *clients) take(key netip.Addr, l *Limits, now time.Time) *Refusal {
 	if l.Rate > 0 && !c.bucket.take(l.Rate, now) {
 		return tooFast
 	}
-	c.open++
+	if c.open++; c.open == 1 {
+		cs.connected++
+	}
 	return nil
 }
 
 func (cs *clients) give(key netip.Addr) {
 	if c := cs.of[key]; c != nil && c.open > 0 {
-		c.open--
+		if c.open--; c.open == 0 {
+			cs.connected--
+		}
 	}
 }
 

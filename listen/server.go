@@ -115,7 +115,7 @@ func New(cfg Config) (*Server, error) {
 	if cfg.Logger == nil {
 		cfg.Logger = slog.New(slog.DiscardHandler)
 	}
-	s := &Server{cfg: cfg, gate: newGate(cfg.Limits)}
+	s := &Server{cfg: cfg, gate: newGate(cfg.Limits, cfg.Logger)}
 	if err := s.configure(); err != nil {
 		return nil, err
 	}

@@ -254,4 +254,10 @@ func (l *logged) count(what string) int {
 	return strings.Count(l.text.String(), what)
 }
 
+func (l *logged) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.text.String()
+}
+
 func (l *logged) logger() *slog.Logger { return slog.New(slog.NewTextHandler(l, nil)) }
