@@ -36,7 +36,8 @@ type DevCert struct {
 
 // Development returns a certificate for localhost, *.localhost and the loopback
 // addresses, and further hosts if given, which it makes in dir and finds there
-// again. It is signed by an authority that exists only there, whose certificate
+// again; a dir of another user, or one that others may write to, is an error. It
+// is signed by an authority that exists only there, whose certificate
 // may be trusted once and for all (see [DevCert.TrustHint]): it vouches for
 // those names and addresses only, so that whoever gets its key cannot pretend to
 // be another site.
@@ -76,6 +77,9 @@ func (d development) ensure() (DevCert, error) {
 		}
 	}
 	if err := os.MkdirAll(d.dir, 0o700); err != nil {
+		return dev, err
+	}
+	if err := checkFolder(d.dir); err != nil {
 		return dev, err
 	}
 	caKey, err := d.key(filepath.Join(d.dir, "ca.key"))

@@ -39,6 +39,12 @@ func vouches(t *testing.T, dev listen.DevCert, host string, at time.Time) error 
 	return err
 }
 
+// private returns a folder that nobody else may write to, whatever the umask is.
+func private(t *testing.T) string {
+	t.Helper()
+	return filepath.Join(t.TempDir(), "private")
+}
+
 func develop(t *testing.T, dir string, hosts ...string) listen.DevCert {
 	t.Helper()
 	_, dev, err := listen.Development(dir, hosts...)
@@ -87,7 +93,7 @@ func TestADevelopmentCertificateIsForLocalhostAndRemembered(t *testing.T) {
 }
 
 func TestTheAuthorityOfADevelopmentCertificateVouchesForNothingElse(t *testing.T) {
-	dev := develop(t, t.TempDir())
+	dev := develop(t, private(t))
 	ca := parsed(t, dev.CAFile)
 	pair, err := tls.LoadX509KeyPair(dev.CAFile, filepath.Join(filepath.Dir(dev.CAFile), "ca.key"))
 	if err != nil {
@@ -105,7 +111,7 @@ func TestTheAuthorityOfADevelopmentCertificateVouchesForNothingElse(t *testing.T
 
 func TestADevelopmentCertificateIsRenewedInItsLastDaysWithTheSameKey(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		dir := t.TempDir()
+		dir := private(t)
 		dev := develop(t, dir)
 		leaf := parsed(t, dev.CertFile)
 		time.Sleep(time.Until(leaf.NotAfter) - 29*24*time.Hour)
@@ -128,7 +134,7 @@ func TestADevelopmentCertificateIsRenewedInItsLastDaysWithTheSameKey(t *testing.
 }
 
 func TestAFurtherHostIsAddedToADevelopmentCertificate(t *testing.T) {
-	dir := t.TempDir()
+	dir := private(t)
 	develop(t, dir)
 	dev := develop(t, dir, "app.localhost")
 	if dev.New {
@@ -155,7 +161,7 @@ func TestAFurtherHostIsAddedToADevelopmentCertificate(t *testing.T) {
 
 func TestProcessesThatMakeADevelopmentCertificateAtOnceAgree(t *testing.T) {
 	for range 10 {
-		dir := t.TempDir()
+		dir := private(t)
 		devs := make([]listen.DevCert, 4)
 		var all sync.WaitGroup
 		for i := range devs {
@@ -174,7 +180,7 @@ func TestProcessesThatMakeADevelopmentCertificateAtOnceAgree(t *testing.T) {
 }
 
 func TestABrokenDevelopmentCertificateIsMadeAnewAndABrokenKeyIsAnError(t *testing.T) {
-	dir := t.TempDir()
+	dir := private(t)
 	dev := develop(t, dir)
 	write(t, dev.CertFile, "half of it")
 	develop(t, dir)

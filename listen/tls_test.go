@@ -170,7 +170,7 @@ func TestTLSThatCannotWorkIsAnErrorThatSaysWhatToDo(t *testing.T) {
 }
 
 func TestADevelopmentCertificateIsServedToThoseWhoTrustIt(t *testing.T) {
-	certs, dev, err := listen.Development(t.TempDir())
+	certs, dev, err := listen.Development(private(t))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -188,7 +188,7 @@ func TestADevelopmentCertificateIsServedToThoseWhoTrustIt(t *testing.T) {
 }
 
 func TestAFailedHandshakeIsNoWarning(t *testing.T) {
-	certs, _, err := listen.Development(t.TempDir())
+	certs, _, err := listen.Development(private(t))
 	if err != nil {
 		t.Fatal(err)
 	}
