@@ -1,6 +1,24 @@
 package compress
 
-import "github.com/klauspost/compress/zstd"
+import (
+	"strings"
+
+	"github.com/klauspost/compress/zstd"
+)
+
+// The content codings, as HTTP names them.
+const (
+	zstdName   = "zstd"
+	brotliName = "br"
+	gzipName   = "gzip"
+)
+
+// codingList are those that a request may have; codingNames are the same for
+// clients to read.
+var (
+	codingList  = []string{zstdName, brotliName, gzipName}
+	codingNames = strings.Join(codingList, ", ")
+)
 
 // The levels are those after which the next one takes longer than what it saves
 // takes to send, on most of the bodies of BenchmarkLevel, at 100 Mbit/s for
@@ -10,27 +28,27 @@ import "github.com/klauspost/compress/zstd"
 // The sizes are what a coder was seen to hold, and a test holds them so.
 var (
 	zstdFast = &codec{
-		name: "zstd", body: zstdAt(zstd.SpeedFastest, 256<<10), stream: zstdAt(zstd.SpeedFastest, 32<<10),
+		name: zstdName, body: zstdAt(zstd.SpeedFastest, 256<<10), stream: zstdAt(zstd.SpeedFastest, 32<<10),
 		bodySize: 960 << 10, streamSize: 544 << 10,
 	}
 	zstdSmall = &codec{
-		name: "zstd", body: zstdAt(zstd.SpeedDefault, 256<<10), stream: zstdAt(zstd.SpeedFastest, 32<<10),
+		name: zstdName, body: zstdAt(zstd.SpeedDefault, 256<<10), stream: zstdAt(zstd.SpeedFastest, 32<<10),
 		bodySize: 2176 << 10, streamSize: 544 << 10,
 	}
 	brotliFast = &codec{
-		name: "br", body: brotliAt(2, 18), stream: brotliAt(2, 15),
+		name: brotliName, body: brotliAt(2, 18), stream: brotliAt(2, 15),
 		bodySize: 1408 << 10, streamSize: 416 << 10,
 	}
 	brotliSmall = &codec{
-		name: "br", body: brotliAt(5, 18), stream: brotliAt(3, 15),
+		name: brotliName, body: brotliAt(5, 18), stream: brotliAt(3, 15),
 		bodySize: 2688 << 10, streamSize: 416 << 10,
 	}
 	gzipFast = &codec{
-		name: "gzip", body: gzipAt(1), stream: gzipAt(7),
+		name: gzipName, body: gzipAt(1), stream: gzipAt(7),
 		bodySize: 896 << 10, streamSize: 1088 << 10,
 	}
 	gzipSmall = &codec{
-		name: "gzip", body: gzipAt(6), stream: gzipAt(7),
+		name: gzipName, body: gzipAt(6), stream: gzipAt(7),
 		bodySize: 1152 << 10, streamSize: 1088 << 10,
 	}
 )

@@ -27,7 +27,8 @@ const (
 type DictionaryConfig struct {
 	// Match is the pattern of the URLs of which the responses are coded with the
 	// dictionary: a path, in which "*" stands for anything, such as "/topics*"
-	// (RFC 9842 §2.1.1). It has no regular expressions and so no parentheses.
+	// (RFC 9842 §2.1.1). It has no regular expressions and so no parentheses. The responses to GET and
+	// HEAD whose path it matches tell clients of the dictionary.
 	Match string
 
 	// ID is a name that clients send back as Dictionary-ID, for what stands in
@@ -59,6 +60,7 @@ type DictionaryConfig struct {
 type Dictionary struct {
 	content   []byte
 	hash      [sha256.Size]byte
+	match     string
 	path      string
 	useAs     string // Use-As-Dictionary
 	link      string // Link
@@ -94,7 +96,7 @@ func NewDictionary(content []byte, cfg DictionaryConfig) (*Dictionary, error) {
 	if err != nil {
 		return nil, fmt.Errorf("compress: dictionary: %w", err)
 	}
-	d := &Dictionary{content: content, hash: sha256.Sum256(content), anyScheme: cfg.TLSInFront}
+	d := &Dictionary{content: content, hash: sha256.Sum256(content), match: cfg.Match, anyScheme: cfg.TLSInFront}
 	name := hex.EncodeToString(d.hash[:])
 	d.path = strings.TrimRight(cfg.Prefix, "/") + "/" + name
 	d.link = "<" + d.path + `>; rel="compression-dictionary"`

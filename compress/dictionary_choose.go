@@ -18,7 +18,9 @@ func (d *Dictionary) offer(r *http.Request, header http.Header, cfg *Config) []*
 		return nil
 	}
 	if hash, ok := parseAvailable(r.Header["Available-Dictionary"]); !ok || hash != d.hash {
-		header.Add("Link", d.link)
+		if (r.Method == http.MethodGet || r.Method == http.MethodHead) && matches(d.match, r.URL.EscapedPath()) {
+			header.Add("Link", d.link)
+		}
 		return nil
 	}
 	switch {
@@ -29,6 +31,26 @@ func (d *Dictionary) offer(r *http.Request, header http.Header, cfg *Config) []*
 	default:
 		return []*codec{d.dcz, d.dcb}
 	}
+}
+
+// matches reports whether a path is one of a pattern's. Of one that has more
+// than "*", which only the client can read, every path is.
+func matches(pattern, path string) bool {
+	if strings.ContainsAny(pattern, `?:{}+\`) {
+		return true
+	}
+	parts := strings.Split(pattern, "*")
+	rest, ok := strings.CutPrefix(path, parts[0])
+	if !ok || len(parts) == 1 {
+		return ok && rest == ""
+	}
+	last := len(parts) - 1
+	for _, part := range parts[1:last] {
+		if _, rest, ok = strings.Cut(rest, part); !ok {
+			return false
+		}
+	}
+	return strings.HasSuffix(rest, parts[last])
 }
 
 // trusts reports whether the client may use a dictionary: on a page of this very

@@ -44,3 +44,24 @@ func TestACoderWithADictionaryHoldsNoMoreThanItTakesOfTheBudget(t *testing.T) {
 		}
 	}
 }
+
+func TestAPatternIsMatchedByItsStars(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		pattern, path string
+		want          bool
+	}{
+		{"/topics*", "/topics/a/b", true},
+		{"/topics*", "/topic", false},
+		{"/a", "/a", true},
+		{"/a", "/ab", false},
+		{"/v1/*/x", "/v1/b/x", true},
+		{"/v1/*/x", "/v1/x", false},
+		{"/v1/*/*/x", "/v1/a/b/x", true},
+		{"/:name", "/whatever", true},
+	} {
+		if matches(c.pattern, c.path) != c.want {
+			t.Errorf("%s of %s is not %v", c.path, c.pattern, c.want)
+		}
+	}
+}

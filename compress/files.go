@@ -15,7 +15,7 @@ import (
 )
 
 // siblings are what a file's coded forms are called.
-var siblings = []struct{ coding, suffix string }{{"zstd", ".zst"}, {"br", ".br"}, {"gzip", ".gz"}}
+var siblings = []struct{ coding, suffix string }{{zstdName, ".zst"}, {brotliName, ".br"}, {gzipName, ".gz"}}
 
 // Files returns a handler that serves the files of fsys, coded by what was coded
 // before: app.js as app.js.zst, app.js.br or app.js.gz where there is such a

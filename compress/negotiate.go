@@ -34,7 +34,7 @@ func parseAccept(lines []string) accepted {
 				a.identity = q
 			default:
 				if name == "x-gzip" { // RFC 9110 §8.4.1.3
-					name = "gzip"
+					name = gzipName
 				}
 				if a.n < maxAccepted {
 					a.names[a.n], a.weights[a.n] = name, q

@@ -2,10 +2,10 @@ package compress
 
 import (
 	"cmp"
-	"errors"
 	"fmt"
 	"io"
 	"net/http"
+	"slices"
 	"strings"
 )
 
@@ -26,6 +26,10 @@ type DecodeConfig struct {
 	// that of responses, whose streams use theirs up without harm. nil: 64 MiB,
 	// for all without one of their own.
 	Budget *Budget
+
+	// Refuse answers a request whose body cannot be decoded; Accept-Encoding and
+	// Retry-After are set already. nil: the error's text as text/plain.
+	Refuse func(w http.ResponseWriter, r *http.Request, err *DecodeError)
 }
 
 var decodeBudget = NewBudget(64 << 20)
@@ -50,7 +54,7 @@ const maxCodings = 2
 type DecodeError struct {
 	// Status is what the client is to be told: 400 for a body that is not what
 	// its Content-Encoding says, 413 for one that becomes too long, 503 when
-	// there is no memory to decode it.
+	// there is no memory to decode it; 415 for a coding that is not known.
 	Status int
 	Err    error
 }
@@ -85,8 +89,8 @@ func Decode(cfg DecodeConfig, next http.Handler) http.Handler {
 		}
 		codings, err := requestCodings(r.Header["Content-Encoding"])
 		if err != nil {
-			w.Header().Set("Accept-Encoding", "zstd, br, gzip")
-			http.Error(w, err.Error(), http.StatusUnsupportedMediaType)
+			w.Header().Set("Accept-Encoding", codingNames)
+			cfg.refuse(w, r, &DecodeError{http.StatusUnsupportedMediaType, err})
 			return
 		}
 		serveDecoded(&cfg, codings, next, w, r)
@@ -113,8 +117,16 @@ func serveDecoded(cfg *DecodeConfig, codings []string, next http.Handler, w http
 		if failed.Status == http.StatusServiceUnavailable {
 			w.Header().Set("Retry-After", "1")
 		}
-		http.Error(w, failed.Err.Error(), failed.Status)
+		cfg.refuse(w, r, failed)
 	}
+}
+
+func (cfg *DecodeConfig) refuse(w http.ResponseWriter, r *http.Request, err *DecodeError) {
+	if cfg.Refuse != nil {
+		cfg.Refuse(w, r, err)
+		return
+	}
+	http.Error(w, err.Err.Error(), err.Status)
 }
 
 // requestCodings returns the codings of a body, the outermost first.
@@ -127,13 +139,13 @@ func requestCodings(lines []string) ([]string, error) {
 			case "", "identity":
 				continue
 			case "x-gzip":
-				name = "gzip"
-			case "zstd", "br", "gzip":
-			default:
-				return nil, errors.New("the request's content coding is not known here: use zstd, br, gzip or none")
+				name = gzipName
+			}
+			if !slices.Contains(codingList, name) {
+				return nil, fmt.Errorf("the request's content coding is not known here: use one of %s, or none", codingNames)
 			}
 			if len(codings) == maxCodings {
-				return nil, fmt.Errorf("the request's body has more than %d codings, one over the other: use zstd, br, gzip or none", maxCodings)
+				return nil, fmt.Errorf("the request's body has more than %d codings, one over the other: use one of %s, or none", maxCodings, codingNames)
 			}
 			codings = append([]string{name}, codings...)
 		}

@@ -29,9 +29,9 @@ type decoder interface {
 
 // decoders are those that are not in use.
 var decoders = map[string]*sync.Pool{
-	"gzip": {New: func() any { return &gzipDecoder{} }},
-	"br":   {New: func() any { return &brotliDecoder{Reader: brrr.NewReader(nil), in: bufio.NewReaderSize(nil, 1)} }},
-	"zstd": {New: func() any { return newZstdDecoder() }},
+	gzipName:   {New: func() any { return &gzipDecoder{} }},
+	brotliName: {New: func() any { return &brotliDecoder{Reader: brrr.NewReader(nil), in: bufio.NewReaderSize(nil, 1)} }},
+	zstdName:   {New: func() any { return newZstdDecoder() }},
 }
 
 // gzipDecoder decodes all members of a body (RFC 1952 §2.2).
@@ -39,7 +39,7 @@ type gzipDecoder struct{ gzip.Reader }
 
 func (d *gzipDecoder) open(r io.Reader) (int64, error) { return 64 << 10, d.Reset(r) }
 
-func (d *gzipDecoder) release() { decoders["gzip"].Put(d) }
+func (d *gzipDecoder) release() { decoders[gzipName].Put(d) }
 
 type brotliDecoder struct {
 	*brrr.Reader
@@ -91,7 +91,7 @@ func (d *brotliDecoder) Read(p []byte) (int, error) {
 func (d *brotliDecoder) release() {
 	_ = d.Close() // gives its window back, and never fails
 	d.in.Reset(nil)
-	decoders["br"].Put(d)
+	decoders[brotliName].Put(d)
 }
 
 type zstdDecoder struct {
@@ -150,5 +150,5 @@ func zstdFrameWindow(in *bufio.Reader) (uint64, error) {
 func (d *zstdDecoder) release() {
 	_ = d.Decoder.Reset(nil) // of nil it never fails
 	d.in.Reset(nil)
-	decoders["zstd"].Put(d)
+	decoders[zstdName].Put(d)
 }

@@ -90,6 +90,7 @@ func (d *daemon) choose(s *site) http.Handler {
 	if s.readers != nil {
 		readers = s.coders.topics(s.readers)
 	}
+	others := s.coders.others(d.others(s))
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		path := r.URL.Path
 		if clean := routePath(path); under(clean, ownPaths) {
@@ -109,12 +110,22 @@ func (d *daemon) choose(s *site) http.Handler {
 		} else if to, ok := s.match.find(routePath(path)); ok {
 			d.flights.routed(r, to.label)
 			to.coded.ServeHTTP(w, r)
-		} else if s.demo != nil && path == "/" {
+		} else {
+			others.ServeHTTP(w, r)
+		}
+	})
+}
+
+// others answers what no route is for: with the page of the demo, or that
+// nothing is there.
+func (d *daemon) others(s *site) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if s.demo != nil && r.URL.Path == "/" {
 			d.flights.routed(r, "/")
 			servePage(w, r)
-		} else {
-			proxy.Problem(w, r, fairlead.Errorf(fairlead.NotFound, "no route of this server leads there"))
+			return
 		}
+		proxy.Problem(w, r, fairlead.Errorf(fairlead.NotFound, "no route of this server leads there"))
 	})
 }
 

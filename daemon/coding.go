@@ -12,18 +12,20 @@ import (
 	"github.com/fairlead-edge/fairlead"
 	"github.com/fairlead-edge/fairlead/compress"
 	"github.com/fairlead-edge/fairlead/observe"
+	"github.com/fairlead-edge/fairlead/proxy"
 )
 
 // Compress says how responses are coded. It may be written as what to prefer
 // alone.
 type Compress struct {
 	Prefer     Prefer   `yaml:"prefer"`
-	MinSize    Size     `yaml:"min_size"`   // smaller bodies are sent as they are
-	Types      []string `yaml:"types"`      // further media types that are worth it
-	CrossSite  bool     `yaml:"cross_site"` // also for scripts of other sites
-	Dictionary Content  `yaml:"dictionary"` // of the topics (RFC 9842)
-	Share      bool     `yaml:"share"`      // an event is coded once for all readers with the dictionary
-	Memory     Size     `yaml:"memory"`     // of the coders of streams, in all
+	MinSize    Size     `yaml:"min_size"`     // smaller bodies are sent as they are
+	Types      []string `yaml:"types"`        // further media types that are worth it
+	CrossSite  bool     `yaml:"cross_site"`   // also for scripts of other sites
+	Dictionary Content  `yaml:"dictionary"`   // of the topics (RFC 9842)
+	Share      bool     `yaml:"share"`        // an event is coded once for all readers with the dictionary
+	TLSInFront bool     `yaml:"tls_in_front"` // what comes in cleartext came over TLS (RFC 9842 §9.1)
+	Memory     Size     `yaml:"memory"`       // of the coders of responses, in all
 }
 
 func (c *Compress) word(text string) error { return c.Prefer.parse(text) }
@@ -56,15 +58,22 @@ func (p *Prefer) parse(text string) error {
 // ownDictionaries is where the dictionaries are.
 const ownDictionaries = ownPaths + "/dictionaries"
 
-// dictionary returns nil if the file was not named; match is the pattern of the
-// URLs that it is for.
+// dictionary is newDictionary with the defaults, which shows what is wrong with it.
 func dictionary(file Content, match string) (*compress.Dictionary, error) {
+	return new(Compress).newDictionary(file, match)
+}
+
+// newDictionary returns nil if the file was not named; match is the pattern of
+// the URLs that it is for.
+func (c *Compress) newDictionary(file Content, match string) (*compress.Dictionary, error) {
 	if file.File == "" {
 		return nil, nil //nolint:nilnil // most have none
 	}
 	// One file may be for several patterns, each of which is told at a path of its own.
 	of := sha256.Sum256([]byte(match))
-	return compress.NewDictionary(file.content, compress.DictionaryConfig{Match: match, Prefix: fmt.Sprintf("%s/%x", ownDictionaries, of[:4])})
+	return compress.NewDictionary(file.content, compress.DictionaryConfig{
+		Match: match, Prefix: fmt.Sprintf("%s/%x", ownDictionaries, of[:4]), TLSInFront: c.TLSInFront,
+	})
 }
 
 // urlPattern is the pattern as RFC 9842 §2.1.1 matches it: there "*" stands for
@@ -85,13 +94,13 @@ type coders struct {
 func newCoders(cfg *Config, budget *compress.Budget, observe func(compress.Outcome)) (*coders, error) {
 	c := &coders{cfg: cfg, budget: budget, observe: observe, ofRoutes: make(map[string]*compress.Dictionary), dictionaries: make(map[string]*compress.Dictionary)}
 	var err error
-	if c.ofTopics, err = dictionary(cfg.Compress.Dictionary, cfg.TopicsPrefix+anyOne); err != nil {
+	if c.ofTopics, err = cfg.Compress.newDictionary(cfg.Compress.Dictionary, cfg.TopicsPrefix+anyOne); err != nil {
 		return nil, err
 	}
 	all := []*compress.Dictionary{c.ofTopics}
 	for i := range cfg.Routes {
 		r := &cfg.Routes[i]
-		d, err := dictionary(r.Compress.Dictionary, urlPattern(r.Path))
+		d, err := cfg.Compress.newDictionary(r.Compress.Dictionary, urlPattern(r.Path))
 		if err != nil {
 			return nil, err
 		}
@@ -113,8 +122,9 @@ func (d *daemon) coded(o compress.Outcome) {
 
 // topics codes what the topics answer, and decodes what is published.
 func (c *coders) topics(next http.Handler) http.Handler {
-	// Not from the budget of the coders, which readers may use up.
-	next = compress.Decode(compress.DecodeConfig{MaxBytes: int64(c.cfg.Limits.Body)}, explainBody(next))
+	// Decoders share a budget of the process's own of 64 MiB, not compress.memory,
+	// which the readers' coders may use up.
+	next = compress.Decode(compress.DecodeConfig{MaxBytes: int64(c.cfg.Limits.Body), Refuse: refuse}, explainBody(next))
 	return c.code(PreferAsEverywhere, true, c.ofTopics, next)
 }
 
@@ -123,10 +133,15 @@ func (c *coders) streams(next http.Handler) http.Handler {
 	return c.code(PreferAsEverywhere, true, nil, next)
 }
 
+// others codes what Fairlead answers where nothing else does.
+func (c *coders) others(next http.Handler) http.Handler {
+	return c.code(PreferAsEverywhere, true, nil, next)
+}
+
 // route codes what a route answers.
 func (c *coders) route(r *Route, next http.Handler) http.Handler {
 	if r.Compress.Decode {
-		next = compress.Decode(compress.DecodeConfig{}, explainBody(next))
+		next = compress.Decode(compress.DecodeConfig{Refuse: refuse}, explainBody(next))
 	}
 	return c.code(r.Compress.Prefer, false, c.ofRoutes[r.Path.String()], next)
 }
@@ -168,8 +183,19 @@ func (d decoded) Read(p []byte) (int, error) {
 	if !ok {
 		return n, err
 	}
+	return n, fmt.Errorf("%w: %w", explain(e), err)
+}
+
+// refuse answers a request whose body cannot be decoded.
+func refuse(w http.ResponseWriter, r *http.Request, err *compress.DecodeError) {
+	proxy.Problem(w, r, explain(err))
+}
+
+func explain(e *compress.DecodeError) *fairlead.Error {
 	code := fairlead.InvalidArgument
 	switch e.Status {
+	case http.StatusUnsupportedMediaType:
+		code = fairlead.UnsupportedMedia
 	case http.StatusRequestEntityTooLarge:
 		code = fairlead.TooLarge
 	case http.StatusServiceUnavailable:
@@ -179,5 +205,5 @@ func (d decoded) Read(p []byte) (int, error) {
 	if code == fairlead.Overloaded {
 		explained.RetryAfter = time.Second
 	}
-	return n, fmt.Errorf("%w: %w", explained, err)
+	return explained
 }
