@@ -40,6 +40,9 @@ func (b *Budget) takeOf(limit, n int64) bool {
 
 func (b *Budget) give(n int64) { b.used.Add(-n) }
 
+// Limit returns how many bytes coders may hold.
+func (b *Budget) Limit() int64 { return b.limit }
+
 // Used returns how many bytes coders hold now.
 func (b *Budget) Used() int64 { return b.used.Load() }
 

@@ -17,11 +17,14 @@ func (d *daemon) sources() observe.Sources {
 			s := d.site.Load().captured.Stats()
 			return observe.Captured{Live: s.Live, Ended: s.Finished, Bytes: s.Bytes}
 		},
-		InFlight:   d.flights.byRoute,
-		Pools:      d.poolPages().metrics,
-		Listeners:  d.listenerMetrics,
-		CoderBytes: func() int64 { return d.site.Load().coders.budget.Used() },
-		Draining:   d.draining,
+		InFlight:  d.flights.byRoute,
+		Pools:     d.poolPages().metrics,
+		Listeners: d.listenerMetrics,
+		Coders: func() observe.Coders {
+			b := d.site.Load().coders.budget
+			return observe.Coders{Bytes: b.Used(), Limit: b.Limit(), Refused: b.Refused()}
+		},
+		Draining: d.draining,
 	}
 }
 

@@ -24,11 +24,11 @@ func scrape(m *observe.Metrics) string {
 func TestAScrapeShowsWhatWasToldAndWhatTheSourcesSay(t *testing.T) {
 	t.Parallel()
 	m := observe.New("v1", observe.Sources{
-		Topics:     func() int { return 3 },
-		Captured:   func() observe.Captured { return observe.Captured{Live: 1, Ended: 4, Bytes: 5} },
-		InFlight:   func() map[string]int { return map[string]int{"/v1/**": 6} },
-		Draining:   func() bool { return true },
-		CoderBytes: func() int64 { return 12 },
+		Topics:   func() int { return 3 },
+		Captured: func() observe.Captured { return observe.Captured{Live: 1, Ended: 4, Bytes: 5} },
+		InFlight: func() map[string]int { return map[string]int{"/v1/**": 6} },
+		Draining: func() bool { return true },
+		Coders:   func() observe.Coders { return observe.Coders{Bytes: 12, Limit: 13, Refused: 14} },
 	})
 	m.Coded(observe.Coded{Coding: "zstd", Before: 100, After: 20})
 	m.Coded(observe.Coded{Reason: "not accepted", Before: 30, After: 30})
@@ -62,6 +62,8 @@ func TestAScrapeShowsWhatWasToldAndWhatTheSourcesSay(t *testing.T) {
 		`fairlead_http_requests_in_flight{route="/v1/**"} 6`,
 		`fairlead_draining 1`,
 		`fairlead_compression_memory_bytes 12`,
+		`fairlead_compression_memory_limit_bytes 13`,
+		`fairlead_compression_refused_total 14`,
 		`fairlead_compression_responses_total{coding="zstd",reason=""} 1`,
 		`fairlead_compression_responses_total{coding="identity",reason="not_accepted"} 1`,
 		`fairlead_compression_bytes_total{coding="zstd",stage="before"} 100`,

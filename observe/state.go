@@ -20,8 +20,8 @@ type Sources struct {
 	Pools func() []Pool
 	// Listeners returns the addresses that clients connect to.
 	Listeners func() []Listener
-	// CoderBytes returns what coders of responses hold.
-	CoderBytes func() int64
+	// Coders returns what the coders of responses hold.
+	Coders func() Coders
 	// Draining reports whether the server is going away.
 	Draining func() bool
 }
@@ -46,10 +46,10 @@ var (
 
 // Describe implements [prometheus.Collector].
 func (s *state) Describe(ch chan<- *prometheus.Desc) {
-	for _, d := range []*prometheus.Desc{topics, streams, captured, inFlight, draining, coderBytes} {
+	for _, d := range []*prometheus.Desc{topics, streams, captured, inFlight, draining} {
 		ch <- d
 	}
-	for _, d := range slices.Concat(poolFamilies, listenerFamilies) {
+	for _, d := range slices.Concat(poolFamilies, listenerFamilies, coderFamilies) {
 		ch <- d
 	}
 }
@@ -83,8 +83,8 @@ func (s *state) Collect(ch chan<- prometheus.Metric) {
 			l.collect(ch)
 		}
 	}
-	if s.CoderBytes != nil {
-		gauge(coderBytes, float64(s.CoderBytes()))
+	if s.Coders != nil {
+		s.Coders().collect(ch)
 	}
 	if s.Draining != nil {
 		v := 0.0
