@@ -16,10 +16,11 @@ func TestThePageAndTheProblemsOfTheServerItselfAreCoded(t *testing.T) {
 	if res := request(t, http.MethodGet, p.http+"/", "", "Accept-Encoding", "zstd"); res.Header.Get("Content-Encoding") != "zstd" {
 		t.Errorf("the page has %v", res.Header)
 	}
-	if _, text := answer(t, http.MethodGet, p.admin+"/metrics", ""); !strings.Contains(text, `fairlead_compression_responses_total{coding="zstd",reason=""} 1`) ||
-		!strings.Contains(text, "fairlead_compression_memory_limit_bytes 6.7108864e+07\n") {
-		t.Error("the metrics do not show the coded page")
-	}
+	eventually(t, "the metrics show the coded page", func() bool {
+		_, text := answer(t, http.MethodGet, p.admin+"/metrics", "")
+		return strings.Contains(text, `fairlead_compression_responses_total{coding="zstd",reason=""} 1`) &&
+			strings.Contains(text, "fairlead_compression_memory_limit_bytes 6.7108864e+07\n")
+	})
 	p = start(t, "compress: {min_size: 0}\n", daemon.Options{})
 	res := request(t, http.MethodGet, p.http+"/nowhere", "", "Accept-Encoding", "gzip")
 	if res.StatusCode != http.StatusNotFound || res.Header.Get("Content-Encoding") != "gzip" {
