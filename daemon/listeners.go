@@ -192,20 +192,32 @@ func (d *daemon) reloadTLS() error {
 // developmentCertificate makes one for localhost, or finds that of an earlier
 // start.
 func (d *daemon) developmentCertificate() (*listen.Certificates, error) {
-	all, dev, err := listen.Development(developmentFolder())
-	if err == nil {
-		d.log.Info("there is no certificate in the configuration: one for localhost is used, which clients trust after the command that follows",
-			"trust", dev.TrustHint(), "authority", dev.CAFile, "certificate", dev.CertFile, "spki", dev.SPKI)
+	dir, err := d.developmentFolder()
+	if err != nil {
+		return nil, err
 	}
-	return all, err
+	all, dev, err := listen.Development(dir)
+	if err != nil {
+		return nil, fmt.Errorf("%w; set tls.certificates, or XDG_CONFIG_HOME to a folder of this user's", err)
+	}
+	d.log.Info("there is no certificate in the configuration: one for localhost is used, which clients trust after the command that follows",
+		"trust", dev.TrustHint(), "authority", dev.CAFile, "certificate", dev.CertFile, "spki", dev.SPKI)
+	return all, nil
 }
 
-// developmentFolder is where the development certificate is remembered.
-func developmentFolder() string {
+// developmentFolder is where the development certificate is remembered. A user
+// without a home gets a new one: where all may write, whoever came first would
+// know the key of one with a name that is known.
+func (d *daemon) developmentFolder() (string, error) {
 	if dir, err := os.UserConfigDir(); err == nil {
-		return filepath.Join(dir, "fairlead")
+		return filepath.Join(dir, "fairlead"), nil
 	}
-	return filepath.Join(os.TempDir(), "fairlead")
+	dir, err := os.MkdirTemp("", "fairlead-")
+	if err != nil {
+		return "", fmt.Errorf("no folder for a development certificate: %w; set tls.certificates, HOME or XDG_CONFIG_HOME", err)
+	}
+	d.log.Warn("the development certificate will not be found by the next start, which makes another one: set HOME or XDG_CONFIG_HOME", "folder", dir)
+	return dir, nil
 }
 
 // earlyData returns nil when no route wants requests before the end of a

@@ -37,10 +37,10 @@ type DevCert struct {
 // Development returns a certificate for localhost, *.localhost and the loopback
 // addresses, and further hosts if given, which it makes in dir and finds there
 // again; a dir of another user, or one that others may write to, is an error. It
-// is signed by an authority that exists only there, whose certificate
-// may be trusted once and for all (see [DevCert.TrustHint]): it vouches for
-// those names and addresses only, so that whoever gets its key cannot pretend to
-// be another site.
+// is signed by an authority that exists only there, whose certificate may be
+// trusted once and for all (see [DevCert.TrustHint]): it vouches for those names
+// and addresses only, so that whoever gets its key cannot pretend to be another
+// site.
 //
 // The certificate is good for 397 days, the most that browsers accept, and made
 // anew by the first call in its last 30 days. A host that is not under localhost
