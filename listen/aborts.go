@@ -12,8 +12,8 @@ import (
 // does so as fast as it can only wants them to be begun, for which a frame of
 // nine bytes is enough (CVE-2023-44487), and its connection is closed. As many a
 // second as Limits.Streams, or minAborts, are allowed, and as many at once: all
-// that a client has, when its page is left. Only those count that were given up within
-// abortTime of being asked; a stream that its client leaves is none.
+// that a client has, when its page is left. Only those count that were given up
+// within abortTime of being asked; a stream that its client leaves is none.
 const (
 	abortTime = time.Second
 	minAborts = 250 // where a client may have fewer streams

@@ -9,7 +9,8 @@ import (
 	"time"
 )
 
-// Limits bound what clients may make the server hold. Zero is the default, a
+// Limits bound what clients may make the server hold. Each [Server] counts for
+// itself: with two, a client may have twice as much. Zero is the default, a
 // negative number no bound.
 type Limits struct {
 	// Connections is how many there may be at one time. Default: four fifths of
@@ -31,10 +32,15 @@ type Limits struct {
 	// Streams is how many requests a client may have at one time on a
 	// connection of HTTP/2 or 3, and so how many handlers run for it. Default
 	// 250: RFC 9113, section 6.5.2, recommends at least 100, and a page may keep
-	// many streams of events open.
+	// many streams of events open. It is also how many requests a second, and at
+	// least 250, the client may give up within a second of asking before its
+	// connection is closed; of Exempt peers, and without a bound, any number.
 	Streams int
 	// HeaderBytes bounds a request's header, in bytes; beyond it the answer is
-	// 431. Default 64 KiB: cookies and a long cursor fit.
+	// 431. HTTP/1 allows some 4 KiB more. Over HTTP/2 a single field beyond it,
+	// or a header well beyond it, ends the connection instead, for net/http
+	// unpacks no further (COMPRESSION_ERROR or PROTOCOL_ERROR: RFC 9113, section
+	// 4.3). Default 64 KiB: cookies and a long cursor fit.
 	HeaderBytes int
 }
 
