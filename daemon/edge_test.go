@@ -91,9 +91,7 @@ func TestOneAddressServesBothVersionsOverTLSAndAnnouncesTheThird(t *testing.T) {
 	if l := page.Listeners["https"]; l.Opened < 2 || l.Open["h2"] < 1 {
 		t.Errorf("/connections says %+v of https", page.Listeners)
 	}
-	if !strings.Contains(p.log.String(), `"resumed":false`) {
-		t.Error("the access log does not say whether sessions were resumed")
-	}
+	eventually(t, "the access log says whether sessions were resumed", func() bool { return strings.Contains(p.log.String(), `"resumed":false`) })
 }
 
 func TestACertificateForDevelopmentIsMadeAndFoundAgain(t *testing.T) {
@@ -236,9 +234,7 @@ func TestAReloadSaysWhatOfTheEdgeNeedsARestart(t *testing.T) {
 	p, file := secured(t, certificates)
 	reload(t, p, file, certificates+"timeouts: {idle: 10s}\nlimits: {connections: 5}\n", "a change of it needs a restart")
 	for _, key := range []string{`"timeouts"`, `"limits.connections"`} {
-		if !strings.Contains(p.log.String(), key) {
-			t.Errorf("the log does not name %s", key)
-		}
+		eventually(t, "the log names "+key, func() bool { return strings.Contains(p.log.String(), key) })
 	}
 	if err := os.WriteFile(filepath.Join(filepath.Dir(file), "server.key"), []byte("broken"), 0o600); err != nil {
 		t.Fatal(err)
