@@ -208,6 +208,8 @@ var wrongEdges = []struct{ text, want string }{
 	{"https: \":0\"\ntls: {require_client: true}\n", `:2:23: whose certificates are accepted is not said; set tls.client_ca`},
 	{"https: \":0\"\ntls: {ticket_keys: server.pem}\n", `:2:20: `},
 	{"http3: {port: 70000}", `:1:15: 70000 is no port`},
+	{"http3: {enabled: false, websocket: true}", `:1:36: WebSockets over HTTP/3 need it`},
+	{"upstreams: {u: {endpoints: [http://a:1]}}\nroutes: [{path: /a, upstream: u, early_data: true}]", `:2:46: early data comes over HTTP/3 alone, which is off`},
 	{"http3: maybe", `:1:8: "maybe" is not one of true, false`},
 	{"compress: fast", `:1:11: "fast" is not one of off, speed, size`},
 	{"compress: {dictionary: none.dict}", `:1:24: `},

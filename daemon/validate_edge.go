@@ -32,6 +32,14 @@ func (v *validator) edge() {
 	if p := v.cfg.HTTP3.Port; p < 0 || p > 65535 {
 		v.reportf("http3.port", "%d is no port; want one from 1 to 65535, or 0 for that of https", p)
 	}
+	if h := v.cfg.HTTP3; h.WebSocket && !h.Enabled && v.read("http3.enabled") {
+		v.reportf("http3.websocket", "WebSockets over HTTP/3 need it: set http3.enabled to true")
+	}
+	for i := range v.cfg.Routes {
+		if v.cfg.Routes[i].EarlyData && (v.cfg.HTTPS == "" || !v.cfg.HTTP3.Enabled) && v.read("https") && v.read("http3") {
+			v.reportf(index("routes", i)+".early_data", "early data comes over HTTP/3 alone, which is off; give https an address, and leave http3 on")
+		}
+	}
 	v.coding()
 	l := &v.cfg.Limits
 	v.positive("limits.requests_per_connection", int64(l.RequestsPerConnection))
