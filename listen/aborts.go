@@ -17,12 +17,16 @@ import (
 const (
 	abortTime = time.Second
 	minAborts = 250 // where a client may have fewer streams
+	// A connection that ends so counts as so many new ones of its client, who
+	// would only come back at once to go on.
+	abortPrice = 50
 )
 
 // aborts counts the requests that a client gave up.
 type aborts struct {
 	mu   sync.Mutex
 	left bucket
+	over bool // the connection was ended
 }
 
 // judge ends a connection whose client has given up r, which began then, and
@@ -37,9 +41,11 @@ func (c *connection) judge(r *http.Request, began time.Time) {
 		return
 	}
 	c.aborts.mu.Lock()
-	allowed := c.aborts.left.take(max(limits.Streams, minAborts), now)
+	ends := !c.aborts.over && !c.aborts.left.take(max(limits.Streams, minAborts), now)
+	c.aborts.over = c.aborts.over || ends
 	c.aborts.mu.Unlock()
-	if !allowed {
+	if ends {
+		c.gate.charge(c, abortPrice)
 		c.end()
 	}
 }
@@ -51,4 +57,13 @@ func (l *Limits) exempts(from string) bool {
 	}
 	at, err := netip.ParseAddrPort(from)
 	return err == nil && slices.ContainsFunc(l.Exempt, func(p netip.Prefix) bool { return p.Contains(at.Addr().Unmap()) })
+}
+
+// charge has the client of a connection pay for it as for so many new ones.
+func (g *gate) charge(c *connection, connections float64) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if known := g.clients.of[c.client]; known != nil {
+		known.bucket.tokens -= connections
+	}
 }

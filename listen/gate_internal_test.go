@@ -115,3 +115,29 @@ func TestTheDefaultLeavesDescriptorsToOthers(t *testing.T) {
 		t.Errorf("%+v", l)
 	}
 }
+
+func TestAClientPaysForAConnectionThatOnlyGaveRequestsUp(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		g := newGate(Limits{Rate: 100}, slog.New(slog.DiscardHandler))
+		attacker, other := netip.MustParseAddr("198.51.100.7"), netip.MustParseAddr("198.51.100.8")
+		c := new(connection)
+		if !g.admit(c, attacker) || c.refusal() != nil {
+			t.Fatal("the first is refused")
+		}
+		for range 3 {
+			g.charge(c, abortPrice)
+		}
+		comes := func(from netip.Addr) bool {
+			c := new(connection)
+			return g.admit(c, from) && c.refusal() == nil
+		}
+		if comes(attacker) || !comes(other) {
+			t.Error("the attacker comes back at once, or another client does not come")
+		}
+		time.Sleep(time.Second)
+		if !comes(attacker) {
+			t.Error("the attacker stays away for ever")
+		}
+	})
+}
