@@ -37,7 +37,7 @@ func TestACoderHoldsNoMoreThanItTakesOfTheBudget(t *testing.T) {
 			}
 			held := (heap() - before) / coders
 			t.Logf("%s, stream %v: %d KiB of %d", name, stream, held>>10, size>>10)
-			if held > size {
+			if held > size || held < size/2 {
 				t.Errorf("%s, stream %v: a coder holds %d bytes, and takes %d", name, stream, held, size)
 			}
 			runtime.KeepAlive(all)

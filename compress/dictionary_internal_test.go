@@ -36,7 +36,7 @@ func TestACoderWithADictionaryHoldsNoMoreThanItTakesOfTheBudget(t *testing.T) {
 				}
 				held := (heap() - before) / coders
 				t.Logf("%s with %d, stream %v: %d KiB of %d", c.name, len(content), stream, held>>10, size>>10)
-				if held > size {
+				if held > size || held < size/2 {
 					t.Errorf("%s with %d, stream %v: a coder holds %d bytes, and takes %d", c.name, len(content), stream, held, size)
 				}
 				runtime.KeepAlive(all)

@@ -58,11 +58,6 @@ func (p *Prefer) parse(text string) error {
 // ownDictionaries is where the dictionaries are.
 const ownDictionaries = ownPaths + "/dictionaries"
 
-// dictionary is newDictionary with the defaults, which shows what is wrong with it.
-func dictionary(file Content, match string) (*compress.Dictionary, error) {
-	return new(Compress).newDictionary(file, match)
-}
-
 // newDictionary returns nil if the file was not named; match is the pattern of
 // the URLs that it is for.
 func (c *Compress) newDictionary(file Content, match string) (*compress.Dictionary, error) {

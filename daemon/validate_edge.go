@@ -67,12 +67,12 @@ func (v *validator) coding() {
 	if c.Prefer == PreferAsEverywhere && v.read("compress.prefer") {
 		v.reportf("compress.prefer", "say what to prefer: speed, size or off")
 	}
-	if _, err := dictionary(c.Dictionary, v.cfg.TopicsPrefix+anyOne); err != nil && v.read("topics_prefix") {
+	if _, err := c.newDictionary(c.Dictionary, v.cfg.TopicsPrefix+anyOne); err != nil && v.read("topics_prefix") {
 		v.reportf("compress.dictionary", "%s", without("compress: ", err))
 	}
 	for i := range v.cfg.Routes {
 		r, at := &v.cfg.Routes[i], index("routes", i)
-		if _, err := dictionary(r.Compress.Dictionary, urlPattern(r.Path)); err != nil && v.read(at+".path") {
+		if _, err := c.newDictionary(r.Compress.Dictionary, urlPattern(r.Path)); err != nil && v.read(at+".path") {
 			v.reportf(at+".compress.dictionary", "%s", without("compress: ", err))
 		}
 	}
