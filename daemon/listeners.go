@@ -227,7 +227,11 @@ func (d *daemon) earlyData(cfg *Config) func(*http.Request) bool {
 		return nil
 	}
 	return func(r *http.Request) bool {
-		to, ok := d.site.Load().match.find(routePath(r.URL.Path))
+		s, path := d.site.Load(), routePath(r.URL.Path)
+		if under(path, ownPaths) || s.readers != nil && under(path, s.cfg.TopicsPrefix) {
+			return false // what no route is asked about
+		}
+		to, ok := s.match.find(path)
 		return ok && to.from.cfg.EarlyData
 	}
 }
