@@ -122,11 +122,11 @@ func TestSocketsOverHTTP2AreSentAwayByADrain(t *testing.T) {
 	if code := <-closed; code != websocket.ServiceRestart {
 		t.Errorf("closed with %d", code)
 	}
-	cancel() // deaf does not answer its close: it is reset
-	<-drained
 	if m := deaf.next(); m.Draining == nil {
 		t.Errorf("it was told %s", m.text)
 	}
+	cancel() // deaf does not answer its close: it is reset
+	<-drained
 }
 
 func TestAnotherConnectIsNoMethodOfATopic(t *testing.T) {
