@@ -11,6 +11,7 @@ import (
 
 	"github.com/fairlead-edge/fairlead"
 	"github.com/fairlead-edge/fairlead/compress"
+	"github.com/fairlead-edge/fairlead/listen"
 	"github.com/fairlead-edge/fairlead/observe"
 	"github.com/fairlead-edge/fairlead/proxy"
 )
@@ -163,20 +164,27 @@ func (c *coders) code(prefer Prefer, own bool, d *compress.Dictionary, next http
 func explainBody(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if r.Body != nil && r.Body != http.NoBody {
-			r.Body = decoded{r.Body}
+			r.Body = decoded{r.Body, func() { listen.Blame(r.Context()) }}
 		}
 		next.ServeHTTP(w, r)
 	})
 }
 
 // decoded is the body of a request, as a handler reads it.
-type decoded struct{ io.ReadCloser }
+type decoded struct {
+	io.ReadCloser
+
+	bomb func() // called for one that becomes too long
+}
 
 func (d decoded) Read(p []byte) (int, error) {
 	n, err := d.ReadCloser.Read(p)
 	e, ok := errors.AsType[*compress.DecodeError](err)
 	if !ok {
 		return n, err
+	}
+	if e.Status == http.StatusRequestEntityTooLarge {
+		d.bomb()
 	}
 	return n, fmt.Errorf("%w: %w", explain(e), err)
 }

@@ -17,9 +17,6 @@ import (
 const (
 	abortTime = time.Second
 	minAborts = 250 // where a client may have fewer streams
-	// A connection that ends so counts as so many new ones of its client, who
-	// would only come back at once to go on.
-	abortPrice = 50
 )
 
 // aborts counts the requests that a client gave up.
@@ -45,9 +42,17 @@ func (c *connection) judge(r *http.Request, began time.Time) {
 	c.aborts.over = c.aborts.over || ends
 	c.aborts.mu.Unlock()
 	if ends {
-		c.gate.charge(c, abortPrice)
+		c.gate.charge(c, floodPrice)
 		c.end()
 	}
+}
+
+// ended reports whether judge has ended the connection: what is still begun on
+// it is for nobody.
+func (c *connection) ended() bool {
+	c.aborts.mu.Lock()
+	defer c.aborts.mu.Unlock()
+	return c.aborts.over
 }
 
 // exempts reports whether the address, with a port, is that of a load balancer.
@@ -57,13 +62,4 @@ func (l *Limits) exempts(from string) bool {
 	}
 	at, err := netip.ParseAddrPort(from)
 	return err == nil && slices.ContainsFunc(l.Exempt, func(p netip.Prefix) bool { return p.Contains(at.Addr().Unmap()) })
-}
-
-// charge has the client of a connection pay for it as for so many new ones.
-func (g *gate) charge(c *connection, connections float64) {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	if known := g.clients.of[c.client]; known != nil {
-		known.bucket.tokens -= connections
-	}
 }

@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"net/netip"
 	"slices"
+	"sync"
 	"sync/atomic"
 	"time"
 )
@@ -40,6 +41,7 @@ type connection struct {
 	requests atomic.Int64
 	turns    turns
 	aborts   aborts
+	blamed   atomic.Bool
 	end      func() // closes it at once; nil where nothing asks for it
 
 	// The gate's, whose mu guards all but why, which is set before the first
@@ -83,18 +85,19 @@ type acceptor struct {
 	net.Listener
 
 	server *Server
+	first  sync.Once
 	warned atomic.Int64 // of a wrong PROXY protocol, in nanoseconds
 }
 
 // Accept returns the next connection that is served, or told why not.
 func (a *acceptor) Accept() (net.Conn, error) {
 	s := a.server
+	a.first.Do(s.watchFrames)
 	for {
 		conn, err := a.Listener.Accept()
 		if err != nil {
 			return nil, err
 		}
-		tune(conn)
 		c := &tcpConn{Conn: conn}
 		c.end = func() { _ = conn.Close() } // below TLS, which would wait to say goodbye
 		c.begin(s.cfg.Timeouts.MaxAge)
@@ -107,6 +110,7 @@ func (a *acceptor) Accept() (net.Conn, error) {
 			_ = conn.Close()
 			continue
 		}
+		tune(conn)
 		if c.refusal() != nil {
 			_ = c.SetDeadline(time.Time{})
 		}
@@ -192,13 +196,14 @@ func connOf(ctx context.Context) *connection {
 
 // connContext finds the connection below TLS.
 func connContext(ctx context.Context, c net.Conn) context.Context {
+	return withConn(ctx, connectionBelow(c))
+}
+
+func connectionBelow(c net.Conn) *connection {
 	if t, ok := c.(*tls.Conn); ok {
 		c = t.NetConn()
 	}
-	if t, ok := c.(*tcpConn); ok {
-		return withConn(ctx, &t.connection)
-	}
-	return ctx
+	return &c.(*tcpConn).connection //nolint:forcetypeassert // acceptor returns no other
 }
 
 // addrOf returns the zero Addr for what has none, such as a Unix socket.

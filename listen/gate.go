@@ -34,7 +34,8 @@ type Limits struct {
 	// 250: RFC 9113, section 6.5.2, recommends at least 100, and a page may keep
 	// many streams of events open. It is also how many requests a second, and at
 	// least 250, the client may give up within a second of asking before its
-	// connection is closed; of Exempt peers, and without a bound, any number.
+	// connection is closed, half as many in the connection's first moments; of
+	// Exempt peers, and without a bound, any number.
 	Streams int
 	// HeaderBytes bounds a request's header, in bytes; beyond it the answer is
 	// 431. HTTP/1 allows some 4 KiB more. Over HTTP/2 a single field beyond it,
@@ -194,6 +195,7 @@ func (g *gate) countClient(c *connection, addr netip.Addr) bool {
 		return true
 	case tooFast:
 		g.counts.Rate++
+		c.mute = c.mute || g.clients.owes(key) // it knows why
 	default:
 		g.counts.PerAddress++
 	}

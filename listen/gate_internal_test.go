@@ -125,8 +125,8 @@ func TestAClientPaysForAConnectionThatOnlyGaveRequestsUp(t *testing.T) {
 		if !g.admit(c, attacker) || c.refusal() != nil {
 			t.Fatal("the first is refused")
 		}
-		for range 3 {
-			g.charge(c, abortPrice)
+		for range 30 {
+			g.charge(c, floodPrice)
 		}
 		comes := func(from netip.Addr) bool {
 			c := new(connection)
@@ -134,6 +134,10 @@ func TestAClientPaysForAConnectionThatOnlyGaveRequestsUp(t *testing.T) {
 		}
 		if comes(attacker) || !comes(other) {
 			t.Error("the attacker comes back at once, or another client does not come")
+		}
+		time.Sleep(maxDebt - time.Millisecond)
+		if comes(attacker) {
+			t.Error("the attacker comes back too soon")
 		}
 		time.Sleep(time.Second)
 		if !comes(attacker) {

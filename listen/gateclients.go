@@ -41,12 +41,18 @@ func (l *Limits) client(addr netip.Addr) netip.Addr {
 	return addr
 }
 
+// owes reports whether a client pays for what it did (see Blame).
+func (cs *clients) owes(key netip.Addr) bool {
+	c := cs.of[key]
+	return c != nil && c.bucket.tokens < 0
+}
+
 // take counts a new connection, unless it is one too many. If it cannot be
 // counted it is let through.
 func (cs *clients) take(key netip.Addr, l *Limits, now time.Time) *Refusal {
 	c := cs.of[key]
 	if c == nil {
-		if !cs.room(now) {
+		if !cs.room(l, now) {
 			return nil
 		}
 		c = &client{bucket: bucket{tokens: float64(l.Rate), at: now}}
@@ -73,12 +79,12 @@ func (cs *clients) give(key netip.Addr) {
 }
 
 // room reports whether one more may be known.
-func (cs *clients) room(now time.Time) bool {
+func (cs *clients) room(l *Limits, now time.Time) bool {
 	const few = 1024
 	if len(cs.of) >= max(few, cs.sweepAt) && now.Sub(cs.swept) >= time.Second {
 		for key, c := range cs.of {
-			// After a second its bucket is full: nothing is left to know of it.
-			if c.open == 0 && now.Sub(c.bucket.at) >= time.Second {
+			// When its bucket is full, nothing is left to know of it.
+			if c.open == 0 && c.bucket.full(l.Rate, now) {
 				delete(cs.of, key)
 			}
 		}
@@ -94,14 +100,22 @@ type bucket struct {
 	at     time.Time
 }
 
+// full reports whether nobody has taken a token that is not back.
+func (b *bucket) full(perSecond int, now time.Time) bool {
+	most := max(float64(perSecond), 0)
+	return most == 0 || b.tokens+most*now.Sub(b.at).Seconds() >= most
+}
+
 // take takes a token if there is one, of at most perSecond.
-func (b *bucket) take(perSecond int, now time.Time) bool {
-	most := float64(perSecond)
-	b.tokens = min(most, b.tokens+most*now.Sub(b.at).Seconds())
+func (b *bucket) take(perSecond int, now time.Time) bool { return b.pay(1, perSecond, perSecond, now) }
+
+// pay takes some, or parts of one, of at most so many.
+func (b *bucket) pay(tokens float64, perSecond, most int, now time.Time) bool {
+	b.tokens = min(float64(most), b.tokens+float64(perSecond)*now.Sub(b.at).Seconds())
 	b.at = now
-	if b.tokens < 1 {
+	if b.tokens < tokens {
 		return false
 	}
-	b.tokens--
+	b.tokens -= tokens
 	return true
 }

@@ -14,7 +14,9 @@ import (
 var closing = []string{"close"}
 
 // aged reports whether a connection is to end.
-func (c *connection) aged() bool { return !c.until.IsZero() && time.Now().After(c.until) }
+func (c *connection) aged() bool {
+	return c.blamed.Load() || !c.until.IsZero() && time.Now().After(c.until)
+}
 
 // keep says to clients of HTTP/1.1 how long a connection is kept, and to those
 // of a connection that is too old that it is not. Responses over HTTP/2 take
@@ -37,7 +39,13 @@ func (s *Server) keep(next http.Handler) http.Handler {
 			next.ServeHTTP(hw, r)
 			hw.begin(http.StatusOK)
 		case r.ProtoMajor == 2:
+			if c.ended() {
+				return
+			}
 			defer c.judge(r, time.Now())
+			if r.Context().Err() != nil {
+				return // it was given up before its turn came
+			}
 			hw := &h2Writer{ResponseWriter: w, conn: c}
 			hw.turn.join(&c.turns, r)
 			next.ServeHTTP(hw, r)

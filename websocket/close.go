@@ -1,8 +1,10 @@
 package websocket
 
 import (
+	"bufio"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"time"
 
@@ -73,7 +75,31 @@ func (c *Conn) fail(broken *ProtocolError) {
 	stop := c.closeLater()
 	defer stop()
 	if err := c.write(ws.OpClose, 0, closePayload(broken.Code, broken.Reason)); err == nil {
-		skipToClose(c.br, c.unread, c.scratch[:])
+		skipToClose(bufio.NewReaderSize(&paced{from: c.br}, readBuffer), c.unread, c.scratch[:])
 	}
 	c.closeStream()
+}
+
+// What a peer still sends that broke a rule is thrown away at 1.3 MB/s, and so
+// at most 6.5 MB within the default CloseTimeout: enough for an honest one whose
+// message is too large, while one that floods waits.
+const (
+	paceBytes = 64 << 10
+	paceTime  = 50 * time.Millisecond
+)
+
+// paced is a stream that is read at that pace.
+type paced struct {
+	from io.Reader
+	read int // since the last wait
+}
+
+func (p *paced) Read(b []byte) (int, error) {
+	if p.read >= paceBytes {
+		time.Sleep(paceTime)
+		p.read = 0
+	}
+	n, err := p.from.Read(b)
+	p.read += n
+	return n, err
 }

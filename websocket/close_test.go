@@ -2,6 +2,7 @@ package websocket_test
 
 import (
 	"errors"
+	"io"
 	"net"
 	"strings"
 	"sync"
@@ -119,6 +120,32 @@ func TestCloseGivesUpOnAPeerThatDoesNotAnswer(t *testing.T) {
 			}
 		})
 	}
+}
+
+func TestWhatAPeerStillSendsThatBrokeARuleIsReadSlowly(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		ours, theirs := pipe(roomy)
+		c := websocket.New(ours, websocket.Server, websocket.Config{MaxMessage: 1000})
+		sent := make(chan int, 1)
+		go func() {
+			all := 0
+			_, _ = theirs.Write([]byte{0x82, 0x80 | 127, 0x40, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0}) // 2^62 bytes
+			for part := make([]byte, 10<<10); ; all += len(part) {
+				if _, err := theirs.Write(part); err != nil {
+					break
+				}
+			}
+			sent <- all
+		}()
+		go func() { _, _ = io.Copy(io.Discard, theirs) }()
+		if _, _, err := c.Read(); err == nil {
+			t.Error("it was read")
+		}
+		if all := <-sent; all < 5<<20 || all > 8<<20 {
+			t.Errorf("%d bytes were read", all)
+		}
+	})
 }
 
 func TestAReasonIsCutAtARune(t *testing.T) {

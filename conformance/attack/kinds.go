@@ -22,7 +22,7 @@ import (
 var attacks = []attack{
 	{"none", func(ctx context.Context, _ target, _ *atomic.Int64) { <-ctx.Done() }},
 	{"slow headers", trickle(1000, "GET / HTTP/1.1\r\nHost: localhost\r\nX-Slow: ")},
-	{"slow bodies", trickle(1000, "POST /topics/slow HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1000000\r\n\r\n")},
+	{"slow bodies", trickle(1000, "POST /topics/slow HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer "+token+"\r\nContent-Length: 1000000\r\n\r\n")},
 	{"half-open TLS handshakes", handshakes},
 	{"TLS handshakes and nothing more", greetings},
 	{"rapid reset", overHTTP2(rapidReset)},
@@ -30,7 +30,7 @@ var attacks = []attack{
 	{"PING flood", overHTTP2(pings)},
 	{"HPACK bomb", overHTTP2(hpackBomb)},
 	{"header of 1 MiB", repeated(16, headerBomb)},
-	{"zip bomb, gzip", repeated(16, zipBomb)},
+	{"zip bomb", repeated(16, zipBomb)},
 	{"WebSocket message without end", repeated(64, endless)},
 }
 
@@ -50,12 +50,16 @@ func repeated(n int, f func(ctx context.Context, t target) error) func(context.C
 			for ctx.Err() == nil {
 				made.Add(1)
 				if f(ctx, t) != nil { // refused: what it came for
-					pause(ctx, 10*time.Millisecond)
+					pause(ctx, roundTrip)
 				}
 			}
 		})
 	}
 }
+
+// roundTrip is how far away the attackers are: one that was refused comes back
+// no sooner.
+const roundTrip = 10 * time.Millisecond
 
 func pause(ctx context.Context, d time.Duration) {
 	select {
@@ -67,7 +71,7 @@ func pause(ctx context.Context, d time.Duration) {
 func dial(ctx context.Context, address string) (net.Conn, error) {
 	c, err := new(net.Dialer).DialContext(ctx, "tcp", address)
 	if err != nil {
-		pause(ctx, 10*time.Millisecond)
+		pause(ctx, roundTrip)
 	}
 	return c, err
 }
@@ -138,9 +142,9 @@ func greetings(ctx context.Context, t target, made *atomic.Int64) {
 }
 
 // flooders is how many connections of HTTP/2 a flood has.
-const flooders = 8
+const flooders = 16
 
-// overHTTP2 opens them, and again as they are closed.
+// overHTTP2 opens them, and again as they are closed, a round trip later.
 func overHTTP2(flood func(ctx context.Context, f *http2.Framer, made *atomic.Int64) error) func(context.Context, target, *atomic.Int64) {
 	return func(ctx context.Context, t target, made *atomic.Int64) {
 		together(flooders, func(int) {
@@ -159,6 +163,7 @@ func overHTTP2(flood func(ctx context.Context, f *http2.Framer, made *atomic.Int
 				}
 				stop()
 				_ = c.Close()
+				pause(ctx, roundTrip)
 			}
 		})
 	}
@@ -267,6 +272,7 @@ func zipBomb(ctx context.Context, t target) error {
 	if err != nil {
 		return err
 	}
+	req.Header.Set("Authorization", "Bearer "+token)
 	req.Header.Set("Content-Encoding", "gzip")
 	req.Header.Set("Content-Type", "text/plain")
 	res, err := http.DefaultClient.Do(req)

@@ -1,7 +1,7 @@
 // Command attack sends to Fairlead's program, at its defaults, what hostile
 // clients send, one kind after the other, and prints how much memory that makes
-// it hold and what it costs the others. Everything goes to loopback, where no
-// client address is bounded: an attacker from elsewhere gets less far.
+// it hold and what it costs the others. The attackers have an address of their
+// own, in a network namespace, for on loopback none is bounded.
 package main
 
 import (
@@ -10,6 +10,7 @@ import (
 	"flag"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"os"
 	"os/exec"
@@ -30,6 +31,8 @@ const (
 	rate = 200
 	// bar is what the program may hold, in bytes.
 	bar = 256 << 20
+	// token lets clients publish; the attackers have it too.
+	token = "attack"
 )
 
 func main() {
@@ -39,21 +42,30 @@ func main() {
 	}
 	program := flag.String("fairlead", "bin/fairlead", "Fairlead's program")
 	only := flag.String("only", "", "the attacks to make, separated by commas; default all")
+	host := flag.String("host", "127.0.0.1", "the address that is attacked")
 	flag.Parse()
-	if err := run(context.Background(), *program, *only, os.Stdout); err != nil {
+	at := site{program: *program, host: *host, attackers: flag.Args()}
+	if err := run(context.Background(), at, *only, os.Stdout); err != nil {
 		fmt.Fprintln(os.Stderr, "attack:", err)
 		os.Exit(1)
 	}
 }
 
-func run(ctx context.Context, program, only string, out io.Writer) error {
+// site is what is attacked, and from where.
+type site struct {
+	program   string
+	host      string   // where the attackers find it
+	attackers []string // the command that runs them: in a namespace, as what comes last
+}
+
+func run(ctx context.Context, at site, only string, out io.Writer) error {
 	fmt.Fprintf(out, "| attack | connections or requests made | memory after it, peak | p50 of others | p99 of others | against no attack |\n| --- | --- | --- | --- | --- | --- |\n")
 	over := false
 	for _, a := range attacks {
 		if only != "" && !slices.Contains(strings.Split(only, ","), a.name) {
 			continue
 		}
-		r, err := try(ctx, program, a)
+		r, err := try(ctx, at, a)
 		if err != nil {
 			return fmt.Errorf("%s: %w", a.name, err)
 		}
@@ -86,8 +98,8 @@ type result struct {
 }
 
 // try starts the program anew, so that one attack's memory is not another's.
-func try(ctx context.Context, program string, a attack) (*result, error) {
-	t, stop, err := serve(ctx, program)
+func try(ctx context.Context, at site, a attack) (*result, error) {
+	t, stop, err := serve(ctx, at.program)
 	if err != nil {
 		return nil, err
 	}
@@ -98,7 +110,7 @@ func try(ctx context.Context, program string, a attack) (*result, error) {
 	}
 	var attackers sync.WaitGroup
 	var failure error
-	attackers.Go(func() { r.made, failure = a.strike(ctx, t) })
+	attackers.Go(func() { r.made, failure = a.strike(ctx, at, t) })
 	r.during, err = load(ctx, t, each)
 	attackers.Wait()
 	if err != nil {
@@ -114,12 +126,15 @@ func try(ctx context.Context, program string, a attack) (*result, error) {
 // strike makes the attack from a process of its own, which takes only the CPU
 // that the server and the other clients leave: attackers have machines of their
 // own.
-func (a attack) strike(ctx context.Context, t target) (made int64, err error) {
+func (a attack) strike(ctx context.Context, at site, t target) (made int64, err error) {
 	self, err := os.Executable()
 	if err != nil {
 		return 0, err
 	}
-	cmd := exec.CommandContext(ctx, self, "make", a.name, t.http+","+t.https) //nolint:gosec // this program
+	_, http, _ := net.SplitHostPort(t.http)
+	_, https, _ := net.SplitHostPort(t.https)
+	args := append(slices.Clone(at.attackers), self, "make", a.name, net.JoinHostPort(at.host, http)+","+net.JoinHostPort(at.host, https))
+	cmd := exec.CommandContext(ctx, args[0], args[1:]...) //nolint:gosec // this program
 	cmd.Stderr = os.Stderr
 	out, err := cmd.Output()
 	if err != nil {
@@ -151,8 +166,8 @@ func serve(ctx context.Context, program string) (target, func(), error) {
 	if err != nil {
 		return target{}, nil, err
 	}
-	cmd := exec.CommandContext(ctx, program, "serve", "--http", "127.0.0.1:0", "--https", "127.0.0.1:0", "--admin", "")
-	cmd.Env = append(os.Environ(), "XDG_CONFIG_HOME="+folder)
+	cmd := exec.CommandContext(ctx, program, "serve", "--http", ":0", "--https", ":0", "--admin", "")
+	cmd.Env = append(os.Environ(), "XDG_CONFIG_HOME="+folder, "FAIRLEAD_PUBLISH_TOKEN="+token)
 	stdout, err := cmd.StdoutPipe()
 	if err == nil {
 		err = cmd.Start()
@@ -169,6 +184,9 @@ func serve(ctx context.Context, program string) (target, func(), error) {
 	for lines := bufio.NewScanner(stdout); lines.Scan(); {
 		name, url, _ := strings.Cut(lines.Text(), " ")
 		_, address, _ := strings.Cut(url, "://")
+		if _, port, err := net.SplitHostPort(address); err == nil {
+			address = net.JoinHostPort("127.0.0.1", port)
+		}
 		switch name {
 		case "http":
 			t.http = address
@@ -242,6 +260,7 @@ func publish(ctx context.Context, t target) error {
 	if err != nil {
 		return err
 	}
+	req.Header.Set("Authorization", "Bearer "+token)
 	res, err := http.DefaultClient.Do(req)
 	if err != nil {
 		return err
