@@ -109,7 +109,7 @@ func TestAnOldConnectionIsAskedToEndAndItsOtherStreamsGoOn(t *testing.T) {
 				t.Fatalf("%v", f)
 			}
 		}
-		two.rest(time.Minute)
+		two.rest(67 * time.Second)
 		events <- "still here"
 		if f, ok := two.frame().(*http2.DataFrame); !ok || string(f.Data()) != "still here" {
 			t.Errorf("%v", f)

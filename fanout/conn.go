@@ -1,0 +1,66 @@
+package fanout
+
+import (
+	"sync/atomic"
+	"time"
+)
+
+// Conn is a connection, as its session knows it. The zero value is ready to be
+// given to [Engine.Add] or [Serve], once, and is best a field of the session: it
+// must not be copied. Its methods may be called at any time, concurrently.
+type Conn struct {
+	woken atomic.Bool // and not pulled since
+	reset atomic.Bool
+	by    atomic.Pointer[owner] // nil until it is served, and when it is closed
+
+	sent, received         atomic.Uint64
+	lastSent, lastReceived atomic.Int64 // Unix nanoseconds
+}
+
+// owner is what serves a connection.
+type owner struct {
+	// wake has the session pulled, or the connection reset.
+	wake func(c *Conn)
+	// depth returns Stats.Buffered and Unsent.
+	depth  func(c *Conn) (buffered, unsent int)
+	engine bool
+}
+
+// Wake says that the session has something to send, or may have. It never blocks
+// and costs little: it may be called with locks held.
+func (c *Conn) Wake() {
+	if c.woken.Swap(true) {
+		return
+	}
+	if by := c.by.Load(); by != nil {
+		by.wake(c)
+	}
+}
+
+// Reset closes the connection at once, with ErrReset.
+func (c *Conn) Reset() {
+	c.reset.Store(true)
+	c.woken.Store(false) // whoever was to wake it may not have yet
+	c.Wake()
+}
+
+// Stats returns where the connection stands.
+func (c *Conn) Stats() Stats {
+	s := Stats{
+		Sent: c.sent.Load(), Received: c.received.Load(), Unsent: -1,
+		LastSent: time.Unix(0, c.lastSent.Load()), LastReceived: time.Unix(0, c.lastReceived.Load()),
+	}
+	if by := c.by.Load(); by != nil {
+		s.Engine = by.engine
+		s.Buffered, s.Unsent = by.depth(c)
+	}
+	return s
+}
+
+// begin notes that the connection is served from now on.
+func (c *Conn) begin(by *owner) {
+	now := time.Now().UnixNano()
+	c.lastSent.Store(now)
+	c.lastReceived.Store(now)
+	c.by.Store(by)
+}

@@ -1,0 +1,41 @@
+package fanout
+
+import (
+	"errors"
+	"io"
+	"net"
+	"time"
+)
+
+// Config adjusts an Engine. The zero value is ready to use.
+type Config struct {
+	// Shards is how many goroutines serve connections. Default: GOMAXPROCS.
+	Shards int
+	// FlushDelay is how long after a connection was written to the next event is
+	// held back, so that more go into one write. Default 0: an event is written at
+	// once where the engine is idle, and with all that came meanwhile where it is
+	// not, which is delay enough.
+	FlushDelay time.Duration
+	// Workers is how many goroutines run what sessions ask for by Out.Work; they
+	// are started as they are needed. Default: 4 for each of GOMAXPROCS.
+	Workers int
+}
+
+// ErrNoDescriptor means that a connection has no descriptor that the engine
+// could take, or that the system has no engine: it is for [Serve].
+var ErrNoDescriptor = errors.New("fanout: the connection has no descriptor to be taken")
+
+// Taken is a connection that an engine is to take over.
+type Taken struct {
+	// Conn is the connection, after its handshake. The engine takes its descriptor
+	// and closes it; nobody may use it any more.
+	Conn net.Conn
+	// Early is what the client sent that has been read already. It is given to
+	// Session.Receive first.
+	Early []byte
+	// First is what is to be written before anything else: the header of the
+	// response.
+	First []byte
+	// Lease is closed when the connection has been. nil: nothing is.
+	Lease io.Closer
+}
