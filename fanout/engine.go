@@ -2,7 +2,6 @@ package fanout
 
 import (
 	"errors"
-	"io"
 	"net"
 	"time"
 )
@@ -36,6 +35,4 @@ type Taken struct {
 	// First is what is to be written before anything else: the header of the
 	// response.
 	First []byte
-	// Lease is closed when the connection has been. nil: nothing is.
-	Lease io.Closer
 }
