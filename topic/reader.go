@@ -19,7 +19,7 @@ type Reader struct {
 	// sets the pace by asking. To be set before Add.
 	Unpaced bool
 
-	wake chan struct{} // holds a token when ready may have changed
+	waker Waker // told when ready may have changed: a signal when Next waits
 
 	mu    sync.Mutex
 	subs  map[*Log]*sub // nil when closed
@@ -32,10 +32,36 @@ type Reader struct {
 	unacked []*sub // handed out by the last call; owned by Next's goroutine
 }
 
-// NewReader returns a reader of no logs. Close it to leave them.
-func NewReader() *Reader {
-	return &Reader{wake: make(chan struct{}, 1), subs: make(map[*Log]*sub)}
+// Waker is told when a reader that is only polled has something to poll for.
+type Waker interface {
+	// Wake is called when the next Poll may have something: after an append, the
+	// end or the fault of a log, a change of its policy, and Add. It is called by
+	// whoever made that change, with locks of the log held: it must neither block
+	// nor call the package. One call may stand for many changes.
+	Wake()
 }
+
+// signal is the waker of a reader that waits: it holds a token when there may
+// be something.
+type signal chan struct{}
+
+func (s signal) Wake() {
+	select {
+	case s <- struct{}{}:
+	default:
+	}
+}
+
+// NewReader returns a reader of no logs. Close it to leave them.
+func NewReader() *Reader { return newReader(make(signal, 1)) }
+
+// NewWokenReader returns a reader of no logs that is only polled, and costs
+// less for that. w is woken when Poll may have something that the latest Poll
+// had not: what that left since it filled its buffer, and a time that PollDue
+// told, are the caller's to come back for. Next must not be called: it panics.
+func NewWokenReader(w Waker) *Reader { return newReader(w) }
+
+func newReader(w Waker) *Reader { return &Reader{waker: w, subs: make(map[*Log]*sub)} }
 
 // Add reads l after the cursor, or from where one of the words [fairlead.Earliest],
 // [fairlead.Latest] and [fairlead.Snapshot] says. A cursor from another life
@@ -108,13 +134,14 @@ func (r *Reader) Close() {
 // returns how many it holds. Calling it says that all it returned before was
 // consumed. The error is ctx's cause.
 func (r *Reader) Next(ctx context.Context, buf []Item) (int, error) {
+	wake := r.waker.(signal)
 	for {
 		n, at := r.poll(buf)
 		if n > 0 || len(buf) == 0 {
 			return n, nil
 		}
 		select {
-		case <-r.wake:
+		case <-wake:
 		case <-r.alarm(at):
 		case <-ctx.Done():
 			return 0, context.Cause(ctx)
@@ -143,8 +170,19 @@ func (r *Reader) Poll(buf []Item) int {
 	return n
 }
 
-// poll also returns when a log that is held back by its rate is due, if
-// nothing was ready.
+// PollDue is Poll that also says when the first of the logs that are held back
+// by their rate is due: the caller is to poll again then, for nothing wakes it.
+// The zero time says that none is.
+func (r *Reader) PollDue(buf []Item) (n int, due time.Time) {
+	n, at := r.poll(buf)
+	if at != 0 {
+		due = time.Unix(0, at)
+	}
+	return n, due
+}
+
+// poll also returns when the first of the logs held back by their rate is due;
+// 0 for none.
 func (r *Reader) poll(buf []Item) (n int, at int64) {
 	for _, s := range r.unacked {
 		s.ack()
@@ -166,30 +204,30 @@ func (r *Reader) poll(buf []Item) (n int, at int64) {
 		}
 		switch {
 		case more:
-			r.push(s)
+			r.again(s)
 		case due > 0:
 			r.hold(s, due)
 		}
 	}
-	if n == 0 {
-		at = r.nextDue()
-	}
-	return n, at
+	return n, r.nextDue()
 }
 
-// push puts s on the ready list and wakes Next.
+// push puts s on the ready list and wakes the reader, unless s is there.
 func (r *Reader) push(s *sub) {
+	if r.again(s) {
+		r.waker.Wake()
+	}
+}
+
+// again puts s on the ready list and reports whether it was not there.
+func (r *Reader) again(s *sub) bool {
 	r.mu.Lock()
+	defer r.mu.Unlock()
 	if s.queued || r.subs[s.log] != s {
-		r.mu.Unlock()
-		return
+		return false
 	}
 	r.enqueue(s)
-	r.mu.Unlock()
-	select {
-	case r.wake <- struct{}{}:
-	default:
-	}
+	return true
 }
 
 // enqueue puts s at the end of the ready list. r.mu is held.

@@ -11,7 +11,7 @@ import (
 type Format uint8
 
 // MaxFormats is how many wire formats of an event can be shared.
-const MaxFormats = 6
+const MaxFormats = 8
 
 // Record is an event in a log, with its wire formats. It is immutable but for
 // the formats, and safe for concurrent use.
