@@ -12,6 +12,7 @@ import (
 	"slices"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"time"
 )
 
@@ -46,18 +47,16 @@ type connection struct {
 
 	// The gate's, whose mu guards all but why, which is set before the first
 	// request.
-	gate     *gate
-	stage    stage
-	client   netip.Addr // what it is counted under; zero if it is not
-	protocol int
-	mute     bool // it cannot be told why it is refused
-	why      *Refusal
+	gate *gate
+	place
+	mute bool // it cannot be told why it is refused
+	why  *Refusal
 }
 
 func (c *connection) refusal() *Refusal { return c.why }
 
 // leave gives the connection's place at the gate back, once.
-func (c *connection) leave() { c.gate.leave(c) }
+func (c *connection) leave() { c.gate.leave(&c.place) }
 
 // count counts a request.
 func (c *connection) count(r *http.Request) {
@@ -152,6 +151,18 @@ func (c *tcpConn) CloseWrite() error {
 		return half.CloseWrite()
 	}
 	return errors.ErrUnsupported
+}
+
+// SyscallConn lets the descriptor be used, where the connection has one.
+func (c *tcpConn) SyscallConn() (syscall.RawConn, error) {
+	inner, ok := c.Conn.(syscall.Conn)
+	if !ok {
+		return nil, errors.ErrUnsupported
+	}
+	if err := c.introduce(); err != nil { // what comes before the client's first byte
+		return nil, err
+	}
+	return inner.SyscallConn()
 }
 
 // ReadFrom lets the system copy files (sendfile).

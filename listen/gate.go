@@ -132,8 +132,15 @@ type gate struct {
 	reported map[*Refusal]time.Time // of each that there is
 }
 
+// place is what a connection has at the gate, whose mu guards it.
+type place struct {
+	client   netip.Addr // what it is counted under; zero if it is not
+	stage    stage
+	protocol uint8
+}
+
 // stage is where a connection stands with the gate.
-type stage int
+type stage uint8
 
 const (
 	outside  stage = iota // not admitted, or gone
@@ -218,11 +225,11 @@ func (g *gate) refuse(c *connection, why *Refusal) bool {
 	return true
 }
 
-// leave gives the place of a connection back, if it has one.
-func (g *gate) leave(c *connection) {
+// leave gives a place back, if it is one.
+func (g *gate) leave(p *place) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	switch c.stage {
+	switch p.stage {
 	case outside:
 		return
 	case served:
@@ -230,11 +237,11 @@ func (g *gate) leave(c *connection) {
 	case answered:
 		g.answered--
 	}
-	if c.client.IsValid() {
-		g.clients.give(c.client)
+	if p.client.IsValid() {
+		g.clients.give(p.client)
 	}
-	c.stage = outside
-	g.open[c.protocol]--
+	p.stage = outside
+	g.open[p.protocol]--
 	g.counts.Closed++
 }
 
@@ -244,7 +251,7 @@ func (g *gate) speaks(c *connection, protocol int) {
 	defer g.mu.Unlock()
 	if c.stage != outside && protocol > 0 && protocol < len(g.open) {
 		g.open[c.protocol]--
-		c.protocol = protocol
+		c.protocol = uint8(protocol) //nolint:gosec // an index of open
 		g.open[protocol]++
 	}
 }

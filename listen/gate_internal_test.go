@@ -30,12 +30,12 @@ func TestClientsAreForgottenAndNeverTooMany(t *testing.T) {
 			t.Errorf("%d clients are known", n)
 		}
 		for _, c := range all {
-			g.leave(c)
-			g.leave(c) // of no effect
+			g.leave(&c.place)
+			g.leave(&c.place) // of no effect
 		}
 		time.Sleep(time.Second)
 		for _, c := range admit(1<<20, 3000) {
-			g.leave(c)
+			g.leave(&c.place)
 		}
 		if n := len(g.clients.of); n > 4000 {
 			t.Errorf("%d clients are still known", n)
@@ -71,9 +71,9 @@ func TestTheClientOfAProxiedConnectionIsCountedWhenItIsKnown(t *testing.T) {
 		t.Error("one that cannot be answered is")
 	}
 	for i := range conns {
-		g.leave(&conns[i])
+		g.leave(&conns[i].place)
 	}
-	g.leave(&quiet)
+	g.leave(&quiet.place)
 	if s := g.stats(); s.Opened != 4 || s.Closed != 4 || s.PerAddress != 2 || s.Dropped != 1 || s.Unknown != 0 || g.served+g.answered != 0 {
 		t.Errorf("%+v", s)
 	}
@@ -89,7 +89,7 @@ func TestSoManyAreToldASecondWhyTheyAreRefused(t *testing.T) {
 				c := new(connection)
 				if g.admit(c, netip.Addr{}) {
 					n++
-					g.leave(c)
+					g.leave(&c.place)
 				}
 			}
 			return n
