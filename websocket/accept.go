@@ -28,27 +28,53 @@ import (
 // while the Conn is used, and ends with [Conn.Close] or [Conn.CloseNow].
 func Accept(w http.ResponseWriter, r *http.Request, cfg Config) (*Conn, error) {
 	cfg = cfg.withDefaults()
-	if status, reason := refusal(r, cfg); status != 0 {
-		return nil, refuse(w, r, status, reason)
+	t, err := Take(w, r, cfg)
+	if err != nil {
+		return nil, err
 	}
-	protocol := pick(cfg.Subprotocols, Subprotocols(r))
+	cfg.Compression = t.Compression
+	c := newConn(t.Stream, Server, cfg, t.Early)
+	c.subprotocol = t.Subprotocol
+	return c, nil
+}
+
+// Taken is a connection after its handshake, without anything that reads or
+// writes frames.
+type Taken struct {
+	// Stream is the connection. On HTTP/1.1 it is the server's net.Conn itself.
+	Stream io.ReadWriteCloser
+	// Early is what the client sent behind its handshake and was read with it:
+	// the first of what is to be read.
+	Early []byte
+	// Subprotocol is the one agreed on, or "".
+	Subprotocol string
+	// Compression says that permessage-deflate was agreed on.
+	Compression bool
+}
+
+// Take is [Accept] for who reads and writes frames otherwise than by a Conn,
+// such as with a [Parser] and [AppendFrame].
+func Take(w http.ResponseWriter, r *http.Request, cfg Config) (*Taken, error) {
+	cfg = cfg.withDefaults()
+	if status, reason := refusal(r, cfg); status != 0 {
+		return nil, refuse(w, r, cfg.Refuse, status, reason)
+	}
+	t := &Taken{Subprotocol: pick(cfg.Subprotocols, Subprotocols(r))}
 	extensions := ""
 	if cfg.Compression {
 		extensions = acceptDeflate(r.Header)
 	}
-	cfg.Compression = extensions != ""
-
+	t.Compression = extensions != ""
 	take := hijack
 	if r.Method == http.MethodConnect {
 		take = connect
 	}
-	stream, early, err := take(w, r, cfg, protocol, extensions)
+	var err error
+	t.Stream, t.Early, err = take(w, r, cfg, t.Subprotocol, extensions)
 	if err != nil {
 		return nil, err
 	}
-	c := newConn(stream, Server, cfg, early)
-	c.subprotocol = protocol
-	return c, nil
+	return t, nil
 }
 
 // IsHandshake reports whether a request asks for a WebSocket, by a GET that is
@@ -75,18 +101,18 @@ func connect(w http.ResponseWriter, r *http.Request, _ Config, protocol, extensi
 func hijack(w http.ResponseWriter, r *http.Request, cfg Config, protocol, extensions string) (io.ReadWriteCloser, []byte, error) {
 	conn, buffered, err := http.NewResponseController(w).Hijack()
 	if err != nil {
-		return nil, nil, errors.Join(err, refuse(w, r, http.StatusInternalServerError,
+		return nil, nil, errors.Join(err, refuse(w, r, cfg.Refuse, http.StatusInternalServerError,
 			"this server cannot hand over its connection"))
 	}
 	// The server's deadlines were for the request. What net/http has read ahead
 	// is the client's first frames.
 	early, peekErr := buffered.Reader.Peek(buffered.Reader.Buffered())
-	err = errors.Join(peekErr, conn.SetDeadline(time.Time{}))
-	if err == nil {
-		err = conn.SetWriteDeadline(time.Now().Add(cfg.WriteTimeout))
-	}
+	err = errors.Join(peekErr, conn.SetReadDeadline(time.Time{}), conn.SetWriteDeadline(time.Now().Add(cfg.WriteTimeout)))
 	if err == nil {
 		_, err = conn.Write(switching(w.Header(), r.Header.Get("Sec-WebSocket-Key"), protocol, extensions))
+	}
+	if err == nil {
+		err = conn.SetWriteDeadline(time.Time{})
 	}
 	if err != nil {
 		return nil, nil, errors.Join(fmt.Errorf("websocket: accept: %w", err), conn.Close())
@@ -146,7 +172,7 @@ func sameOrigin(r *http.Request) bool {
 	return err == nil && len(origins) == 1 && strings.EqualFold(u.Host, r.Host)
 }
 
-func refuse(w http.ResponseWriter, r *http.Request, status int, reason string) error {
+func refuse(w http.ResponseWriter, r *http.Request, answer func(http.ResponseWriter, *http.Request, int, string), status int, reason string) error {
 	switch {
 	case status == http.StatusMethodNotAllowed:
 		w.Header().Set("Allow", http.MethodGet)
@@ -157,7 +183,10 @@ func refuse(w http.ResponseWriter, r *http.Request, status int, reason string) e
 	case status == http.StatusBadRequest && isConnect(r): // RFC 6455 §4.4, by the only status left
 		w.Header().Set("Sec-WebSocket-Version", version)
 	}
-	http.Error(w, reason, status)
+	if answer == nil {
+		answer = func(w http.ResponseWriter, _ *http.Request, status int, reason string) { http.Error(w, reason, status) }
+	}
+	answer(w, r, status, reason)
 	return fmt.Errorf("websocket: accept: refused with %d: %s", status, reason)
 }
 

@@ -55,6 +55,9 @@ type Config struct {
 	// CheckOrigin decides whether a server takes a handshake from the request's
 	// Origin. Default: no Origin header, or one whose host and port are Host's.
 	CheckOrigin func(*http.Request) bool
+	// Refuse answers a handshake that is refused; the header fields that it takes
+	// are set. Default: the reason as text/plain.
+	Refuse func(w http.ResponseWriter, r *http.Request, status int, reason string)
 }
 
 func (c Config) withDefaults() Config {

@@ -70,6 +70,19 @@ func AppendFrame(dst []byte, t MessageType, payload []byte) []byte {
 	return dst
 }
 
+// AppendControl appends to dst the frame in which a server sends a [Ping] or
+// [Pong] with the payload, of at most 125 bytes, and returns the longer slice.
+func AppendControl(dst []byte, t MessageType, payload []byte) []byte {
+	return AppendFrame(dst, t, payload[:min(len(payload), ws.MaxControlFramePayloadSize)])
+}
+
+// AppendClose appends to dst the close frame of a server (RFC 6455 §5.5.1), and
+// returns the longer slice. The code must be one that may be sent, or
+// [NoStatus] for none; a reason over 123 bytes is cut.
+func AppendClose(dst []byte, code int, reason string) []byte {
+	return AppendFrame(dst, Close, closePayload(code, reason))
+}
+
 // readHeader reads a frame header; scratch is its memory, 14 bytes.
 func readHeader(br *bufio.Reader, scratch []byte) (ws.Header, error) {
 	start, err := br.Peek(ws.MinHeaderSize)
@@ -83,15 +96,26 @@ func readHeader(br *bufio.Reader, scratch []byte) (ws.Header, error) {
 	h, err := ws.ReadHeaderBuffer(br, scratch)
 	switch {
 	case errors.Is(err, ws.ErrHeaderLengthMSB):
-		return h, &ProtocolError{ProtocolFault, "a frame length over 63 bits"}
+		return h, errLongLength
 	case errors.Is(err, io.EOF):
 		return h, io.ErrUnexpectedEOF
 	case err != nil:
 		return h, err
-	case length == 126 && h.Length < 126, length == 127 && h.Length <= 0xffff:
-		return h, &ProtocolError{ProtocolFault, "a frame length that is not in its shortest form"}
 	}
-	return h, nil
+	return h, checkLength(length, h.Length)
+}
+
+var (
+	errLongLength = &ProtocolError{ProtocolFault, "a frame length over 63 bits"}
+	errNotShort   = &ProtocolError{ProtocolFault, "a frame length that is not in its shortest form"}
+)
+
+// checkLength judges a length by the seven bits that announce it.
+func checkLength(announced byte, length int64) error {
+	if announced == 126 && length < 126 || announced == 127 && length <= 0xffff {
+		return errNotShort
+	}
+	return nil
 }
 
 // rules checks the frames of one direction (RFC 6455 §5).
