@@ -2,8 +2,8 @@ package topic
 
 import (
 	"errors"
-	"maps"
 	"slices"
+	"sync/atomic"
 	"time"
 
 	"github.com/fairlead-edge/fairlead"
@@ -18,75 +18,40 @@ var ErrPastEnd = errors.New("topic: the cursor is past the end")
 type sub struct {
 	log    *Log
 	reader *Reader
-	index  int  // in log.subs, -1 when it is not there; guarded by Log.subsMu
-	queued bool // on reader.ready; guarded by Reader.mu
+	next   *sub        // on reader.ready; guarded by Reader.mu
+	queued atomic.Bool // on reader.ready; changed under Reader.mu
+	on     bool        // the reader's; guarded by Reader.mu
+
+	unacked bool  // on reader.unacked; the polling goroutine's
+	kept    bool  // what it has yet to read was retained while it was here
+	done    bool  // nothing follows
+	index   int32 // in log.subs, -1 when it is not there; guarded by Log.subsMu
+
+	nextUnacked *sub // on reader.unacked; the polling goroutine's
+	nextTimed   *sub // on reader.timed; guarded by Reader.mu
 	// heldUntil is when the rate lets the log go on, Unix nanoseconds; 0 when
 	// it is not on reader.timed. Guarded by Reader.mu.
 	heldUntil int64
 
-	pos     uint64   // number of the last event handed out or passed over
-	told    uint64   // number of the last item's cursor, or where it started
-	acked   uint64   // number of the last event known to be consumed
-	skipped uint64   // passed over since the last item
-	total   uint64   // passed over since the reader came
-	due     int64    // Rate: not before this, Unix nanoseconds
-	foreign *Gap     // the start was a cursor that says nothing: a gap to tell first
-	snap    []uint64 // start snapshot: numbers to be handed out first
-	snapEnd uint64   // where the snapshot was taken
-	kept    bool     // what it has yet to read was retained while it was here
-	done    bool     // nothing follows
-}
-
-// place sets the position a reader starts from. l.mu is held.
-func (l *Log) place(s *sub, after fairlead.Cursor) error {
-	switch after {
-	case fairlead.Earliest:
-		s.pos = l.first() - 1
-	case fairlead.Latest:
-		s.pos = l.next - 1
-	case fairlead.Snapshot:
-		s.snap, s.snapEnd = l.snapshot(), l.next-1
-		s.pos = l.first() - 1
-		s.endSnapshot()
-	default:
-		life, seq, err := after.Parse()
-		if err != nil {
-			return err
-		}
-		switch {
-		case life == l.life && seq < l.next:
-			s.pos = seq
-		case life == l.life && seq == l.next && l.state != open:
-			return ErrPastEnd
-		default:
-			s.pos = l.first() - 1
-			s.foreign = &Gap{After: after, Unknown: true}
-		}
-	}
-	s.acked, s.told = s.pos, s.pos
-	s.kept = s.foreign == nil && s.pos+1 >= l.first()
-	return nil
-}
-
-// snapshot returns the number of the latest retained event of each key, in
-// order. Numbers and not records, lest a slow reader keep evicted events.
-func (l *Log) snapshot() []uint64 {
-	latest := make(map[string]uint64)
-	for _, r := range l.records[l.head:] {
-		if r.Event.Key != "" {
-			latest[r.Event.Key] = r.seq
-		}
-	}
-	return slices.Sorted(maps.Values(latest))
+	pos     uint64 // number of the last event handed out or passed over
+	told    uint64 // number of the last item's cursor, or where it started
+	acked   uint64 // number of the last event known to be consumed
+	skipped uint64 // passed over since the last item
+	total   uint64 // passed over since the reader came
+	due     int64  // Rate: not before this, Unix nanoseconds
+	start   *start // what it is owed first; nil when it has been
 }
 
 // pull fills buf with what s is owed and advances it. more says that there is
 // something left to pull at once; at, unless 0, that there will be at that
-// time (Unix nanoseconds).
-func (s *sub) pull(buf []Item, now int64) (n int, more bool, at int64) {
+// time (Unix nanoseconds). ack says that what it handed out before was consumed.
+func (s *sub) pull(buf []Item, now int64, ack bool) (n int, more bool, at int64) {
 	l := s.log
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	if ack {
+		s.consumed()
+	}
 	l.expire(now)
 	if s.done {
 		return 0, false, 0
@@ -126,42 +91,24 @@ func (s *sub) pull(buf []Item, now int64) (n int, more bool, at int64) {
 // event of the snapshot.
 func (s *sub) preface() (Item, bool) {
 	l := s.log
-	if s.foreign != nil {
-		g := *s.foreign
-		s.foreign = nil
+	if s.start != nil && s.start.foreign != "" {
+		g := Gap{After: s.start.foreign, Unknown: true}
+		s.start = nil
 		s.pos = l.first() - 1
 		return s.gap(g), true
 	}
 	if missed := s.evicted(); missed > 0 {
 		at := s.pos
 		s.pos = l.first() - 1
-		if l.lost > at || s.snapEnd > 0 { // no policy skips a value of a snapshot
+		if l.lost > at || s.start != nil { // no policy skips a value of a snapshot
 			return s.gap(Gap{After: l.cursor(s.told), Skipped: missed + s.takeSkipped()}), true
 		}
 		s.skipped += missed // the policy would have passed them over
 	}
-	if len(s.snap) > 0 {
-		r := l.at(s.snap[0])
-		s.snap = s.snap[1:]
-		item := s.event(r)
-		if s.endSnapshot() {
-			s.told = s.pos
-			item.Cursor = l.cursor(s.pos)
-		}
-		return item, true
+	if s.start == nil {
+		return Item{}, false
 	}
-	s.endSnapshot() // when what was left of it has been evicted
-	return Item{}, false
-}
-
-// endSnapshot puts s where the snapshot was taken once all of it has been
-// handed out, for it stands for all that was there, and reports whether it did.
-func (s *sub) endSnapshot() bool {
-	if s.snapEnd == 0 || len(s.snap) > 0 {
-		return false
-	}
-	s.pos, s.snapEnd, s.snap = max(s.pos, s.snapEnd), 0, nil
-	return true
+	return s.snapshotted()
 }
 
 // event hands r out.
@@ -176,12 +123,12 @@ func (s *sub) evicted() uint64 {
 	if s.pos+1 >= first {
 		return 0
 	}
-	if s.snapEnd == 0 {
+	if s.start == nil {
 		return first - 1 - s.pos
 	}
-	gone, _ := slices.BinarySearch(s.snap, first)
-	s.snap = s.snap[gone:]
-	from := max(s.pos, s.snapEnd)
+	gone, _ := slices.BinarySearch(s.start.snap, first)
+	s.start.snap = s.start.snap[gone:]
+	from := max(s.pos, s.start.end)
 	return uint64(gone) + max(first-1, from) - from
 }
 
@@ -253,9 +200,14 @@ func (s *sub) takeSkipped() uint64 {
 
 // ack notes that all that was handed out has been consumed.
 func (s *sub) ack() {
+	s.log.mu.Lock()
+	defer s.log.mu.Unlock()
+	s.consumed()
+}
+
+// consumed is ack when l.mu is held.
+func (s *sub) consumed() {
 	l := s.log
-	l.mu.Lock()
-	defer l.mu.Unlock()
 	if s.acked == s.pos {
 		return
 	}
@@ -286,14 +238,14 @@ func (l *Log) attach(s *sub, after fairlead.Cursor) error {
 	if l.policy.Deliver == Wait && len(l.subs) > 0 {
 		return fairlead.Errorf(fairlead.Conflict, "this topic delivers to one reader at a time and has one; close the other first")
 	}
-	if l.policy.Deliver == Wait && !after.IsWord() && s.foreign == nil {
+	if l.policy.Deliver == Wait && !after.IsWord() && s.start == nil {
 		// Who comes with a cursor consumed all before it, though the reader
 		// that was handed it may have left without saying so, as those of
 		// pages do.
 		x := l.more()
 		x.consumed = max(x.consumed, s.pos)
 	}
-	s.index = len(l.subs)
+	s.index = int32(len(l.subs))
 	l.subs = append(l.subs, s)
 	l.wakeAppends() // its cursor may be past what they wait for
 	return nil
