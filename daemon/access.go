@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 	"log/slog"
+	"maps"
 	"net"
 	"net/http"
 	"net/netip"
@@ -22,14 +23,17 @@ import (
 	"github.com/fairlead-edge/fairlead/websocket"
 )
 
-// watched notes what is sent through it.
+// watched notes what is sent through it, and whether it is still in use.
 type watched struct {
 	http.ResponseWriter
 
-	began  time.Time // of the request
-	first  time.Duration
-	status int
-	sent   int64
+	flight  *flight
+	trusted []netip.Prefix
+	taken   bool      // the connection is somebody else's: see take
+	began   time.Time // of the request
+	first   time.Duration
+	status  int
+	sent    int64
 }
 
 func (w *watched) WriteHeader(status int) {
@@ -55,24 +59,26 @@ func (w *watched) Unwrap() http.ResponseWriter { return w.ResponseWriter }
 // query, and no stream's id.
 func (d *daemon) watch(trusted []netip.Prefix, next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		ww := &watched{ResponseWriter: w, began: time.Now()}
-		f := d.flights.begin()
+		ww := &watched{ResponseWriter: w, flight: d.flights.begin(), trusted: trusted, began: time.Now()}
 		if d.draining() && r.Header.Get("Upgrade") == "" {
 			// On HTTP/2: GOAWAY, which ends no stream, a WebSocket's neither.
 			w.Header().Set("Connection", "close")
 		}
 		complete := false
 		defer func() {
+			if ww.taken {
+				return
+			}
 			// Its record first: who waits for the last flight may exit.
-			d.finished(d.flights.look(f), ww, r, complete, trusted)
-			d.flights.end(f)
+			d.finished(d.flights.look(ww.flight), ww, r, complete)
+			d.flights.end(ww.flight)
 		}()
-		next.ServeHTTP(ww, r.WithContext(context.WithValue(r.Context(), flightKey{}, f)))
+		next.ServeHTTP(ww, r.WithContext(context.WithValue(r.Context(), watchedKey{}, ww)))
 		complete = true
 	})
 }
 
-func (d *daemon) finished(f flight, w *watched, r *http.Request, complete bool, trusted []netip.Prefix) {
+func (d *daemon) finished(f flight, w *watched, r *http.Request, complete bool) {
 	if w.status == 0 && complete {
 		w.status = http.StatusOK
 		if r.Header.Get("Upgrade") != "" {
@@ -82,17 +88,35 @@ func (d *daemon) finished(f flight, w *watched, r *http.Request, complete bool, 
 	if f.reason == "" && !complete {
 		f.reason = "aborted"
 	}
-	took := time.Since(w.began)
+	d.record(context.WithoutCancel(r.Context()), f, &ended{
+		method: r.Method, path: loggedPath(r.URL.Path), proto: r.Proto, client: proxy.ClientAddr(r, w.trusted),
+		tls: r.TLS != nil, resumed: r.TLS != nil && r.TLS.DidResume,
+		status: w.status, stream: isStream(w, r), first: w.first, took: time.Since(w.began), sent: w.sent,
+	})
+}
+
+// ended is what is counted and logged of a request that is over.
+type ended struct {
+	method, path, proto string
+	client              netip.Addr
+	tls, resumed        bool
+	status              int
+	stream              bool
+	first, took         time.Duration // to the response's header, 0 for none, and to its end
+	sent                int64
+}
+
+func (d *daemon) record(ctx context.Context, f flight, e *ended) {
 	d.metrics.Request(observe.Request{
-		Route: f.route, Method: r.Method, Status: w.status, Stream: isStream(w, r), Duration: took, FirstByte: w.first, Sent: w.sent,
+		Route: f.route, Method: e.method, Status: e.status, Stream: e.stream, Duration: e.took, FirstByte: e.first, Sent: e.sent,
 	})
 	attrs := []slog.Attr{
-		slog.String("method", r.Method), slog.String("path", loggedPath(r.URL.Path)), slog.String("route", f.route),
-		slog.Int("status", w.status), slog.Float64("duration_seconds", took.Seconds()), slog.Int64("bytes", w.sent),
-		slog.String("client", proxy.ClientAddr(r, trusted).String()), slog.String("proto", r.Proto),
+		slog.String("method", e.method), slog.String("path", e.path), slog.String("route", f.route),
+		slog.Int("status", e.status), slog.Float64("duration_seconds", e.took.Seconds()), slog.Int64("bytes", e.sent),
+		slog.String("client", e.client.String()), slog.String("proto", e.proto),
 	}
-	if r.TLS != nil {
-		attrs = append(attrs, slog.Bool("resumed", r.TLS.DidResume))
+	if e.tls {
+		attrs = append(attrs, slog.Bool("resumed", e.resumed))
 	}
 	if f.reason != "" {
 		attrs = append(attrs, slog.String("reason", f.reason))
@@ -100,7 +124,7 @@ func (d *daemon) finished(f flight, w *watched, r *http.Request, complete bool, 
 	if f.err != nil {
 		attrs = append(attrs, slog.String("error", loggedCause(f.err)))
 	}
-	d.log.LogAttrs(context.WithoutCancel(r.Context()), slog.LevelInfo, "request", attrs...)
+	d.log.LogAttrs(ctx, slog.LevelInfo, "request", attrs...)
 }
 
 func isStream(w *watched, r *http.Request) bool {
@@ -150,13 +174,15 @@ type flight struct {
 	err    error  // what went wrong, for the operator
 }
 
-type flightKey struct{}
+// watchedKey is where the context of a request has what watches it.
+type watchedKey struct{}
 
 // flights are what is being served: as many as there are connections and
 // HTTP/2 streams. It guards the fields of each flight.
 type flights struct {
 	mu   sync.Mutex
 	all  map[*flight]struct{}
+	held map[string]int  // by route: those of which only that is kept
 	last time.Time       // when one began or ended
 	idle []chan struct{} // closed at the next moment without any
 }
@@ -184,14 +210,43 @@ func (f *flights) end(one *flight) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	delete(f.all, one)
+	f.ended()
+}
+
+// hold keeps one in flight, until drop, and returns its route.
+func (f *flights) hold(one *flight) (route string) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.held == nil {
+		f.held = make(map[string]int)
+	}
+	delete(f.all, one)
+	f.held[one.route]++
+	return one.route
+}
+
+func (f *flights) drop(route string) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.held[route]--; f.held[route] == 0 {
+		delete(f.held, route)
+	}
+	f.ended()
+}
+
+// ended is called when one was. f.mu is held.
+func (f *flights) ended() {
 	f.last = time.Now()
-	if len(f.all) == 0 {
+	if f.none() {
 		for _, c := range f.idle {
 			close(c)
 		}
 		f.idle = nil
 	}
 }
+
+// none reports whether nothing is in flight. f.mu is held.
+func (f *flights) none() bool { return len(f.all) == 0 && len(f.held) == 0 }
 
 // routed notes which route the request takes.
 func (f *flights) routed(r *http.Request, route string) {
@@ -204,10 +259,10 @@ func (f *flights) because(r *http.Request, reason string, err error) {
 }
 
 func (f *flights) note(r *http.Request, set func(*flight)) {
-	if one, ok := r.Context().Value(flightKey{}).(*flight); ok {
+	if w, ok := r.Context().Value(watchedKey{}).(*watched); ok {
 		f.mu.Lock()
 		defer f.mu.Unlock()
-		set(one)
+		set(w.flight)
 	}
 }
 
@@ -215,7 +270,7 @@ func (f *flights) note(r *http.Request, set func(*flight)) {
 func (f *flights) quiet(while time.Duration) bool {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	return len(f.all) == 0 && time.Since(f.last) >= while
+	return f.none() && time.Since(f.last) >= while
 }
 
 // byRoute returns how many are in flight.
@@ -223,6 +278,7 @@ func (f *flights) byRoute() map[string]int {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	n := make(map[string]int)
+	maps.Copy(n, f.held)
 	for one := range f.all {
 		n[one.route]++
 	}
@@ -232,7 +288,7 @@ func (f *flights) byRoute() map[string]int {
 // wait returns when nothing is in flight, or when ctx ends, with its error.
 func (f *flights) wait(ctx context.Context) error {
 	f.mu.Lock()
-	if len(f.all) == 0 {
+	if f.none() {
 		f.mu.Unlock()
 		return nil
 	}

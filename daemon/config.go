@@ -32,6 +32,7 @@ type Config struct {
 	Compress       Compress            `yaml:"compress"`
 	Limits         Limits              `yaml:"limits"`
 	Heartbeat      Duration            `yaml:"heartbeat"`
+	Fanout         Fanout              `yaml:"fanout"`
 	Drain          Drain               `yaml:"drain"`
 }
 
@@ -124,6 +125,12 @@ type Limits struct {
 	Header                Size `yaml:"header"`                  // of a request
 }
 
+// Fanout says how readers on plain HTTP/1.1 are served.
+type Fanout struct {
+	Engine     bool     `yaml:"engine"`      // all by a few goroutines; false: each by its own
+	FlushDelay Duration `yaml:"flush_delay"` // of an event after another, so that more go into one write
+}
+
 // Drain says how the server goes away.
 type Drain struct {
 	Window   Duration `yaml:"window"`   // the advice to come back is spread over it
@@ -150,6 +157,7 @@ func Default() Config {
 			ConnectionsPerAddress: 1000, ConnectionRate: 500, RequestsPerConnection: 250, Header: 64 << 10,
 		},
 		Heartbeat: Duration(15 * time.Second),
+		Fanout:    Fanout{Engine: true},
 		Drain:     Drain{Window: Duration(5 * time.Second), Deadline: Duration(25 * time.Second)},
 	}
 }

@@ -204,6 +204,9 @@ func (d *daemon) drop(cancel context.CancelFunc) {
 		_ = srv.Close() // also closes the listener; what fails is closed already
 	}
 	cancel() // only now: a connection that is closed cannot look like an end
+	if d.engine != nil {
+		_ = d.engine.Close() // of connections that are the servers' no more; each says itself how it ended
+	}
 	ctx, stop := context.WithTimeout(context.Background(), dropWait)
 	defer stop()
 	for _, old := range d.sites() {

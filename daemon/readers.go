@@ -7,6 +7,7 @@ import (
 
 	"github.com/fairlead-edge/fairlead"
 	"github.com/fairlead-edge/fairlead/deliver"
+	"github.com/fairlead-edge/fairlead/fanout"
 	"github.com/fairlead-edge/fairlead/observe"
 	"github.com/fairlead-edge/fairlead/topic"
 )
@@ -25,6 +26,7 @@ func (d *daemon) newReaders(cfg *Config, topics *topic.Store, old *site) *delive
 		AllowPublish: mayPublish(cfg), PublishToken: cfg.PublishToken, Origins: cfg.CORS,
 		Heartbeat: time.Duration(cfg.Heartbeat),
 		MaxBody:   int64(cfg.Limits.Body), MaxTopics: cfg.Limits.TopicsPerConnection, MaxMessage: int64(cfg.Limits.Message),
+		Engine: d.fanoutEngine(cfg), Take: d.take,
 		Observer: deliver.Observer{
 			Opened: d.metrics.Opened,
 			Closed: d.sessionEnded,
@@ -37,7 +39,19 @@ func (d *daemon) newReaders(cfg *Config, topics *topic.Store, old *site) *delive
 
 func sameReaders(a, b *Config) bool {
 	return a.TopicsPrefix == b.TopicsPrefix && a.PublishToken == b.PublishToken && slices.Equal(a.CORS, b.CORS) &&
-		a.Heartbeat == b.Heartbeat && a.Limits == b.Limits
+		a.Heartbeat == b.Heartbeat && a.Limits == b.Limits && a.Fanout.Engine == b.Fanout.Engine
+}
+
+// fanoutEngine returns the process's one engine, which the readers of every
+// configuration share; nil when it is off. Who is served by it already stays.
+func (d *daemon) fanoutEngine(cfg *Config) *fanout.Engine {
+	if !cfg.Fanout.Engine {
+		return nil
+	}
+	if d.engine == nil {
+		d.engine = fanout.New(fanout.Config{FlushDelay: time.Duration(cfg.Fanout.FlushDelay)})
+	}
+	return d.engine
 }
 
 func (d *daemon) sessionEnded(e deliver.Ended) {

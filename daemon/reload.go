@@ -96,6 +96,7 @@ func needsRestart(was, now *Config) error {
 		{"limits.connection_rate", was.Limits.ConnectionRate != now.Limits.ConnectionRate},
 		{"limits.requests_per_connection", was.Limits.RequestsPerConnection != now.Limits.RequestsPerConnection},
 		{"limits.header", was.Limits.Header != now.Limits.Header},
+		{"fanout.flush_delay", was.Fanout.FlushDelay != now.Fanout.FlushDelay},
 		{"log.format", was.Log.Format != now.Log.Format},
 		{"limits.topics", was.Limits.Topics != now.Limits.Topics},
 		{"limits.captured_stream", was.Limits.CapturedStream != now.Limits.CapturedStream},

@@ -13,6 +13,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/fairlead-edge/fairlead/fanout"
 	"github.com/fairlead-edge/fairlead/listen"
 	"github.com/fairlead-edge/fairlead/observe"
 )
@@ -56,6 +57,7 @@ type daemon struct {
 	tickets      *listen.Keyring      // nil without TLS
 	certificates *listen.Certificates // nil without TLS
 	failed       chan error           // a listener broke
+	engine       *fanout.Engine       // nil until readers need one
 	retiring     sync.WaitGroup       // pools that a reload has replaced
 	base         context.Context      // of every request
 	sockets      *listen.Sockets

@@ -200,6 +200,10 @@ func (v *validator) topics() {
 	}
 }
 
+// maxFlushDelay is the longest that events may be held back: readers that wait
+// for longer want a policy of the topic's, such as at most 1/s.
+const maxFlushDelay = time.Second
+
 func (v *validator) limits() {
 	l := &v.cfg.Limits
 	v.positive("limits.body", int64(l.Body))
@@ -214,6 +218,9 @@ func (v *validator) limits() {
 	}
 	if h := time.Duration(v.cfg.Heartbeat); h < time.Second || h > time.Hour {
 		v.reportf("heartbeat", "a heartbeat every %s: want one between 1s and 1h", v.cfg.Heartbeat)
+	}
+	if d := time.Duration(v.cfg.Fanout.FlushDelay); d < 0 || d > maxFlushDelay {
+		v.reportf("fanout.flush_delay", "a delay of %s: want one up to %s, such as 20ms, or 0s for none", v.cfg.Fanout.FlushDelay, Duration(maxFlushDelay))
 	}
 	if v.cfg.Drain.Window > v.cfg.Drain.Deadline && v.read("drain.deadline") {
 		v.reportf("drain.window", "the window, %s, is longer than drain.deadline, %s", v.cfg.Drain.Window, v.cfg.Drain.Deadline)

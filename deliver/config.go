@@ -3,10 +3,12 @@ package deliver
 import (
 	"context"
 	"encoding/json"
+	"net/http"
 	"strings"
 	"time"
 
 	"github.com/fairlead-edge/fairlead"
+	"github.com/fairlead-edge/fairlead/fanout"
 	"github.com/fairlead-edge/fairlead/topic"
 )
 
@@ -42,11 +44,19 @@ type Config struct {
 	// Default 30 s.
 	WriteTimeout time.Duration
 	// OnMessage answers an application's own messages in fairlead.v1.json,
-	// {"id":5,"request":…}. It runs on the connection's reading goroutine, which
-	// reads no further meanwhile; ctx is the handshake's and ends with the
-	// connection. What it panics with becomes an error of code Internal. Default:
+	// {"id":5,"request":…}. Nothing more is read from the connection meanwhile; ctx
+	// has the values of the handshake's and ends with the connection. What it panics with becomes an error of code Internal. Default:
 	// such messages are errors.
 	OnMessage func(ctx context.Context, m Message) (Reply, error)
+	// Engine serves the subscribers on plain HTTP/1.1, taking their connections
+	// from net/http. nil: each is served by a goroutine, as all others are.
+	Engine *fanout.Engine
+	// Take is called when the connection of a request is taken from net/http; the
+	// handler returns soon after. It returns a function that is called when the
+	// connection has been closed, with the bytes of events and messages that were
+	// sent: what was to be done at the end of the response. It must not keep the
+	// request, which is large. Default: nothing is to be done.
+	Take func(r *http.Request) (done func(sent uint64))
 	// Observer is told what happens.
 	Observer Observer
 }
@@ -125,6 +135,9 @@ func (c Config) withDefaults() Config {
 	}
 	if c.WriteTimeout <= 0 {
 		c.WriteTimeout = 30 * time.Second
+	}
+	if c.Take == nil {
+		c.Take = func(*http.Request) func(uint64) { return func(uint64) {} }
 	}
 	if c.Observer.Opened == nil {
 		c.Observer.Opened = func(string) {}
