@@ -18,8 +18,8 @@ import (
 // Accept answers a request that asks for a WebSocket: the upgrade of HTTP/1.1
 // (RFC 6455 §4.2) with 101, the extended CONNECT of HTTP/2 and HTTP/3 (RFC
 // 8441 §5, RFC 9220) with 200. What w.Header holds is sent with it. A request
-// that asks wrongly is answered here, with 400, 403, 405, 426 or 501, and Accept
-// returns why.
+// that asks wrongly is answered here, with 400, 403, 405, 426 or 501 (see
+// [Config.Refuse]), and Accept returns why.
 //
 // The server speaks the first of [Config.Subprotocols] that the client offered,
 // else none; see [Subprotocols]. After Accept neither w nor r.Body may be used;
@@ -27,7 +27,6 @@ import (
 // handler. On HTTP/2 and HTTP/3 it is the request: the handler must not return
 // while the Conn is used, and ends with [Conn.Close] or [Conn.CloseNow].
 func Accept(w http.ResponseWriter, r *http.Request, cfg Config) (*Conn, error) {
-	cfg = cfg.withDefaults()
 	t, err := Take(w, r, cfg)
 	if err != nil {
 		return nil, err
@@ -38,13 +37,16 @@ func Accept(w http.ResponseWriter, r *http.Request, cfg Config) (*Conn, error) {
 	return c, nil
 }
 
-// Taken is a connection after its handshake, without anything that reads or
+// Taken is a connection after its handshake, with nothing yet that reads or
 // writes frames.
 type Taken struct {
-	// Stream is the connection. On HTTP/1.1 it is the server's net.Conn itself.
+	// Stream is the connection. On HTTP/1.1 it is what [http.Hijacker] gave, the
+	// server's net.Conn itself, without deadlines. On HTTP/2 and HTTP/3 it is the
+	// request, which ends with its handler; it has SetReadDeadline and
+	// SetWriteDeadline too.
 	Stream io.ReadWriteCloser
-	// Early is what the client sent behind its handshake and was read with it:
-	// the first of what is to be read.
+	// Early is what the client sent right behind its handshake and net/http has
+	// read: at most its read buffer, 4 KiB. It comes before what Stream reads.
 	Early []byte
 	// Subprotocol is the one agreed on, or "".
 	Subprotocol string
@@ -52,12 +54,14 @@ type Taken struct {
 	Compression bool
 }
 
-// Take is [Accept] for who reads and writes frames otherwise than by a Conn,
-// such as with a [Parser] and [AppendFrame].
+// Take is [Accept] without a Conn, for a program that cannot keep a goroutine in
+// [Conn.Read]: it reads with a [Parser] and writes what [AppendFrame] encodes. A
+// Parser knows no compression, so that cfg.Compression is to be off for one. Of
+// cfg only WriteTimeout, for the answer, and what the handshake needs is used.
 func Take(w http.ResponseWriter, r *http.Request, cfg Config) (*Taken, error) {
 	cfg = cfg.withDefaults()
 	if status, reason := refusal(r, cfg); status != 0 {
-		return nil, refuse(w, r, cfg.Refuse, status, reason)
+		return nil, refuse(w, r, cfg, status, reason)
 	}
 	t := &Taken{Subprotocol: pick(cfg.Subprotocols, Subprotocols(r))}
 	extensions := ""
@@ -101,7 +105,7 @@ func connect(w http.ResponseWriter, r *http.Request, _ Config, protocol, extensi
 func hijack(w http.ResponseWriter, r *http.Request, cfg Config, protocol, extensions string) (io.ReadWriteCloser, []byte, error) {
 	conn, buffered, err := http.NewResponseController(w).Hijack()
 	if err != nil {
-		return nil, nil, errors.Join(err, refuse(w, r, cfg.Refuse, http.StatusInternalServerError,
+		return nil, nil, errors.Join(err, refuse(w, r, cfg, http.StatusInternalServerError,
 			"this server cannot hand over its connection"))
 	}
 	// The server's deadlines were for the request. What net/http has read ahead
@@ -172,7 +176,7 @@ func sameOrigin(r *http.Request) bool {
 	return err == nil && len(origins) == 1 && strings.EqualFold(u.Host, r.Host)
 }
 
-func refuse(w http.ResponseWriter, r *http.Request, answer func(http.ResponseWriter, *http.Request, int, string), status int, reason string) error {
+func refuse(w http.ResponseWriter, r *http.Request, cfg Config, status int, reason string) error {
 	switch {
 	case status == http.StatusMethodNotAllowed:
 		w.Header().Set("Allow", http.MethodGet)
@@ -183,10 +187,11 @@ func refuse(w http.ResponseWriter, r *http.Request, answer func(http.ResponseWri
 	case status == http.StatusBadRequest && isConnect(r): // RFC 6455 §4.4, by the only status left
 		w.Header().Set("Sec-WebSocket-Version", version)
 	}
-	if answer == nil {
-		answer = func(w http.ResponseWriter, _ *http.Request, status int, reason string) { http.Error(w, reason, status) }
+	if cfg.Refuse != nil {
+		cfg.Refuse(w, r, status, reason)
+	} else {
+		http.Error(w, reason, status)
 	}
-	answer(w, r, status, reason)
 	return fmt.Errorf("websocket: accept: refused with %d: %s", status, reason)
 }
 

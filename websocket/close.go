@@ -27,7 +27,7 @@ func (c *Conn) Close(code int, reason string) error {
 	if err == nil || errors.Is(err, errClosed) {
 		c.reading <- struct{}{}
 		if c.readErr == nil {
-			skipToClose(c.br, c.unread, c.scratch[:])
+			skipToClose(c.br, c.unread)
 			c.readErr = fmt.Errorf("websocket: read: %w", net.ErrClosed)
 		}
 		<-c.reading
@@ -75,7 +75,7 @@ func (c *Conn) fail(broken *ProtocolError) {
 	stop := c.closeLater()
 	defer stop()
 	if err := c.write(ws.OpClose, 0, closePayload(broken.Code, broken.Reason)); err == nil {
-		skipToClose(bufio.NewReaderSize(&paced{from: c.br}, readBuffer), c.unread, c.scratch[:])
+		skipToClose(bufio.NewReaderSize(&paced{from: c.br}, readBuffer), c.unread)
 	}
 	c.closeStream()
 }

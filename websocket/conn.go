@@ -55,8 +55,8 @@ type Config struct {
 	// CheckOrigin decides whether a server takes a handshake from the request's
 	// Origin. Default: no Origin header, or one whose host and port are Host's.
 	CheckOrigin func(*http.Request) bool
-	// Refuse answers a handshake that is refused; the header fields that it takes
-	// are set. Default: the reason as text/plain.
+	// Refuse answers a handshake that a server refuses, and why: 400, 403, 405,
+	// 426, 500 or 501, whose own header fields are set. Default: as text/plain.
 	Refuse func(w http.ResponseWriter, r *http.Request, status int, reason string)
 }
 
@@ -108,8 +108,8 @@ type Conn struct {
 }
 
 // New returns a connection on rwc, whose handshake is done. Closing rwc must
-// make its Read and Write return. Of cfg, Subprotocols and CheckOrigin are not
-// used, and Compression says what was negotiated.
+// make its Read and Write return. Of cfg, what a handshake needs is not used, and
+// Compression says what was negotiated.
 func New(rwc io.ReadWriteCloser, side Side, cfg Config) *Conn {
 	return newConn(rwc, side, cfg, nil)
 }

@@ -1,7 +1,6 @@
 package websocket
 
 import (
-	"bufio"
 	"errors"
 	"io"
 	"sync"
@@ -59,7 +58,8 @@ func (f *frame) frame(side Side, op ws.OpCode, rsv byte, payload []byte) {
 // AppendFrame appends to dst the frame in which a server sends payload as one
 // message of type t, and returns the longer slice. The bytes are the same for
 // every connection: encode once, then [Conn.WriteFrame] to each. Payload of a
-// [Text] message must be UTF-8; it is not checked here.
+// [Text] message must be UTF-8; it is not checked here. For control frames see
+// [AppendControl] and [AppendClose].
 func AppendFrame(dst []byte, t MessageType, payload []byte) []byte {
 	f := newFrame()
 	pooled := f.b
@@ -71,51 +71,17 @@ func AppendFrame(dst []byte, t MessageType, payload []byte) []byte {
 }
 
 // AppendControl appends to dst the frame in which a server sends a [Ping] or
-// [Pong] with the payload, of at most 125 bytes, and returns the longer slice.
+// [Pong] (RFC 6455 §5.5.2, §5.5.3), and returns the longer slice. A payload over
+// 125 bytes is cut.
 func AppendControl(dst []byte, t MessageType, payload []byte) []byte {
 	return AppendFrame(dst, t, payload[:min(len(payload), ws.MaxControlFramePayloadSize)])
 }
 
 // AppendClose appends to dst the close frame of a server (RFC 6455 §5.5.1), and
-// returns the longer slice. The code must be one that may be sent, or
-// [NoStatus] for none; a reason over 123 bytes is cut.
+// returns the longer slice. The code must be a [ValidCloseCode], or [NoStatus]
+// for none and no reason; a reason over 123 bytes is cut. No frame may follow it.
 func AppendClose(dst []byte, code int, reason string) []byte {
 	return AppendFrame(dst, Close, closePayload(code, reason))
-}
-
-// readHeader reads a frame header; scratch is its memory, 14 bytes.
-func readHeader(br *bufio.Reader, scratch []byte) (ws.Header, error) {
-	start, err := br.Peek(ws.MinHeaderSize)
-	if err != nil {
-		if len(start) > 0 && errors.Is(err, io.EOF) {
-			err = io.ErrUnexpectedEOF
-		}
-		return ws.Header{}, err
-	}
-	length := start[1] & 0x7f
-	h, err := ws.ReadHeaderBuffer(br, scratch)
-	switch {
-	case errors.Is(err, ws.ErrHeaderLengthMSB):
-		return h, errLongLength
-	case errors.Is(err, io.EOF):
-		return h, io.ErrUnexpectedEOF
-	case err != nil:
-		return h, err
-	}
-	return h, checkLength(length, h.Length)
-}
-
-var (
-	errLongLength = &ProtocolError{ProtocolFault, "a frame length over 63 bits"}
-	errNotShort   = &ProtocolError{ProtocolFault, "a frame length that is not in its shortest form"}
-)
-
-// checkLength judges a length by the seven bits that announce it.
-func checkLength(announced byte, length int64) error {
-	if announced == 126 && length < 126 || announced == 127 && length <= 0xffff {
-		return errNotShort
-	}
-	return nil
 }
 
 // rules checks the frames of one direction (RFC 6455 §5).
@@ -170,19 +136,4 @@ func cutShort(err error) error {
 		return io.ErrUnexpectedEOF
 	}
 	return err
-}
-
-// skipToClose throws away what arrives, first unread bytes of payload, up to
-// the peer's close frame or the end of the stream. The caller bounds the wait.
-func skipToClose(br *bufio.Reader, unread int64, scratch []byte) {
-	for {
-		if _, err := io.CopyN(io.Discard, br, unread); err != nil {
-			return
-		}
-		h, err := readHeader(br, scratch)
-		if err != nil || h.OpCode == ws.OpClose {
-			return
-		}
-		unread = h.Length
-	}
 }

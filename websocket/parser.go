@@ -1,13 +1,9 @@
 package websocket
 
-import (
-	"encoding/binary"
-	"slices"
+import "github.com/gobwas/ws"
 
-	"github.com/gobwas/ws"
-)
-
-// The types of control frames that a Parser returns beside messages.
+// The types of the control frames that a [Parser] returns beside messages; the
+// numbers are the opcodes (RFC 6455 §5.5).
 const (
 	Close MessageType = 8
 	Ping  MessageType = 9
@@ -18,213 +14,211 @@ const (
 type Message struct {
 	// Kind is Text, Binary, Close, Ping or Pong; 0 when more input is needed.
 	Kind MessageType
-	// Payload is valid until the next call. Of a Close it is the reason.
+	// Payload is the message, or the reason of a Close. It is valid until the
+	// next call, and as long as the input is.
 	Payload []byte
-	// Code is that of a Close; NoStatus when there is none.
+	// Code is that of a Close, or [NoStatus] when it had none.
 	Code int
 }
 
-// Parser reads the frames of one direction (RFC 6455 §5) as bytes arrive. It
-// starts no goroutine, and between messages it holds no memory but itself. It
-// knows no extension. It judges as [Conn.Read] does, and is for who cannot wait
-// in that; use [NewParser]. It is not safe for concurrent use.
+// Parser reads the frames of one direction (RFC 6455 §5) as their bytes arrive,
+// and judges them as [Conn.Read] does. It is for a program that cannot keep a
+// goroutine in that: between messages it holds no memory but its own 56 bytes.
+// It knows no extension. Make one with [NewParser]; it is not to be copied once
+// used, and not safe for concurrent use.
 type Parser struct {
-	rules rules
-	limit int64
-	head  [ws.MaxHeaderSize]byte // the beginning of a header
-	have  int8                   // bytes of it
-	state *parsing               // nil between messages
+	rules  rules
+	limit  int64
+	state  *parsing               // nil between messages
+	skip   int64                  // payload to pass over, once broken
+	head   [ws.MaxHeaderSize]byte // the beginning of a header
+	have   uint8                  // bytes of it
+	broken bool                   // an error was returned
+	over   bool                   // nothing is to come, or can be found
 }
 
-// parsing is a message, or a frame, of which a part has arrived.
+// parsing is a message, or a control frame, of which a part has arrived.
 type parsing struct {
 	message message
-	inside  bool      // a frame
-	header  ws.Header // its
-	unread  int64     // bytes of its payload to come
-	control []byte    // its payload, if it is a control frame
+	control []byte    // the payload of a control frame, also of one inside a message
+	header  ws.Header // of the current frame
+	unread  int64     // bytes of its payload that are still to come
+	inside  bool      // a frame; else between a message's frames
 }
 
-// NewParser returns a parser of what the peer of side sends: a server's parser
-// reads a client's frames. A message may have maxMessage bytes; 0: 1 MiB.
+// NewParser returns a parser of what the peer of side sends: the one of a
+// [Server] reads what a client sends. A message may have maxMessage bytes; 0 or
+// less: 1 MiB.
 func NewParser(side Side, maxMessage int64) Parser {
-	if maxMessage <= 0 {
-		maxMessage = Config{}.withDefaults().MaxMessage
-	}
-	return Parser{rules: rules{from: side.peer()}, limit: maxMessage}
+	cfg := Config{MaxMessage: maxMessage}.withDefaults()
+	return Parser{rules: rules{from: side.peer()}, limit: cfg.MaxMessage}
 }
 
 // Next returns the first message or control frame that ends in the input, and
-// the rest of the input; it is to be called again until it returns neither. It
-// unmasks the input in place. The error is a [*ProtocolError], after which
-// nothing can be parsed any more.
-func (p *Parser) Next(in []byte) (Message, []byte, error) {
-	for {
-		if p.state == nil || !p.state.inside {
-			h, rest, whole, err := p.header(in)
-			if err != nil || !whole {
-				return Message{}, nil, err
-			}
-			in = rest
-			if broken := p.check(h); broken != nil {
+// the rest of the input, for the next call; of Kind 0 when none ends there, all
+// has been taken, and Next is to be called when more arrives. It takes off masks
+// in the input itself.
+//
+// The error is a [*ProtocolError], for the caller to tell the peer with
+// [AppendClose]. What the peer sends after it is passed over up to its Close,
+// which is returned without code and reason; what follows a Close is dropped.
+func (p *Parser) Next(in []byte) (m Message, rest []byte, err error) {
+	for !p.over {
+		if p.broken {
+			return p.skipToClose(in)
+		}
+		var ended bool
+		if p.state != nil && p.state.inside {
+			m, in, ended, err = p.resume(in)
+		} else {
+			h, after, whole, broken := p.header(in)
+			if broken != nil {
+				p.over = true // where the next frame begins is not known
 				return Message{}, nil, broken
 			}
-			if m, rest, ok, err := p.atOnce(h, in); ok || err != nil {
-				return m, rest, err
+			if !whole {
+				return Message{}, nil, nil
 			}
-			p.begin(h)
+			m, in, ended, err = p.frame(h, after)
 		}
-		s := p.state
-		n := int(min(s.unread, int64(len(in))))
-		part := in[:n]
-		in = in[n:]
-		if s.header.Masked {
-			ws.Cipher(part, s.header.Mask, int((s.header.Length-s.unread)%4))
+		if err != nil {
+			p.broken, p.state = true, nil
+			return Message{}, in, err
 		}
-		s.unread -= int64(n)
-		if s.header.OpCode.IsControl() {
-			s.control = append(s.control, part...)
-		} else {
-			s.message.data = append(s.message.data, part...)
-			if err := s.message.checkText(); err != nil {
-				return Message{}, nil, err
-			}
+		if ended {
+			p.over = m.Kind == Close
+			return m, in, nil
 		}
-		if s.unread > 0 {
+		if p.state.inside {
 			return Message{}, nil, nil
 		}
-		s.inside = false
-		if m, ok, err := p.ended(s); ok || err != nil {
-			return m, in, err
-		}
 	}
+	return Message{}, nil, nil
 }
 
 // header takes a frame's header from the input, and reports whether it is whole.
 func (p *Parser) header(in []byte) (h ws.Header, rest []byte, whole bool, err error) {
 	for {
-		if need := headerSize(p.head[:p.have]); int(p.have) < need {
-			if len(in) == 0 {
-				return h, nil, false, nil
-			}
-			n := copy(p.head[p.have:need], in)
-			in = in[n:]
-			p.have += int8(n) //nolint:gosec // at most 14
-			continue
+		need := headerSize(p.head[:p.have])
+		if int(p.have) == need {
+			p.have = 0
+			h, err = decodeHeader(p.head[:need])
+			return h, in, true, err
 		}
-		p.have = 0
-		h, err = decodeHeader(p.head[:])
-		return h, in, err == nil, err
+		if len(in) == 0 {
+			return h, nil, false, nil
+		}
+		n := copy(p.head[p.have:need], in)
+		in = in[n:]
+		p.have += uint8(n) //nolint:gosec // at most 14
 	}
 }
 
-// headerSize returns how long the header is that begins so, or how much of it
-// must be known to say.
-func headerSize(begun []byte) int {
-	if len(begun) < ws.MinHeaderSize {
-		return ws.MinHeaderSize
+// frame judges a header, and takes what the input has of the payload.
+func (p *Parser) frame(h ws.Header, in []byte) (m Message, rest []byte, ended bool, err error) {
+	if broken := p.rules.check(h); broken != nil {
+		p.skip = h.Length
+		return m, in, false, broken
 	}
-	size := ws.MinHeaderSize
-	switch begun[1] & 0x7f {
-	case 126:
-		size += 2
-	case 127:
-		size += 8
-	}
-	if begun[1]&0x80 != 0 {
-		size += 4
-	}
-	return size
-}
-
-func decodeHeader(b []byte) (ws.Header, error) {
-	h := ws.Header{Fin: b[0]&0x80 != 0, Rsv: b[0] & 0x70 >> 4, OpCode: ws.OpCode(b[0] & 0x0f), Masked: b[1]&0x80 != 0}
-	length, mask := uint64(b[1]&0x7f), b[2:]
-	switch b[1] & 0x7f {
-	case 126:
-		length, mask = uint64(binary.BigEndian.Uint16(b[2:])), b[4:]
-	case 127:
-		length, mask = binary.BigEndian.Uint64(b[2:]), b[10:]
-	}
-	if length >= 1<<63 {
-		return h, errLongLength
-	}
-	h.Length = int64(length)
-	if h.Masked {
-		copy(h.Mask[:], mask)
-	}
-	return h, checkLength(b[1]&0x7f, h.Length)
-}
-
-// check judges a frame by its header, as Conn.Read does.
-func (p *Parser) check(h ws.Header) *ProtocolError {
-	if broken := p.rules.check(h); broken != nil || h.OpCode.IsControl() {
-		return broken
-	}
-	begun := 0
-	if h.OpCode == ws.OpContinuation && p.state != nil {
-		begun = len(p.state.message.data)
-	}
-	if h.Length > p.limit-int64(begun) {
-		return tooBig()
-	}
-	return nil
-}
-
-// atOnce returns a frame that is all in the input and no part of a longer
-// message, without a copy.
-func (p *Parser) atOnce(h ws.Header, in []byte) (m Message, rest []byte, ok bool, err error) {
-	control := h.OpCode.IsControl()
-	if int64(len(in)) < h.Length || !control && (!h.Fin || h.OpCode == ws.OpContinuation) {
-		return m, nil, false, nil
-	}
-	payload := in[:h.Length]
-	if h.Masked {
-		ws.Cipher(payload, h.Mask, 0)
-	}
-	if control {
-		m, err = controlMessage(h.OpCode, payload)
+	alone := h.OpCode.IsControl() || h.Fin && h.OpCode != ws.OpContinuation
+	if alone && h.Length <= min(int64(len(in)), p.limit) {
+		m, err = p.whole(h, in[:h.Length:h.Length])
 		return m, in[h.Length:], true, err
 	}
-	whole := message{kind: MessageType(h.OpCode), limit: p.limit, data: payload}
-	if err = whole.checkText(); err == nil {
-		m.Kind = whole.kind
-		m.Payload, err = whole.end(p.limit)
-	}
-	return m, in[h.Length:], true, err
-}
-
-// begin notes a frame of which not all has arrived.
-func (p *Parser) begin(h ws.Header) {
 	if p.state == nil {
 		p.state = new(parsing)
 	}
 	s := p.state
-	s.inside, s.header, s.unread = true, h, h.Length
-	if h.OpCode.IsControl() {
-		s.control = s.control[:0]
-	} else if h.OpCode != ws.OpContinuation {
-		s.message = message{}
-		s.message.begin(h, p.limit)
+	s.header, s.unread, s.inside = h, h.Length, true
+	if !h.OpCode.IsControl() {
+		if h.OpCode != ws.OpContinuation {
+			s.message.begin(h, p.limit)
+		}
+		if err = s.message.fits(h.Length); err != nil {
+			p.skip = h.Length
+			return m, in, false, err
+		}
 	}
+	return p.resume(in)
 }
 
-// ended returns what ends with the frame that was read.
-func (p *Parser) ended(s *parsing) (m Message, ok bool, err error) {
+// whole returns a frame that is all in the input and no part of a longer
+// message, without a copy.
+func (p *Parser) whole(h ws.Header, payload []byte) (Message, error) {
+	if h.Masked {
+		ws.Cipher(payload, h.Mask, 0)
+	}
+	if h.OpCode.IsControl() {
+		return controlMessage(h.OpCode, payload)
+	}
+	var m message
+	m.begin(h, p.limit)
+	m.data = payload
+	return dataMessage(&m)
+}
+
+// resume takes what the input has of the current frame.
+func (p *Parser) resume(in []byte) (m Message, rest []byte, ended bool, err error) {
+	s := p.state
+	n := int(min(s.unread, int64(len(in))))
+	part, rest := in[:n], in[n:]
+	if s.header.Masked {
+		ws.Cipher(part, s.header.Mask, int((s.header.Length-s.unread)%4))
+	}
+	s.unread -= int64(n)
+	s.inside = s.unread > 0
 	if s.header.OpCode.IsControl() {
-		m, err = controlMessage(s.header.OpCode, slices.Clone(s.control))
+		s.control = append(s.control, part...)
+		if s.inside {
+			return m, rest, false, nil
+		}
+		m, err = controlMessage(s.header.OpCode, s.control)
+		s.control = nil
 		if !p.rules.fragmented {
 			p.state = nil
 		}
-		return m, true, err
+		return m, rest, true, err
 	}
-	if !s.header.Fin {
-		return m, false, nil
+	s.message.data = append(s.message.data, part...)
+	if err = s.message.checkText(); err != nil {
+		p.skip = s.unread
+		return m, rest, false, err
+	}
+	if s.inside || !s.header.Fin {
+		return m, rest, false, nil
 	}
 	p.state = nil
-	m.Kind = s.message.kind
-	m.Payload, err = s.message.end(p.limit)
-	return m, true, err
+	m, err = dataMessage(&s.message)
+	return m, rest, true, err
+}
+
+// skipToClose passes over what arrives up to the peer's close frame.
+func (p *Parser) skipToClose(in []byte) (Message, []byte, error) {
+	for {
+		n := min(p.skip, int64(len(in)))
+		in = in[n:]
+		p.skip -= n
+		if p.skip > 0 {
+			return Message{}, nil, nil
+		}
+		h, rest, whole, err := p.header(in)
+		p.over = err != nil || whole && h.OpCode == ws.OpClose
+		switch {
+		case err != nil || !whole:
+			return Message{}, nil, nil
+		case p.over:
+			return Message{Kind: Close, Code: NoStatus}, nil, nil
+		}
+		in, p.skip = rest, h.Length
+	}
+}
+
+func dataMessage(m *message) (Message, error) {
+	if err := m.checkText(); err != nil {
+		return Message{}, err
+	}
+	data, err := m.end(m.limit)
+	return Message{Kind: m.kind, Payload: data}, err
 }
 
 func controlMessage(op ws.OpCode, payload []byte) (Message, error) {

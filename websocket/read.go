@@ -44,7 +44,7 @@ func (c *Conn) Read() (MessageType, []byte, error) {
 func (c *Conn) message() (MessageType, []byte, error) {
 	var m message
 	for {
-		h, err := readHeader(c.br, c.scratch[:])
+		h, err := readHeader(c.br)
 		if err != nil {
 			return 0, nil, err
 		}
@@ -87,11 +87,19 @@ func (m *message) begin(h ws.Header, limit int64) {
 	}
 }
 
+// fits judges the length of the message's next frame.
+func (m *message) fits(length int64) error {
+	if length > m.limit-int64(len(m.data)) {
+		return tooBig()
+	}
+	return nil
+}
+
 // payload appends a frame's payload to m, judging text as it arrives so that a
 // bad message fails at its first bad byte.
 func (c *Conn) payload(h ws.Header, m *message) error {
-	if h.Length > m.limit-int64(len(m.data)) {
-		return tooBig()
+	if err := m.fits(h.Length); err != nil {
+		return err
 	}
 	for c.unread > 0 {
 		at := len(m.data)

@@ -207,7 +207,7 @@ func (r *relay) run(from, to *leg) {
 		}
 		to.askClose(from.goneFor())
 		from.askClose(closePayload(broken.Code, broken.Reason))
-		skipToClose(from.br, from.unread, from.scratch[:])
+		skipToClose(from.br, from.unread)
 		return
 	}
 	from.close()
@@ -222,7 +222,7 @@ func (r *relay) run(from, to *leg) {
 func (r *relay) pump(from, to *leg) error {
 	var size int64 // of the message so far
 	for {
-		h, err := readHeader(from.br, from.scratch[:])
+		h, err := readHeader(from.br)
 		if err != nil {
 			return err
 		}
