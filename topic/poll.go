@@ -49,31 +49,46 @@ func (r *Reader) PollDue(buf []Item) (n int, due time.Time) {
 func (r *Reader) poll(buf []Item) (n int, due int64) {
 	now := time.Now().UnixNano()
 	s, others, due := r.begin(now, len(buf) > 0)
-	ack := r.ackBut(s)
+	ack, confirm := r.ackBut(s), false
 	for s != nil {
 		room := min(len(buf)-n, pullBatch)
-		got, more, held := s.pull(buf[n:n+room], now, ack)
+		p := s.pull(buf[n:n+room], now, ack)
 		ack = false
-		if got > 0 {
-			n += got
-			r.handed(s)
+		if p.n > 0 {
+			n += p.n
+			r.handed(s, p.confirm)
+			confirm = confirm || p.confirm
 		}
-		if held > 0 && (due == 0 || held < due) {
-			due = held
+		if p.at > 0 && (due == 0 || p.at < due) {
+			due = p.at
 		}
-		if !more && held == 0 && !others {
+		if !p.more && p.at == 0 && !others {
 			break // whatever came since has woken the reader
 		}
-		s, others = r.turn(s, more, held, n < len(buf))
+		s, others = r.turn(s, p, n < len(buf))
+	}
+	if confirm {
+		r.askConfirmation()
 	}
 	return n, due
 }
 
-// handed notes that the latest call handed out something of s.
-func (r *Reader) handed(s *sub) {
+// handed notes that this call handed out something of s.
+func (r *Reader) handed(s *sub, confirm bool) {
+	s.confirm = confirm
 	if !s.unacked {
 		s.unacked = true
 		s.nextUnacked, r.unacked = r.unacked, s
+	}
+}
+
+// askConfirmation wakes the reader for the poll that says that what this one
+// handed out was consumed, where publishers wait for that.
+func (r *Reader) askConfirmation() {
+	for s := r.unacked; s != nil; s = s.nextUnacked {
+		if s.confirm {
+			r.push(s)
+		}
 	}
 }
 
@@ -137,18 +152,18 @@ func (r *Reader) begin(now int64, want bool) (first *sub, others bool, due int64
 // turn puts s, which was pulled, where it belongs: at the end of the ready list
 // when there is more to pull, aside until it is no longer held. It takes the
 // next log that has something, if one is wanted, and says whether others have.
-func (r *Reader) turn(s *sub, more bool, held int64, want bool) (next *sub, others bool) {
+func (r *Reader) turn(s *sub, p pulled, want bool) (next *sub, others bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	switch {
 	case !s.on:
-	case more && !s.queued.Load():
+	case p.more && !s.queued.Load():
 		r.enqueue(s)
-	case held > 0:
+	case p.at > 0:
 		if s.heldUntil == 0 {
 			s.nextTimed, r.timed = r.timed, s
 		}
-		s.heldUntil = held
+		s.heldUntil = p.at
 	}
 	if want {
 		next = r.dequeue()

@@ -33,8 +33,11 @@ func NewReader() *Reader { return &Reader{waker: &waiter{token: make(chan struct
 // NewWokenReader returns a reader of no logs that is only polled, and costs
 // less for that. w is woken when Poll may have something that the latest Poll
 // had not: what that left since it filled its buffer, and a time that PollDue
-// told, are the caller's to come back for. Close ends the waking, but for calls
-// that are being made. Next must not be called: it panics.
+// told, are the caller's to come back for. Where publishers wait for readers,
+// under [Wait] and with Policy.Patience, w is also woken by a Poll that handed
+// something out, for the next one to say that it was consumed: there the caller
+// should not poll before that is so. Close ends the waking, but for calls that
+// are being made. Next must not be called: it panics.
 func NewWokenReader(w Waker) *Reader { return &Reader{waker: w} }
 
 // Add reads l after the cursor, or from where one of the words [fairlead.Earliest],

@@ -23,6 +23,7 @@ type sub struct {
 	on     bool        // the reader's; guarded by Reader.mu
 
 	unacked bool  // on reader.unacked; the polling goroutine's
+	confirm bool  // publishers wait to hear that it was consumed; the polling goroutine's
 	kept    bool  // what it has yet to read was retained while it was here
 	done    bool  // nothing follows
 	index   int32 // in log.subs, -1 when it is not there; guarded by Log.subsMu
@@ -42,10 +43,17 @@ type sub struct {
 	start   *start // what it is owed first; nil when it has been
 }
 
-// pull fills buf with what s is owed and advances it. more says that there is
-// something left to pull at once; at, unless 0, that there will be at that
-// time (Unix nanoseconds). ack says that what it handed out before was consumed.
-func (s *sub) pull(buf []Item, now int64, ack bool) (n int, more bool, at int64) {
+// pulled is what a pull came to.
+type pulled struct {
+	n       int   // items
+	more    bool  // there is something left to pull at once
+	at      int64 // unless 0, there will be at that time, Unix nanoseconds
+	confirm bool  // publishers wait for what was handed out to be consumed
+}
+
+// pull fills buf with what s is owed and advances it. ack says that what it
+// handed out before was consumed.
+func (s *sub) pull(buf []Item, now int64, ack bool) (p pulled) {
 	l := s.log
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -54,14 +62,23 @@ func (s *sub) pull(buf []Item, now int64, ack bool) (n int, more bool, at int64)
 	}
 	l.expire(now)
 	if s.done {
-		return 0, false, 0
+		return p
 	}
+	p.n, p.at = s.fill(buf, now)
+	p.more = p.at == 0 && !s.done && (s.pos+1 < l.next || l.state != open)
+	p.confirm = p.n > 0 && l.policy.holds()
+	return p
+}
+
+// fill hands out what s is owed, up to what a rate holds back until the time at.
+func (s *sub) fill(buf []Item, now int64) (n int, at int64) {
+	l := s.log
 	for n < len(buf) {
 		if item, ok := s.preface(); ok {
 			buf[n] = item
 			n++
 			if s.done {
-				return n, false, 0
+				return n, 0
 			}
 			continue
 		}
@@ -70,7 +87,7 @@ func (s *sub) pull(buf []Item, now int64, ack bool) (n int, more bool, at int64)
 				buf[n] = s.last()
 				n++
 			}
-			return n, false, 0
+			return n, 0
 		}
 		r := l.at(s.pos + 1)
 		if l.passesOver(r) {
@@ -79,12 +96,12 @@ func (s *sub) pull(buf []Item, now int64, ack bool) (n int, more bool, at int64)
 			continue
 		}
 		if at := s.notBefore(r, now); at > now {
-			return n, false, at
+			return n, at
 		}
 		buf[n] = s.event(r)
 		n++
 	}
-	return n, s.pos+1 < l.next || l.state != open, 0
+	return n, 0
 }
 
 // preface returns what comes before the next event in the log: a gap or an

@@ -5,9 +5,10 @@ import "time"
 // Waker is told when a reader that is only polled has something to poll for.
 type Waker interface {
 	// Wake is called when the next Poll may have something: after an append, the
-	// end or the fault of a log, a change of its policy, and Add. It is called by
-	// whoever made that change, with locks of the log held: it must neither block
-	// nor call the package. One call may stand for many changes.
+	// end or the fault of a log, a change of its policy, and Add; for more see
+	// [NewWokenReader]. It is called by whoever made that change, with locks of the
+	// log held: it must neither block nor call the package. One call may stand for
+	// many changes.
 	Wake()
 }
 
