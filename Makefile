@@ -1,5 +1,5 @@
 # Each target only calls a script in ci/, so that they run the same by hand.
-.PHONY: build test lint fuzz bench peers wire attack soak
+.PHONY: build test lint fuzz bench peers wire attack soak fan
 
 build:
 	@ci/build
@@ -27,3 +27,6 @@ attack:
 
 soak:
 	@ci/soak
+
+fan:
+	@ci/fan

@@ -1,0 +1,90 @@
+//go:build linux
+
+package main
+
+import (
+	"context"
+	"flag"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"strings"
+	"syscall"
+	"time"
+)
+
+// longest bounds a run of everything, whatever hangs.
+const longest = 45 * time.Minute
+
+func main() {
+	if len(os.Args) > 1 && children[os.Args[1]] != nil {
+		if err := children[os.Args[1]](os.Args[2:]); err != nil {
+			fmt.Fprintf(os.Stderr, "fan: %s: %v\n", os.Args[1], err)
+			os.Exit(1)
+		}
+		return
+	}
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	ctx, cancel := context.WithTimeout(ctx, longest)
+	err := run(ctx, os.Args[1:], os.Stdout)
+	cancel()
+	stop()
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "fan:", err)
+		os.Exit(1)
+	}
+}
+
+// children are the processes that a measurement starts of this program.
+var children = map[string]func(args []string) error{
+	"load":  runLoad,
+	"floor": runFloor,
+}
+
+// settings are what the command line says.
+type settings struct {
+	server      string // the program with the probe
+	engine      string // of the configuration, "" leaves the key away
+	flushDelay  time.Duration
+	kind        string
+	subscribers int // 0: as the measurement does
+	rounds      int
+	duration    time.Duration // 0: as the measurement does
+}
+
+// measures are the measurements by their names, each of which prints tables.
+var measures = map[string]func(context.Context, settings, io.Writer) error{
+	"deliver": measureDeliver,
+	"burst":   measureBurst,
+}
+
+func run(ctx context.Context, args []string, out io.Writer) error {
+	var s settings
+	flags := flag.NewFlagSet("fan", flag.ContinueOnError)
+	flags.StringVar(&s.server, "server", "bin/fan-server", "Fairlead's program with the probe, as ci/fan builds it")
+	flags.StringVar(&s.engine, "engine", "", "the key fanout.engine, true or false; by default none")
+	flags.DurationVar(&s.flushDelay, "flush-delay", 0, "the key fanout.flush_delay; by default none")
+	flags.StringVar(&s.kind, "kind", kindSSE, "what subscribers are: sse or websocket")
+	flags.IntVar(&s.subscribers, "subscribers", 0, "how many; by default as each measurement says")
+	flags.IntVar(&s.rounds, "rounds", 20, "turns of server and floor of which the median is taken")
+	flags.DurationVar(&s.duration, "duration", 0, "how long; by default as each measurement says")
+	if err := flags.Parse(args); err != nil {
+		return fmt.Errorf("arguments: %w", err)
+	}
+	names := strings.Join(sortedKeys(measures), ", ")
+	if flags.NArg() == 0 {
+		return fmt.Errorf("name what to measure: %s", names)
+	}
+	for _, name := range flags.Args() {
+		if measures[name] == nil {
+			return fmt.Errorf("there is no measurement %q; there are %s", name, names)
+		}
+	}
+	for _, name := range flags.Args() {
+		if err := measures[name](ctx, s, out); err != nil {
+			return fmt.Errorf("%s: %w", name, err)
+		}
+	}
+	return nil
+}
