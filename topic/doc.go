@@ -16,6 +16,10 @@
 // The wire formats of a new event are encoded once, by [Record.Frame], and
 // shared by all of its readers; those of older events are not kept.
 //
+// A reader waits for itself, in [Reader.Next], or is one of very many that an
+// engine serves: such a reader only wakes its engine, which polls it. Between
+// the two an append costs a reader nothing but a look.
+//
 // Lock order: Store.mu, then Log.mu, then Log.subsMu, then Reader.mu. No lock
-// is held over a callback or while waiting.
+// is held while waiting, nor over a callback but [Waker], which must not block.
 package topic

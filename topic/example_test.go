@@ -97,3 +97,32 @@ func ExampleLog_conflation() {
 	// bought oil at 71.3 (skipped 1)
 	// oil 71.9 (skipped 0)
 }
+
+// bell is a Waker: an engine would put the connection on its list of those to serve.
+type bell struct{ rung int }
+
+func (b *bell) Wake() { b.rung++ }
+
+// A reader without a goroutine or a channel, one of very many: it is polled
+// when it has rung, and rings once however much is published meanwhile.
+func ExampleNewWokenReader() {
+	ctx := context.Background()
+	l := topic.New("answers/42", topic.Policy{})
+	b := new(bell)
+	r := topic.NewWokenReader(b)
+	defer r.Close()
+	_ = r.Add(l, fairlead.Latest)
+
+	buf := make([]topic.Item, 8)
+	for _, words := range [][]string{{}, {"one"}, {"line", "runs", "free"}} {
+		for _, w := range words {
+			_, _ = l.Append(ctx, topic.Batch{Events: []fairlead.Event{{Data: []byte(w)}}})
+		}
+		n, due := r.PollDue(buf) // n is less than the buffer takes: nothing is left
+		fmt.Println("rung:", b.rung, "items:", n, "held back by a rate:", !due.IsZero())
+	}
+	// Output:
+	// rung: 1 items: 0 held back by a rate: false
+	// rung: 2 items: 1 held back by a rate: false
+	// rung: 3 items: 3 held back by a rate: false
+}

@@ -74,13 +74,15 @@ func (s *sub) pull(buf []Item, now int64, ack bool) (p pulled) {
 func (s *sub) fill(buf []Item, now int64) (n int, at int64) {
 	l := s.log
 	for n < len(buf) {
-		if item, ok := s.preface(); ok {
-			buf[n] = item
-			n++
-			if s.done {
-				return n, 0
+		if s.start != nil || s.pos+1 < l.first() {
+			if item, ok := s.preface(); ok {
+				buf[n] = item
+				n++
+				if s.done {
+					return n, 0
+				}
+				continue
 			}
-			continue
 		}
 		if s.pos+1 >= l.next {
 			if l.state != open {
