@@ -86,6 +86,26 @@ func (c *Config) connectionLimits() listen.Limits {
 	}
 }
 
+// fewConnections is fewer than a server for streams should be limited to by an
+// accident of the system's.
+const fewConnections = 1000
+
+// descriptorWarning returns what to say of a process that may open so many
+// descriptors and is to have so many connections, 0 for as many as it can; "" when
+// that goes together.
+func descriptorWarning(descriptors, connections int) string {
+	fit := descriptors / 5 * 4 // the rest is for files and upstreams
+	switch {
+	case connections > fit:
+		return fmt.Sprintf("limits.connections is %d, and there are %d descriptors, enough for %d: set LimitNOFILE=%d in the service's unit,"+
+			" raise ulimit -Hn before the start, or lower the limit", connections, descriptors, fit, connections/4*5+5)
+	case connections == 0 && fit < fewConnections:
+		return fmt.Sprintf("there are %d descriptors, enough for %d connections: set LimitNOFILE=65536 in the service's unit, or raise ulimit -Hn before the start",
+			descriptors, fit)
+	}
+	return ""
+}
+
 // refused answers a request on a connection beyond a limit. An event stream is
 // told to come back, for any other answer ends an EventSource for good.
 func (d *daemon) refused(w http.ResponseWriter, r *http.Request, why listen.Refusal) {

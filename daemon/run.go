@@ -156,6 +156,11 @@ func (d *daemon) sweep(ctx context.Context) {
 
 func (d *daemon) announce(stdout io.Writer, cfg *Config) {
 	d.log.Info("start", "version", Version(), "publishing", publishing(cfg))
+	if n, ok := listen.DescriptorLimit(); ok {
+		if what := descriptorWarning(n, cfg.Limits.Connections); what != "" {
+			d.log.Warn(what)
+		}
+	}
 	for _, s := range d.servers {
 		fmt.Fprintf(stdout, "%s %s\n", s.name, s.url)
 	}

@@ -85,15 +85,19 @@ type acceptor struct {
 
 	server *Server
 	first  sync.Once
+	spare  spare
 	warned atomic.Int64 // of a wrong PROXY protocol, in nanoseconds
 }
 
 // Accept returns the next connection that is served, or told why not.
 func (a *acceptor) Accept() (net.Conn, error) {
 	s := a.server
-	a.first.Do(s.watchFrames)
+	a.first.Do(func() {
+		s.watchFrames()
+		a.spare.take()
+	})
 	for {
-		conn, err := a.Listener.Accept()
+		conn, err := a.accept()
 		if err != nil {
 			return nil, err
 		}

@@ -65,11 +65,11 @@ func (l Limits) withDefaults() Limits {
 
 // defaultConnections leaves a fifth of the descriptors to others.
 func defaultConnections() int {
-	n, ok := descriptors()
+	n, ok := DescriptorLimit()
 	if !ok {
 		return 10_000
 	}
-	return max(100, int(min(n, 1<<30)/5*4)) //nolint:gosec // at most 2^30
+	return max(100, n/5*4)
 }
 
 // Refusal says why a connection is not served.
@@ -89,6 +89,7 @@ var (
 	tooMany         = &Refusal{http.StatusServiceUnavailable, "too many connections", 5 * time.Second}
 	tooManyOfClient = &Refusal{http.StatusTooManyRequests, "too many connections from this address", 5 * time.Second}
 	tooFast         = &Refusal{http.StatusTooManyRequests, "too many new connections from this address", time.Second}
+	noDescriptor    = &Refusal{http.StatusServiceUnavailable, "no file descriptor is left: raise LimitNOFILE= or ulimit -n, or lower the limit on connections", 5 * time.Second}
 )
 
 // To be told why costs a connection, and with TLS a handshake. So many are told
@@ -106,10 +107,11 @@ type Stats struct {
 	HTTP1, HTTP2, HTTP3, Unknown int
 	// Opened and Closed are all there have been, those refused included.
 	Opened, Closed uint64
-	// Full, PerAddress and Rate are those refused, by the limit.
+	// Full, PerAddress and Rate are those refused, by the limit. That no file
+	// descriptor was left counts as Full.
 	Full, PerAddress, Rate uint64
 	// Dropped are those of the refused that were closed without an answer,
-	// because too many were.
+	// because too many were, or there was no descriptor for one.
 	Dropped uint64
 }
 

@@ -37,6 +37,8 @@ func (g *gate) report(c *connection, addr netip.Addr) report {
 		r.limit = g.limits.PerAddress
 	case tooFast:
 		r.limit = g.limits.Rate
+	case noDescriptor:
+		r.limit, _ = DescriptorLimit()
 	}
 	return r
 }
