@@ -2,6 +2,7 @@ package websocket_test
 
 import (
 	"bytes"
+	"slices"
 	"testing"
 	"time"
 	"unicode/utf8"
@@ -44,6 +45,39 @@ func FuzzRead(f *testing.F) {
 				}
 			}
 			_ = c.CloseNow()
+		}
+	})
+}
+
+// FuzzParser compares a parser with Conn.Read, and with itself when the bytes
+// arrive otherwise.
+func FuzzParser(f *testing.F) {
+	seeds(f)
+	for _, v := range violations() {
+		f.Add(v.in)
+	}
+	in, _ := conversation(masked)
+	f.Add(in)
+	f.Fuzz(func(t *testing.T, in []byte) {
+		if len(in) > 1<<17 {
+			return // a Conn takes its time to throw more away
+		}
+		const limit = 100_000
+		for _, side := range []websocket.Side{websocket.Server, websocket.Client} {
+			p := websocket.NewParser(side, limit)
+			whole := parse(t, &p, in)
+			if want, got := read(side, limit, in), asConn(whole); !slices.Equal(got, want) {
+				t.Fatalf("side %d: the parser tells %.500v, a Conn %.500v", side, got, want)
+			}
+			for _, size := range []int{1, 2, 3, 7, 128, 4096} {
+				if size < len(in)/4096 {
+					continue // slow, and others have seen it
+				}
+				p := websocket.NewParser(side, limit)
+				if got := parse(t, &p, slices.Collect(slices.Chunk(in, size))...); !slices.Equal(got, whole) {
+					t.Fatalf("side %d, by %d bytes: %.500v, want %.500v", side, size, got, whole)
+				}
+			}
 		}
 	})
 }
