@@ -21,6 +21,7 @@ type group struct {
 	subscribers int64 // without those that have a pace
 	ports       []int // of those, from where they connect
 	delays      histogram
+	release     []func() // what net/http holds
 }
 
 // runLoad takes orders until there are no more.
@@ -46,7 +47,11 @@ func (l *load) do(o order) (report, error) {
 	switch o.Do {
 	case "connect":
 		before := len(g.ports)
-		if err := l.connect(g, o); err != nil {
+		open := l.connect
+		if o.Kind == kindTLS || o.Kind == kindH2 {
+			open = (*group).hold
+		}
+		if err := open(g, o); err != nil {
 			return report{}, err
 		}
 		return report{Ports: g.ports[before:]}, nil
@@ -64,6 +69,9 @@ func (l *load) do(o order) (report, error) {
 	case "close":
 		for _, p := range l.pollers {
 			p.closeAll(g)
+		}
+		for _, release := range g.release {
+			release()
 		}
 		return g.report(), nil
 	}

@@ -57,6 +57,7 @@ type settings struct {
 var measures = map[string]func(context.Context, settings, io.Writer) error{
 	"deliver": measureDeliver,
 	"burst":   measureBurst,
+	"idle":    measureIdle,
 }
 
 func run(ctx context.Context, args []string, out io.Writer) error {

@@ -95,6 +95,9 @@ func (s *subscriber) handshake(o order) error {
 	n := 0
 	for {
 		m, err := syscall.Read(s.fd, buffer[n:])
+		if err == syscall.EINTR { // of a socket with a timeout reads are not restarted
+			continue
+		}
 		if err == nil && m <= 0 {
 			err = errClosed
 		}
