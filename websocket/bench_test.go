@@ -4,7 +4,10 @@ import (
 	"bytes"
 	"io"
 	"net/http"
+	"strings"
 	"testing"
+
+	"github.com/gobwas/ws"
 
 	"github.com/fairlead-edge/fairlead/internal/h2client"
 	"github.com/fairlead-edge/fairlead/websocket"
@@ -69,4 +72,58 @@ func BenchmarkAppendFrame(b *testing.B) {
 	for b.Loop() {
 		dst = websocket.AppendFrame(dst[:0], websocket.Binary, payload)
 	}
+}
+
+// BenchmarkParser reads messages as an event loop does, 16 KiB at a time; its
+// twin is Conn.Read of the same stream.
+func BenchmarkParser(b *testing.B) {
+	for name, size := range map[string]int{"20B": 20, "4KiB": 4 << 10} {
+		frame := masked(ws.OpText, true, strings.Repeat("x", size))
+		b.Run("Parser/"+name, func(b *testing.B) {
+			b.ReportAllocs()
+			b.SetBytes(int64(size))
+			stream, p := &loop{frame: frame}, websocket.NewParser(websocket.Server, 0)
+			buf := make([]byte, 16<<10)
+			var in []byte
+			for b.Loop() {
+				for {
+					m, rest, err := p.Next(in)
+					if err != nil {
+						b.Fatal(err)
+					}
+					if in = rest; m.Kind != 0 {
+						break
+					}
+					n, _ := stream.Read(buf)
+					in = buf[:n]
+				}
+			}
+		})
+		b.Run("Conn/"+name, func(b *testing.B) {
+			b.ReportAllocs()
+			b.SetBytes(int64(size))
+			c := websocket.New(script{&loop{frame: frame}}, websocket.Server, websocket.Config{})
+			for b.Loop() {
+				if _, _, err := c.Read(); err != nil {
+					b.Fatal(err)
+				}
+			}
+			_ = c.CloseNow()
+		})
+	}
+}
+
+// loop is a stream of the same frame, for ever.
+type loop struct {
+	frame []byte
+	at    int
+}
+
+func (l *loop) Read(p []byte) (int, error) {
+	for n := 0; n < len(p); {
+		k := copy(p[n:], l.frame[l.at:])
+		n += k
+		l.at = (l.at + k) % len(l.frame)
+	}
+	return len(p), nil
 }

@@ -4,8 +4,10 @@
 // A [Conn] is a message connection on an [io.ReadWriteCloser]. [Accept] makes
 // one from a request that net/http serves, [Dial] makes one to a URL, and
 // [New] makes one on a stream whose handshake has been done elsewhere, such as
-// a pipe in a test. [Relay] joins two streams frame by
-// frame without assembling messages, for a proxy.
+// a pipe in a test. [Relay] joins two streams frame by frame without assembling
+// messages, for a proxy. [Take] and [Parser] are for an event loop with more
+// connections than goroutines: Take does the handshake and leaves the stream
+// alone, a Parser makes messages of bytes as they arrive.
 //
 // What differs from what one might expect:
 //

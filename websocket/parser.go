@@ -1,6 +1,10 @@
 package websocket
 
-import "github.com/gobwas/ws"
+import (
+	"slices"
+
+	"github.com/gobwas/ws"
+)
 
 // The types of the control frames that a [Parser] returns beside messages; the
 // numbers are the opcodes (RFC 6455 §5.5).
@@ -73,7 +77,6 @@ func (p *Parser) Next(in []byte) (m Message, rest []byte, err error) {
 		} else {
 			h, after, whole, broken := p.header(in)
 			if broken != nil {
-				p.over = true // where the next frame begins is not known
 				return Message{}, nil, broken
 			}
 			if !whole {
@@ -103,6 +106,7 @@ func (p *Parser) header(in []byte) (h ws.Header, rest []byte, whole bool, err er
 		if int(p.have) == need {
 			p.have = 0
 			h, err = decodeHeader(p.head[:need])
+			p.over = err != nil // where the next frame begins is not known
 			return h, in, true, err
 		}
 		if len(in) == 0 {
@@ -179,7 +183,9 @@ func (p *Parser) resume(in []byte) (m Message, rest []byte, ended bool, err erro
 		}
 		return m, rest, true, err
 	}
-	s.message.data = append(s.message.data, part...)
+	// How much is announced is believed as far as some of it has come.
+	room := min(s.unread, int64(3*(len(s.message.data)+n)))
+	s.message.data = append(slices.Grow(s.message.data, n+int(room)), part...)
 	if err = s.message.checkText(); err != nil {
 		p.skip = s.unread
 		return m, rest, false, err
@@ -201,12 +207,12 @@ func (p *Parser) skipToClose(in []byte) (Message, []byte, error) {
 		if p.skip > 0 {
 			return Message{}, nil, nil
 		}
-		h, rest, whole, err := p.header(in)
-		p.over = err != nil || whole && h.OpCode == ws.OpClose
-		switch {
-		case err != nil || !whole:
+		h, rest, whole, _ := p.header(in)
+		if p.over || !whole {
 			return Message{}, nil, nil
-		case p.over:
+		}
+		if h.OpCode == ws.OpClose {
+			p.over = true
 			return Message{Kind: Close, Code: NoStatus}, nil, nil
 		}
 		in, p.skip = rest, h.Length
