@@ -17,11 +17,11 @@ const leastRetry = time.Second
 
 // advice is the cause with which a session is sent away. Each gets a time of
 // its own, so that they don't come back at once.
-func (d *drain) advice() error {
+func (d *drain) advice() *fairlead.Error {
 	return d.later("this server is going away: come back in a moment, from the cursor you have")
 }
 
-func (d *drain) later(message string) error {
+func (d *drain) later(message string) *fairlead.Error {
 	e := fairlead.Errorf(fairlead.Draining, "%s", message)
 	e.RetryAfter = leastRetry + rand.N(d.spread+1)
 	return e
@@ -39,28 +39,28 @@ func (h *Handler) Drain(ctx context.Context, window time.Duration) error {
 	d := &drain{spread: max(window, leastRetry)}
 	h.sessions.mu.Lock()
 	h.sessions.draining = d
-	order := make([]*session, 0, len(h.sessions.all))
-	for s := range h.sessions.all {
-		order = append(order, s)
-	}
 	h.sessions.mu.Unlock()
+	order := h.sessions.some(0)
 	h.leave()
 	rand.Shuffle(len(order), func(i, j int) { order[i], order[j] = order[j], order[i] })
 
 	timer := time.NewTimer(0)
 	defer timer.Stop()
+	began := time.Now()
 	for i, s := range order {
-		// Somewhere within its share of the window.
+		// Somewhere within its share of the window; as many shares may be over by
+		// now as timers are late.
 		share := max(window, 0) / time.Duration(len(order))
-		if i > 0 || share > 0 {
-			timer.Reset(share/2 + rand.N(share/2+1))
+		wait := time.Until(began.Add(time.Duration(i)*share + share/2 + rand.N(share/2+1)))
+		if wait > 0 {
+			timer.Reset(wait)
 			select {
 			case <-timer.C:
 			case <-ctx.Done():
 				return h.resetAll(ctx)
 			}
 		}
-		s.cancel(d.advice())
+		s.sendAway(d.advice())
 	}
 	select {
 	case <-h.sessions.gone():
@@ -98,19 +98,9 @@ func (r *registry) gone() <-chan struct{} {
 }
 
 func (h *Handler) resetAll(ctx context.Context) error {
-	h.sessions.mu.Lock()
-	all := make([]*session, 0, len(h.sessions.all))
-	for s := range h.sessions.all {
-		all = append(all, s)
-	}
-	h.sessions.mu.Unlock()
+	all := h.sessions.some(0)
 	for _, s := range all {
-		s.cancel(errReset)
-		s.mu.Lock()
-		if s.reset != nil {
-			s.reset()
-		}
-		s.mu.Unlock()
+		s.reset()
 	}
 	if len(all) == 0 {
 		return nil

@@ -21,10 +21,16 @@ const (
 	formatJSON                          // an envelope
 	formatFrame                         // a WebSocket frame of an envelope
 	formatFrameMany                     // a WebSocket frame of {"event":envelope}
+	formatSSEChunk                      // formatSSE as a chunk of HTTP/1.1
 )
 
 func encodeSSE(e *fairlead.Event) []byte {
 	return mustAppend(e, sse.Event{ID: string(e.Cursor), Type: e.Type, Data: plain(e)})
+}
+
+func encodeSSEChunk(e *fairlead.Event) []byte {
+	frame := encodeSSE(e)
+	return appendChunk(make([]byte, 0, len(frame)+12), frame)
 }
 
 func encodeSSEBare(e *fairlead.Event) []byte {

@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"github.com/fairlead-edge/fairlead"
+	"github.com/fairlead-edge/fairlead/fanout"
 	"github.com/fairlead-edge/fairlead/websocket"
 )
 
@@ -17,6 +18,9 @@ type Handler struct {
 	origins  origins
 	sessions registry
 
+	streams fanout.Options // of event streams
+	sockets fanout.Options
+
 	leaving context.Context    // ends when Drain begins
 	leave   context.CancelFunc // ends it
 }
@@ -25,6 +29,9 @@ type Handler struct {
 func New(cfg Config) *Handler {
 	cfg = cfg.withDefaults()
 	h := &Handler{cfg: cfg, origins: newOrigins(cfg.Origins)}
+	h.streams = fanout.Options{Heartbeat: cfg.Heartbeat, WriteTimeout: cfg.WriteTimeout}
+	h.sockets = h.streams
+	h.sockets.Silence = (missedBeats + 1) * cfg.Heartbeat
 	h.leaving, h.leave = context.WithCancel(context.Background())
 	return h
 }

@@ -14,6 +14,7 @@ import (
 	"github.com/fairlead-edge/fairlead"
 	_ "github.com/fairlead-edge/fairlead/daemon/xconnect"
 	"github.com/fairlead-edge/fairlead/deliver"
+	"github.com/fairlead-edge/fairlead/fanout"
 	"github.com/fairlead-edge/fairlead/internal/h2client"
 	"github.com/fairlead-edge/fairlead/internal/leak"
 	"github.com/fairlead-edge/fairlead/internal/wire"
@@ -35,6 +36,12 @@ type factory struct {
 var factories = []factory{
 	{"goroutines", func(t testing.TB, cfg deliver.Config) *httptest.Server {
 		return started(t, unstarted(cfg))
+	}, false},
+	{"engine", func(t testing.TB, cfg deliver.Config) *httptest.Server {
+		cfg.Engine = fanout.New(fanout.Config{Shards: 2})
+		s := unstarted(cfg)
+		t.Cleanup(func() { _ = cfg.Engine.Close() }) // after the server's, so that no connection is taken any more
+		return started(t, s)
 	}, false},
 	{"goroutines, sockets over HTTP/2", func(t testing.TB, cfg deliver.Config) *httptest.Server {
 		return startedH2C(t, unstarted(cfg))

@@ -1,6 +1,7 @@
 package deliver
 
 import (
+	"context"
 	"crypto/sha256"
 	"encoding/json"
 	"errors"
@@ -22,8 +23,14 @@ const maxID = 256
 type many struct {
 	*socket
 
-	// topics are those that are subscribed; of the handler's goroutine.
+	publisher error           // why the client may not publish; nil: it may
+	values    context.Context // of what its messages are done under
+
+	// Guarded by socket.mu.
 	topics map[string]*place
+	ctx    context.Context    // of what its messages are done under; nil before the first
+	cancel context.CancelFunc // of it
+	gone   bool
 }
 
 type place struct {
@@ -36,20 +43,65 @@ func (h *Handler) serveMany(w http.ResponseWriter, r *http.Request) error {
 	if offered := websocket.Subprotocols(r); !slices.Contains(offered, protocolJSON) {
 		return fairlead.Errorf(fairlead.InvalidArgument, "offer a subprotocol that is spoken here: %s; for one topic open %s/NAME without one", protocolJSON, h.cfg.Prefix)
 	}
-	conn, err := websocket.Accept(w, r, h.socketConfig(protocolJSON))
-	if err != nil {
-		return nil //nolint:nilerr // Accept has answered
+	s := &socket{}
+	s.reader = topic.NewWokenReader(&s.conn)
+	s.many = &many{socket: s, publisher: h.mayPublish(nil, r), values: context.Background()}
+	if h.cfg.OnMessage != nil {
+		s.many.values = context.WithoutCancel(r.Context()) // which keeps the request
 	}
-	reader := topic.NewReader()
-	defer reader.Close()
-	s := &socket{h: h, r: r, conn: conn}
-	s.many = &many{socket: s, topics: make(map[string]*place)}
-	s.serve(reader, false)
+	h.serveSocket(w, r, s, false)
 	return nil
 }
 
-// handle acts on a client's message, on the reading goroutine.
-func (m *many) handle(message []byte) {
+// begin returns the context of what the client's messages ask for, until the
+// connection ends.
+func (m *many) begin() context.Context {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.ctx == nil {
+		m.ctx, m.cancel = context.WithCancel(m.values)
+		if m.gone {
+			m.cancel()
+		}
+	}
+	return m.ctx
+}
+
+// leave ends it.
+func (m *many) leave() {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.gone = true
+	if m.cancel != nil {
+		m.cancel()
+	}
+}
+
+// reply has a message sent. What replies there can be at one time is bounded by
+// what one read of the client's messages asks for.
+func (m *many) reply(message []byte) {
+	m.mu.Lock()
+	m.replies = append(m.replies, replyFrame(message))
+	m.mu.Unlock()
+	m.conn.Wake()
+}
+
+// handleAll acts on a client's messages, one after the other; it may block.
+func (m *many) handleAll(messages []received) {
+	ctx := m.begin()
+	for _, r := range messages {
+		if ctx.Err() != nil {
+			return
+		}
+		if r.kind != websocket.Text {
+			m.reply(errorReply(nil, fairlead.Errorf(fairlead.InvalidArgument, "%s is spoken in text messages; this one is binary", protocolJSON)))
+			continue
+		}
+		m.handle(ctx, r.text)
+	}
+}
+
+func (m *many) handle(ctx context.Context, message []byte) {
 	var req wire.Request
 	if err := json.Unmarshal(message, &req); err != nil {
 		m.reply(errorReply(nil, fairlead.Errorf(fairlead.InvalidArgument, "a message is one JSON object, such as {\"id\":1,\"subscribe\":\"name\"}")))
@@ -65,15 +117,15 @@ func (m *many) handle(message []byte) {
 	}
 	switch {
 	case req.Subscribe != nil:
-		m.enter(id, *req.Subscribe, req.After)
+		m.enter(ctx, id, *req.Subscribe, req.After)
 	case req.Unsubscribe != nil:
-		m.command(func() []byte { return m.unsubscribe(id, *req.Unsubscribe) })
+		m.unsubscribe(id, *req.Unsubscribe)
 	case req.Publish != nil:
-		m.reply(m.publish(id, &req))
+		m.reply(m.publish(ctx, id, &req))
 	case req.Ping:
 		m.reply(okReply(id, nil))
 	default:
-		m.reply(m.ask(id, req.Request))
+		m.reply(m.ask(ctx, id, req.Request))
 	}
 }
 
@@ -103,39 +155,35 @@ func oneVerb(r *wire.Request) error {
 	return nil
 }
 
-// enter subscribes, on the reading goroutine, and tries again while the topic
-// has its one reader.
-func (m *many) enter(id json.RawMessage, name string, after fairlead.Cursor) {
+// enter subscribes, and tries again while the topic has its one reader.
+func (m *many) enter(ctx context.Context, id json.RawMessage, name string, after fairlead.Cursor) {
 	if err := fairlead.CheckTopicName(name); err != nil {
 		m.reply(errorReply(id, err))
 		return
 	}
-	again := make(chan bool, 1)
 	for try := 0; ; try++ {
-		m.command(func() []byte {
-			reply, err := m.subscribe(id, name, after)
-			retry := busy(err) && m.topics[name] == nil && try < busyTries
-			again <- retry
-			switch {
-			case retry:
-				return nil
-			case err != nil:
-				return errorReply(id, err)
-			}
-			return reply
-		})
-		select {
-		case retry := <-again:
-			if !retry || !pause(m.ctx) {
-				return
-			}
-		case <-m.ctx.Done():
+		// The reply goes before the topic's first event, hence under the lock.
+		m.mu.Lock()
+		reply, err := m.subscribe(id, name, after)
+		retry := busy(err) && m.topics[name] == nil && try < busyTries
+		if err != nil {
+			reply = errorReply(id, err)
+		}
+		if !retry {
+			m.replies = append(m.replies, replyFrame(reply))
+		}
+		m.mu.Unlock()
+		if !retry {
+			m.conn.Wake()
+			return
+		}
+		if !pause(ctx) {
 			return
 		}
 	}
 }
 
-// subscribe runs on the handler's goroutine.
+// subscribe returns the reply. m.mu is held.
 func (m *many) subscribe(id json.RawMessage, name string, after fairlead.Cursor) ([]byte, error) {
 	l, err := m.h.cfg.Topics.Get(name)
 	if err != nil {
@@ -160,19 +208,26 @@ func (m *many) subscribe(id json.RawMessage, name string, after fairlead.Cursor)
 	if err != nil {
 		return nil, err
 	}
+	if m.topics == nil {
+		m.topics = make(map[string]*place)
+	}
 	m.topics[name] = &place{l, start}
 	return cursorReply(id, start), nil
 }
 
-// unsubscribe runs on the handler's goroutine.
-func (m *many) unsubscribe(id json.RawMessage, name string) []byte {
-	if m.topics[name] == nil {
-		return errorReply(id, fairlead.Errorf(fairlead.NotFound, "the topic %q is not subscribed", name))
+func (m *many) unsubscribe(id json.RawMessage, name string) {
+	m.mu.Lock()
+	reply := errorReply(id, fairlead.Errorf(fairlead.NotFound, "the topic %q is not subscribed", name))
+	if m.topics[name] != nil {
+		m.forget(name)
+		reply = okReply(id, nil)
 	}
-	m.forget(name)
-	return okReply(id, nil)
+	m.replies = append(m.replies, replyFrame(reply))
+	m.mu.Unlock()
+	m.conn.Wake()
 }
 
+// forget leaves a topic. m.mu is held, here and below.
 func (m *many) forget(name string) {
 	m.reader.Remove(m.topics[name].log)
 	delete(m.topics, name)
@@ -199,10 +254,9 @@ func (m *many) cursors() map[string]fairlead.Cursor {
 	return all
 }
 
-// publish runs on the reading goroutine, which reads no further while a topic
-// makes its publisher wait.
-func (m *many) publish(id json.RawMessage, req *wire.Request) []byte {
-	res, err := m.store(req)
+// publish waits while a topic makes its publisher wait.
+func (m *many) publish(ctx context.Context, id json.RawMessage, req *wire.Request) []byte {
+	res, err := m.store(ctx, req)
 	code, n := fairlead.Code(""), 0
 	if err != nil {
 		code = fairlead.AsError(err).Code
@@ -216,8 +270,8 @@ func (m *many) publish(id json.RawMessage, req *wire.Request) []byte {
 	return cursorReply(id, res.Last)
 }
 
-func (m *many) store(req *wire.Request) (topic.Result, error) {
-	if err := m.h.mayPublish(nil, m.r); err != nil {
+func (m *many) store(ctx context.Context, req *wire.Request) (topic.Result, error) {
+	if err := m.publisher; err != nil {
 		if e := fairlead.AsError(err); e.Code == fairlead.Unauthenticated {
 			err = fairlead.Errorf(e.Code, "%s; on a WebSocket it is sent with the handshake", e.Message)
 		}
@@ -239,15 +293,15 @@ func (m *many) store(req *wire.Request) (topic.Result, error) {
 		again.ID = nil
 		b.Fingerprint = sha256.Sum256(marshal(again))
 	}
-	return m.h.append(m.ctx, *req.Publish, b)
+	return m.h.append(ctx, *req.Publish, b)
 }
 
 // ask hands an application's message to OnMessage.
-func (m *many) ask(id, request json.RawMessage) []byte {
+func (m *many) ask(ctx context.Context, id, request json.RawMessage) []byte {
 	if m.h.cfg.OnMessage == nil {
 		return errorReply(id, fairlead.Errorf(fairlead.InvalidArgument, "this server has no answers to requests of its own"))
 	}
-	reply, err := m.onMessage(Message{Request: request, Remote: m.remote})
+	reply, err := m.onMessage(ctx, Message{Request: request, Remote: m.remote})
 	switch {
 	case err != nil:
 		return errorReply(id, err)
@@ -257,14 +311,14 @@ func (m *many) ask(id, request json.RawMessage) []byte {
 	return okReply(id, reply.OK)
 }
 
-func (m *many) onMessage(message Message) (reply Reply, err error) {
+func (m *many) onMessage(ctx context.Context, message Message) (reply Reply, err error) {
 	defer func() {
 		if v := recover(); v != nil {
 			m.h.cfg.Observer.Panicked(v, debug.Stack())
 			err = fairlead.Errorf(fairlead.Internal, "the application failed to answer")
 		}
 	}()
-	return m.h.cfg.OnMessage(m.ctx, message)
+	return m.h.cfg.OnMessage(ctx, message)
 }
 
 // okReply returns {"id":…,"ok":…}; nil stands for {}.

@@ -31,9 +31,14 @@ func (h *Handler) servePage(w http.ResponseWriter, r *http.Request, q *query) er
 		}
 	}
 	rc := http.NewResponseController(w)
-	s := h.begin(r, TransportPoll, reader, sub.resumed, func() { _ = rc.SetWriteDeadline(time.Now()) })
+	s := &session{reader: reader, poll: &pageCall{hang: func() { _ = rc.SetWriteDeadline(time.Now()) }}}
+	s.poll.ctx, s.poll.cancel = context.WithCancelCause(r.Context())
+	h.begin(s, r, TransportPoll, sub.resumed)
 	reason := fairlead.Code("")
-	defer func() { h.end(s, reason) }()
+	defer func() {
+		s.poll.over()
+		s.end(reason)
+	}()
 
 	items := sub.items[:sub.pending]
 	if sub.pending == 0 {
@@ -64,14 +69,14 @@ func (s *session) await(items []topic.Item, wait time.Duration) ([]topic.Item, e
 	if n := s.reader.Poll(items); n > 0 || wait == 0 {
 		return items[:n], nil
 	}
-	waiting, cancel := context.WithTimeout(s.ctx, wait)
+	waiting, cancel := context.WithTimeout(s.poll.ctx, wait)
 	defer cancel()
 	n, err := s.reader.Next(waiting, items)
-	if err == nil || s.ctx.Err() == nil {
+	if err == nil || s.poll.ctx.Err() == nil {
 		return items[:n], nil
 	}
 	if s.late {
-		return nil, context.Cause(s.ctx)
+		return nil, context.Cause(s.poll.ctx)
 	}
 	return nil, nil // it is answered at once
 }

@@ -8,37 +8,59 @@ import (
 	"time"
 
 	"github.com/fairlead-edge/fairlead"
+	"github.com/fairlead-edge/fairlead/fanout"
 	"github.com/fairlead-edge/fairlead/topic"
 )
 
-// session is one subscriber's connection while it is served.
+// session is one subscriber's connection while it is served. There may be a
+// hundred thousand of them that do nothing, so that each field counts.
 type session struct {
+	conn      fanout.Conn
+	h         *Handler
 	transport string
 	remote    string
-	since     time.Time
+	since     int64 // Unix nanoseconds
 	resumed   bool
 	late      bool // it came to a server that was going away already
 	reader    *topic.Reader
-	ctx       context.Context
-	cancel    context.CancelCauseFunc
+	away      atomic.Pointer[fairlead.Error] // why it is sent away
+	poll      *pageCall                      // nil of what is no page
+	done      func(sent uint64)              // Config.Take's; nil where the handler stays
 
 	events, bytes, skipped, gaps atomic.Uint64
-
-	mu    sync.Mutex
-	reset func() // breaks its I/O; nil when the handler has returned
 }
 
 // SessionInfo describes a live session to the operator.
 type SessionInfo struct {
-	Transport string         // TransportSSE, TransportWebSocket or TransportPoll
-	Remote    string         // address of the client's connection
-	Since     time.Time      // when it was admitted
-	Resumed   bool           // it began from a cursor
-	Topics    []topic.Status // where it stands
-	Events    uint64         // sent
-	Bytes     uint64         // sent, before any framing of HTTP's
-	Skipped   uint64         // events passed over by delivery policies
-	Gaps      uint64         // told
+	Transport    string         // TransportSSE, TransportWebSocket or TransportPoll
+	Remote       string         // address of the client's connection
+	Since        time.Time      // when it was admitted
+	Resumed      bool           // it began from a cursor
+	Topics       []topic.Status // where it stands
+	Events       uint64         // sent
+	Bytes        uint64         // sent, before any framing of HTTP's
+	Skipped      uint64         // events passed over by delivery policies
+	Gaps         uint64         // told
+	Buffered     int            // bytes that wait to be written
+	Unsent       int            // bytes that the kernel holds and has not sent; -1 where that is not known
+	LastReceived time.Time      // when its client last sent a byte; of a page, Since
+	Engine       bool           // Config.Engine serves it
+}
+
+func (s *session) info() SessionInfo {
+	since := time.Unix(0, s.since)
+	i := SessionInfo{
+		Transport: s.transport, Remote: s.remote, Since: since, Resumed: s.resumed, Topics: s.reader.Status(),
+		Events: s.events.Load(), Bytes: s.bytes.Load(), Skipped: s.skipped.Load(), Gaps: s.gaps.Load(), Unsent: -1, LastReceived: since,
+	}
+	if s.poll == nil {
+		at := s.conn.Stats()
+		i.Buffered, i.Unsent, i.Engine = at.Buffered, at.Unsent, at.Engine
+		if at.Received > 0 {
+			i.LastReceived = at.LastReceived
+		}
+	}
+	return i
 }
 
 // registry holds the live sessions: as many as there are connections and
@@ -53,53 +75,76 @@ type registry struct {
 // Sessions returns the live sessions in no order, at most limit of them unless
 // it is 0.
 func (h *Handler) Sessions(limit int) []SessionInfo {
-	h.sessions.mu.Lock()
-	all := make([]*session, 0, len(h.sessions.all))
-	for s := range h.sessions.all {
+	all := h.sessions.some(limit)
+	infos := make([]SessionInfo, len(all))
+	for i, s := range all {
+		infos[i] = s.info()
+	}
+	return infos
+}
+
+// some returns the sessions, at most limit of them unless it is 0.
+func (r *registry) some(limit int) []*session {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	all := make([]*session, 0, len(r.all))
+	for s := range r.all {
 		if limit > 0 && len(all) == limit {
 			break
 		}
 		all = append(all, s)
 	}
-	h.sessions.mu.Unlock()
-	infos := make([]SessionInfo, len(all))
-	for i, s := range all {
-		infos[i] = SessionInfo{
-			Transport: s.transport, Remote: s.remote, Since: s.since, Resumed: s.resumed, Topics: s.reader.Status(),
-			Events: s.events.Load(), Bytes: s.bytes.Load(), Skipped: s.skipped.Load(), Gaps: s.gaps.Load(),
-		}
-	}
-	return infos
+	return all
 }
 
-// begin registers a session of the request. reset must break its I/O.
-func (h *Handler) begin(r *http.Request, transport string, reader *topic.Reader, resumed bool, reset func()) *session {
-	s := &session{transport: transport, remote: r.RemoteAddr, since: time.Now(), resumed: resumed, reader: reader, reset: reset}
-	s.ctx, s.cancel = context.WithCancelCause(r.Context())
+// begin registers a session of the request, which has what it needs to be sent
+// away.
+func (h *Handler) begin(s *session, r *http.Request, transport string, resumed bool) {
+	s.h, s.transport, s.remote, s.since, s.resumed = h, transport, r.RemoteAddr, time.Now().UnixNano(), resumed
 	h.cfg.Observer.Opened(transport)
 	h.sessions.mu.Lock()
-	defer h.sessions.mu.Unlock()
 	if h.sessions.all == nil {
 		h.sessions.all = make(map[*session]struct{})
 	}
 	h.sessions.all[s] = struct{}{}
-	if d := h.sessions.draining; d != nil {
+	d := h.sessions.draining
+	h.sessions.mu.Unlock()
+	if d != nil {
 		s.late = true
-		s.cancel(d.advice())
+		s.sendAway(d.advice())
 	}
-	return s
+}
+
+// sendAway has the session tell its client to come back later, and end.
+func (s *session) sendAway(why *fairlead.Error) {
+	s.away.Store(why)
+	if s.poll != nil {
+		s.poll.cancel(why)
+		return
+	}
+	s.conn.Wake()
+}
+
+// reset breaks the session's I/O.
+func (s *session) reset() {
+	if s.poll != nil {
+		s.poll.hangUp()
+		return
+	}
+	s.conn.Reset()
 }
 
 // end takes the session off the register; reason is why it ended.
-func (h *Handler) end(s *session, reason fairlead.Code) {
-	s.cancel(nil)
-	s.mu.Lock()
-	s.reset = nil
-	s.mu.Unlock()
+func (s *session) end(reason fairlead.Code) {
+	h := s.h
+	s.reader.Close()
 	h.cfg.Observer.Closed(Ended{
-		Transport: s.transport, Reason: reason, Resumed: s.resumed, Lasted: time.Since(s.since),
+		Transport: s.transport, Reason: reason, Resumed: s.resumed, Lasted: time.Since(time.Unix(0, s.since)),
 		Events: s.events.Load(), Bytes: s.bytes.Load(), Skipped: s.skipped.Load(), Gaps: s.gaps.Load(),
 	})
+	if s.done != nil {
+		s.done(s.bytes.Load())
+	}
 	h.sessions.mu.Lock()
 	defer h.sessions.mu.Unlock()
 	delete(h.sessions.all, s)
@@ -109,6 +154,19 @@ func (h *Handler) end(s *session, reason fairlead.Code) {
 		}
 		h.sessions.empty = nil
 	}
+}
+
+// lost is the reason of a session whose connection ended by err.
+func (s *session) lost(err error) fairlead.Code {
+	switch {
+	case s.away.Load() != nil, err == fanout.ErrReset, err == fanout.ErrClosed: //nolint:errorlint // they are not wrapped
+		return fairlead.Draining
+	case err == fanout.ErrStalled: //nolint:errorlint // the same
+		return fairlead.TooSlow
+	case err == fanout.ErrSilent: //nolint:errorlint // the same
+		return fairlead.DeadlineExceeded
+	}
+	return fairlead.Cancelled
 }
 
 // count notes an item that is being sent.
@@ -123,4 +181,30 @@ func (s *session) count(item *topic.Item) {
 	if item.Skipped > 0 {
 		s.skipped.Add(item.Skipped)
 	}
+}
+
+// pageCall is what a page has of its own: a handler that waits.
+type pageCall struct {
+	ctx    context.Context
+	cancel context.CancelCauseFunc
+
+	mu   sync.Mutex
+	hang func() // breaks its I/O; nil when the handler has returned
+}
+
+func (c *pageCall) hangUp() {
+	c.cancel(errReset)
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.hang != nil {
+		c.hang()
+	}
+}
+
+// over says that the handler returns.
+func (c *pageCall) over() {
+	c.cancel(nil)
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.hang = nil
 }

@@ -1,12 +1,14 @@
 package deliver
 
 import (
+	"bytes"
 	"net/http"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"github.com/fairlead-edge/fairlead"
+	"github.com/fairlead-edge/fairlead/fanout"
+	"github.com/fairlead-edge/fairlead/internal/wire"
 	"github.com/fairlead-edge/fairlead/topic"
 	"github.com/fairlead-edge/fairlead/websocket"
 )
@@ -14,30 +16,29 @@ import (
 // protocolJSON is the subprotocol with many topics on one socket.
 const protocolJSON = "fairlead.v1.json"
 
-// pendingCommands is how many of a client's messages wait to be acted on or
-// answered before no more of them is read.
-const pendingCommands = 16
+const (
+	// missedBeats is for how many heartbeats in a row a client may send nothing,
+	// not even a pong, before its connection counts as half open.
+	missedBeats = 2
+	// closeTimeout is how long the other half of a close handshake is waited for.
+	closeTimeout = 5 * time.Second
+)
 
-// missedBeats is for how many heartbeats in a row a client may send nothing,
-// not even a pong, before its connection counts as half open.
-const missedBeats = 2
-
-// socket is a WebSocket session. The handler's goroutine alone writes, reads
-// topics, and adds and removes them, so that what it sends is in order; a
-// second goroutine reads the client's messages and hands commands over.
+// socket is a WebSocket session.
 type socket struct {
-	*session
+	session
 
-	h        *Handler
-	r        *http.Request
-	conn     *websocket.Conn
-	pulse    *pulse
-	many     *many // nil on the socket of one topic
-	sub      *subscription
-	failGap  bool
-	commands chan func() []byte // run by the handler; each returns a reply or nil
-	busy     atomic.Bool        // the reading goroutine is not reading
-	out      []byte
+	parser  websocket.Parser
+	failGap bool
+	ended   bool            // a close frame is sent, or the client has gone
+	reason  fairlead.Code   // once ended
+	many    *many           // nil on the socket of one topic
+	topic   string          // the one
+	cursor  fairlead.Cursor // in it
+	pending []topic.Item    // read already
+
+	mu      sync.Mutex // of replies, and of many's topics
+	replies [][]byte   // frames
 }
 
 // serveOne serves one topic, an envelope a message.
@@ -45,205 +46,172 @@ func (h *Handler) serveOne(w http.ResponseWriter, r *http.Request, q *query) err
 	if len(websocket.Subprotocols(r)) > 0 {
 		return fairlead.Errorf(fairlead.InvalidArgument, "the socket of one topic has no subprotocol; %s is spoken at %s", protocolJSON, h.cfg.Prefix)
 	}
-	reader := topic.NewReader()
-	defer reader.Close()
-	sub, err := h.subscribe(r.Context(), q, reader)
+	s := &socket{failGap: q.failOnGap, topic: q.topics[0]}
+	s.reader = topic.NewWokenReader(&s.conn)
+	sub, err := h.subscribe(r.Context(), q, s.reader)
+	if sub == nil && err == nil { // past the end: step back in front of it, to say which it was
+		sub, err = h.beforeEnd(r.Context(), q, s.reader)
+	}
 	if err != nil {
+		s.reader.Close()
 		return err
 	}
-	if sub == nil { // past the end: step back in front of it, to say which it was
-		if sub, err = h.beforeEnd(r.Context(), q, reader); err != nil {
-			return err
-		}
-	}
-	conn, err := websocket.Accept(w, r, h.socketConfig(""))
-	if err != nil {
-		return nil //nolint:nilerr // Accept has answered
-	}
-	s := &socket{h: h, r: r, conn: conn, sub: sub, failGap: q.failOnGap}
-	s.serve(reader, sub.resumed)
+	s.cursor, s.pending = sub.places.cursors[0], sub.items[:sub.pending]
+	h.serveSocket(w, r, s, sub.resumed)
 	return nil
 }
 
-func (h *Handler) socketConfig(subprotocol string) websocket.Config {
+// serveSocket accepts the handshake and serves the session.
+func (h *Handler) serveSocket(w http.ResponseWriter, r *http.Request, s *socket, resumed bool) {
 	cfg := websocket.Config{
 		MaxMessage: h.cfg.MaxMessage, WriteTimeout: h.cfg.WriteTimeout,
 		CheckOrigin: func(*http.Request) bool { return true }, // admitted already
+		Refuse:      refuseHandshake,
 	}
-	if subprotocol != "" {
-		cfg.Subprotocols = []string{subprotocol}
-	}
-	return cfg
-}
-
-// serve runs the session to its end.
-func (s *socket) serve(reader *topic.Reader, resumed bool) {
-	conn := s.conn
-	s.session = s.h.begin(s.r, TransportWebSocket, reader, resumed, func() { _ = conn.CloseNow() })
-	s.commands = make(chan func() []byte, pendingCommands)
-	s.pulse = newPulse(s.ctx, s.h.cfg.Heartbeat)
-	defer s.pulse.stop()
-	var reading sync.WaitGroup
-	reading.Go(s.readMessages)
-	reason := s.run()
-	s.cancel(nil)
-	_ = conn.CloseNow() // run has said goodbye where that made sense
-	reading.Wait()
-	s.h.end(s.session, reason)
-}
-
-// readMessages reads the client's messages until the connection ends.
-func (s *socket) readMessages() {
-	for {
-		kind, message, err := s.conn.Read()
-		if err != nil || s.ctx.Err() != nil {
-			s.cancel(errGone)
-			return
-		}
-		s.busy.Store(true)
-		s.handle(kind, message)
-		s.busy.Store(false)
-	}
-}
-
-// handle acts on a client's message, on the reading goroutine.
-func (s *socket) handle(kind websocket.MessageType, message []byte) {
-	switch {
-	case s.many == nil:
-		s.reply(errorReply(nil, fairlead.Errorf(fairlead.InvalidArgument,
-			"this socket only delivers; to subscribe and publish use the subprotocol %s at %s", protocolJSON, s.h.cfg.Prefix)))
-	case kind != websocket.Text:
-		s.reply(errorReply(nil, fairlead.Errorf(fairlead.InvalidArgument, "%s is spoken in text messages; this one is binary", protocolJSON)))
-	default:
-		s.many.handle(message)
-	}
-}
-
-// command hands f to the handler's goroutine; it waits while too many wait.
-func (s *socket) command(f func() []byte) {
-	select {
-	case s.commands <- f:
-		s.pulse.wake()
-	case <-s.ctx.Done():
-	}
-}
-
-func (s *socket) reply(message []byte) { s.command(func() []byte { return message }) }
-
-// run sends until the session ends, and returns why.
-func (s *socket) run() fairlead.Code {
-	items, n := make([]topic.Item, batch), 0
-	if s.sub != nil {
-		items, n = s.sub.items, s.sub.pending
-	}
-	wrote := time.Now()
-	for {
-		if n > 0 {
-			if reason, done := s.send(items[:n]); done {
-				return reason
-			}
-			wrote = time.Now()
-		}
-		waiting := s.pulse.wait()
-		acted, err := s.act()
-		if err != nil {
-			return s.lost(err)
-		}
-		if acted {
-			wrote = time.Now()
-		}
-		if s.ctx.Err() != nil {
-			return s.leave()
-		}
-		if n, err = s.reader.Next(waiting, items); err == nil || s.ctx.Err() != nil || !s.pulse.beat() {
-			continue
-		}
-		if code := s.beat(wrote); code != "" {
-			return code
-		}
-		s.pulse.put(time.Now())
-	}
-}
-
-// act runs the commands that wait.
-func (s *socket) act() (acted bool, err error) {
-	for {
-		select {
-		case f := <-s.commands:
-			acted = true
-			if reply := f(); reply != nil {
-				err = s.write(websocket.AppendFrame(nil, websocket.Text, reply))
-			}
-			if err != nil {
-				return true, err
-			}
-		default:
-			return acted, nil
-		}
-	}
-}
-
-// beat gives a sign of life to a silent connection, and looks for one.
-func (s *socket) beat(wrote time.Time) fairlead.Code {
-	silent := time.Since(s.conn.LastRead())
-	if s.busy.Load() {
-		silent = 0 // it is we who do not listen
-	}
-	// Beats vary by a tenth.
-	if silent >= (missedBeats+1)*s.h.cfg.Heartbeat*9/10 {
-		return fairlead.DeadlineExceeded
-	}
-	if silent < s.h.cfg.Heartbeat/2 && time.Since(wrote) < s.h.cfg.Heartbeat/2 {
-		return ""
-	}
-	if err := s.conn.Ping(nil); err != nil {
-		return s.lost(err)
-	}
-	return ""
-}
-
-// send writes items, many in one write, and reports whether they end the session.
-func (s *socket) send(items []topic.Item) (fairlead.Code, bool) {
-	s.out = s.out[:0]
-	for i := range items {
-		item := &items[i]
-		if item.Kind == topic.KindLag || (item.Kind == topic.KindGap && s.failGap) {
-			return s.tooSlow(item), true
-		}
-		frame := s.frame(item)
-		s.count(item)
-		s.moved(item)
-		if len(items) == 1 {
-			s.out = nil
-			if err := s.write(frame); err != nil {
-				return s.lost(err), true
-			}
-			break
-		}
-		s.out = append(s.out, frame...)
-		if len(s.out) >= gather || i == len(items)-1 {
-			if err := s.write(s.out); err != nil {
-				return s.lost(err), true
-			}
-			s.out = s.out[:0]
-		}
-	}
-	if cap(s.out) > 2*gather {
-		s.out = nil
-	}
-	if last := &items[len(items)-1]; s.many == nil && (last.Kind == topic.KindEnd || last.Kind == topic.KindFault) {
-		return s.closeAtEnd(last), true
-	}
-	return "", false
-}
-
-// moved notes where the reader stands after the item.
-func (s *socket) moved(item *topic.Item) {
 	if s.many != nil {
-		s.many.moved(item)
+		cfg.Subprotocols = []string{protocolJSON}
+	}
+	t, err := websocket.Take(w, r, cfg)
+	if err != nil { // and it is answered
+		s.reader.Close()
 		return
 	}
-	s.sub.places.set(item.Log.Name(), item.Cursor)
+	s.parser = websocket.NewParser(websocket.Server, h.cfg.MaxMessage)
+	h.begin(&s.session, r, TransportWebSocket, resumed)
+	if r.ProtoMajor == 1 {
+		s.done = h.cfg.Take(r)
+	}
+	h.hand(r.Context(), &taken{conn: t.Stream, early: t.Early}, &s.conn, s, &h.sockets)
+}
+
+func refuseHandshake(w http.ResponseWriter, r *http.Request, status int, reason string) {
+	code := fairlead.InvalidArgument
+	if status == http.StatusForbidden {
+		code = fairlead.PermissionDenied
+	}
+	sendProblem(w, r, fairlead.Errorf(code, "%s", reason), problem{Title: http.StatusText(status), Status: status, Detail: reason, Code: code})
+}
+
+// Pull gives replies, then what the topics have for the reader.
+func (s *socket) Pull(out *fanout.Out) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, frame := range s.replies {
+		s.share(out, frame)
+	}
+	s.replies = nil
+	if items := s.pending; len(items) > 0 {
+		s.pending = nil
+		s.send(out, items)
+		out.More()
+		return
+	}
+	if why := s.away.Load(); why != nil {
+		s.leave(out, why)
+		return
+	}
+	var items [batch]topic.Item
+	n, due := s.reader.PollDue(items[:])
+	s.send(out, items[:n])
+	if n == batch {
+		out.More()
+	}
+	if !due.IsZero() {
+		out.At(due)
+	}
+}
+
+// Beat gives a ping.
+func (s *socket) Beat(out *fanout.Out) { out.Share(pingFrame) }
+
+var pingFrame = websocket.AppendControl(nil, websocket.Ping, nil)
+
+// Closed ends the session.
+func (s *socket) Closed(err error) {
+	if !s.ended {
+		s.reason = s.lost(err)
+	}
+	if s.many != nil {
+		s.many.leave()
+	}
+	s.end(s.reason)
+}
+
+// Receive reads the client's messages.
+func (s *socket) Receive(out *fanout.Out, p []byte) {
+	var messages []received
+	for len(p) > 0 {
+		m, rest, err := s.parser.Next(p)
+		p = rest
+		if err != nil {
+			s.broken(out, err)
+			return
+		}
+		switch m.Kind {
+		case websocket.Ping:
+			if !s.ended {
+				out.Add(websocket.AppendControl(nil, websocket.Pong, m.Payload))
+			}
+		case websocket.Close:
+			s.closedByPeer(out, m)
+			return
+		case websocket.Text, websocket.Binary:
+			if !s.ended {
+				messages = append(messages, received{m.Kind, bytes.Clone(m.Payload)})
+			}
+		default: // a pong, or not all of a message yet
+		}
+	}
+	switch {
+	case len(messages) == 0:
+	case s.many == nil:
+		for range messages {
+			out.Add(replyFrame(errorReply(nil, fairlead.Errorf(fairlead.InvalidArgument,
+				"this socket only delivers; to subscribe and publish use the subprotocol %s at %s", protocolJSON, s.h.cfg.Prefix))))
+		}
+	default:
+		out.Work(func() { s.many.handleAll(messages) })
+	}
+}
+
+// received is a client's message.
+type received struct {
+	kind websocket.MessageType
+	text []byte
+}
+
+func replyFrame(reply []byte) []byte { return websocket.AppendFrame(nil, websocket.Text, reply) }
+
+// send gives items until one that ends the session. s.mu is held.
+func (s *socket) send(out *fanout.Out, items []topic.Item) {
+	for i := range items {
+		item := &items[i]
+		if item.Kind == topic.KindLag || item.Kind == topic.KindGap && s.failGap {
+			s.tooSlow(out, item)
+			return
+		}
+		s.count(item)
+		s.share(out, s.frame(item))
+		if s.many != nil {
+			s.many.moved(item)
+			continue
+		}
+		s.cursor = item.Cursor
+		switch item.Kind {
+		case topic.KindEnd:
+			s.finish(out, "", websocket.NormalClosure, "")
+			return
+		case topic.KindFault:
+			s.finish(out, fairlead.Fault, fairlead.Fault.CloseCode(), string(item.Fault.Code))
+			return
+		default:
+		}
+	}
+}
+
+func (s *socket) share(out *fanout.Out, frame []byte) {
+	s.bytes.Add(uint64(len(frame)))
+	out.Share(frame)
 }
 
 // frame returns the item as a WebSocket frame.
@@ -251,18 +219,28 @@ func (s *socket) frame(item *topic.Item) []byte {
 	switch {
 	case item.Kind != topic.KindEvent:
 		_, member, payload := control(item, item.Log.Name())
-		return websocket.AppendFrame(nil, websocket.Text, asMember(member, payload))
+		return replyFrame(asMember(member, payload))
 	case item.Skipped > 0 && s.many != nil:
-		return websocket.AppendFrame(nil, websocket.Text, asMember("event", envelope(item)))
+		return replyFrame(asMember("event", envelope(item)))
 	case item.Skipped > 0:
-		return websocket.AppendFrame(nil, websocket.Text, envelope(item))
+		return replyFrame(envelope(item))
 	case s.many != nil:
 		return item.Record.Frame(formatFrameMany, encodeFrameMany)
 	}
 	return item.Record.Frame(formatFrame, encodeFrame)
 }
 
-func (s *socket) write(frames []byte) error {
-	s.bytes.Add(uint64(len(frames)))
-	return s.conn.WriteFrame(frames)
+// cursors are where to come back to. s.mu is held.
+func (s *socket) cursors() map[string]fairlead.Cursor {
+	if s.many != nil {
+		return s.many.cursors()
+	}
+	return map[string]fairlead.Cursor{s.topic: s.cursor}
+}
+
+// leave tells a client that is sent away when to come back. s.mu is held.
+func (s *socket) leave(out *fanout.Out, why *fairlead.Error) {
+	advice := marshal(wire.Draining{RetryAfterMS: why.RetryAfter.Milliseconds(), Cursors: s.cursors()})
+	s.share(out, replyFrame(asMember("draining", advice)))
+	s.finish(out, why.Code, why.Code.CloseCode(), "come back later")
 }

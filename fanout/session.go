@@ -131,8 +131,10 @@ func (o *Out) At(t time.Time) { o.due = t }
 func (o *Out) End(e End) { o.end = &e }
 
 // Work runs f where it may block: on one of the engine's workers, or on the
-// goroutine that reads. Until it has returned, nothing is read from the client;
-// then Pull is called. Only Receive may ask for it, once a call.
+// goroutine that reads. When it has returned, Pull is called, and nothing is read
+// from the client before that: what a session answers is bounded so. When the
+// connection is closed meanwhile, Closed is called at once. Only Receive may ask
+// for it, once a call.
 func (o *Out) Work(f func()) { o.work = f }
 
 // reset makes o ready to be given to a session; what it held is nobody's.

@@ -45,10 +45,7 @@ func NewWriter(w http.ResponseWriter) (*Writer, error) {
 	s := &Writer{w: w, rc: http.NewResponseController(w)}
 	h := w.Header()
 	before := h.Clone()
-	h.Set("Content-Type", ContentType)
-	h.Set("Cache-Control", "no-store, no-transform")
-	h.Set("X-Accel-Buffering", "no")
-	h.Del("Content-Length")
+	SetHeader(h)
 
 	s.arm()
 	err := s.rc.Flush()
@@ -62,6 +59,16 @@ func NewWriter(w http.ResponseWriter) (*Writer, error) {
 		return nil, fmt.Errorf("sse: start stream: %w", err)
 	}
 	return s, nil
+}
+
+// SetHeader sets in h what the header of a stream has: Content-Type,
+// "Cache-Control: no-store, no-transform", "X-Accel-Buffering: no", and no
+// length. NewWriter does it by itself.
+func SetHeader(h http.Header) {
+	h.Set("Content-Type", ContentType)
+	h.Set("Cache-Control", "no-store, no-transform")
+	h.Set("X-Accel-Buffering", "no")
+	h.Del("Content-Length")
 }
 
 // Send encodes e and writes it. See Append for what it refuses; nothing is

@@ -1,0 +1,240 @@
+package deliver
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"time"
+
+	"github.com/fairlead-edge/fairlead"
+	"github.com/fairlead-edge/fairlead/fanout"
+	"github.com/fairlead-edge/fairlead/internal/wire"
+	"github.com/fairlead-edge/fairlead/sse"
+	"github.com/fairlead-edge/fairlead/topic"
+)
+
+const (
+	// tooSlowPatience is how long a reader that is too slow is tried to be told.
+	tooSlowPatience = time.Second
+	// lingerTime is how long the end of a stream may take to arrive before its
+	// connection is closed: a reset could overtake it.
+	lingerTime = time.Second
+)
+
+// stream is an SSE session.
+type stream struct {
+	session
+
+	envelope, pings, failOnGap bool // as the query says
+
+	chunked bool // the body is coded here (RFC 9112 §7.1)
+	begun   bool
+	ended   bool            // nothing more is sent
+	cut     bool            // the response does not end as it should
+	reason  fairlead.Code   // once ended
+	open    int             // topics that have not ended for it
+	cursor  fairlead.Cursor // of its one topic
+	places  *places         // of several, whose ids are composite and whose control events name them; else nil
+	pending []topic.Item    // read already
+}
+
+// Pull gives what the topics have for the reader.
+func (s *stream) Pull(out *fanout.Out) {
+	if !s.begun {
+		s.begun = true
+		// The place comes first, so that a drop before the first event can resume,
+		// and a reconnection time of the client's own, so that many of them that
+		// lose a server do not return at once.
+		s.position(out, time.Second+rand.N(2*time.Second))
+	}
+	if items := s.pending; items != nil {
+		s.pending = nil
+		if s.send(out, items); len(items) > 0 {
+			out.More()
+			return
+		}
+	}
+	if why := s.away.Load(); why != nil {
+		s.leave(out, why)
+		return
+	}
+	var items [batch]topic.Item
+	n, due := s.reader.PollDue(items[:])
+	s.send(out, items[:n])
+	if n == batch {
+		out.More()
+	}
+	if !due.IsZero() {
+		out.At(due)
+	}
+}
+
+// Receive is given what the client of a stream has no reason to send.
+func (s *stream) Receive(*fanout.Out, []byte) {}
+
+// Beat gives a heartbeat.
+func (s *stream) Beat(out *fanout.Out) {
+	if s.pings {
+		s.write(out, pingEvent)
+		return
+	}
+	s.write(out, heartbeat)
+}
+
+var (
+	heartbeat = sse.AppendComment(nil, "")
+	pingEvent = mustAppend(&fairlead.Event{}, sse.Event{Type: fairlead.TypePing, Data: []byte("{}")})
+)
+
+// Closed ends the session.
+func (s *stream) Closed(err error) {
+	if err != nil {
+		s.cut = true
+		if !s.ended {
+			s.reason = s.lost(err)
+		}
+	}
+	s.end(s.reason)
+}
+
+// send gives items until one that ends the session.
+func (s *stream) send(out *fanout.Out, items []topic.Item) {
+	for i := range items {
+		item := &items[i]
+		if item.Kind == topic.KindLag || item.Kind == topic.KindGap && s.failOnGap {
+			s.tooSlow(out, item)
+			return
+		}
+		s.moved(item)
+		s.count(item)
+		if s.shares(item) {
+			s.share(out, item.Record)
+			continue
+		}
+		s.write(out, s.encode(item))
+		if s.open == 0 {
+			reason := fairlead.Code("")
+			if item.Kind == topic.KindFault {
+				reason = fairlead.Fault
+			}
+			s.finish(out, reason)
+			return
+		}
+	}
+}
+
+func (s *stream) moved(item *topic.Item) {
+	if s.places != nil {
+		s.places.set(item.Log.Name(), item.Cursor)
+		return
+	}
+	s.cursor = item.Cursor
+}
+
+// shares reports whether the item is sent as its shared frame and nothing else.
+func (s *stream) shares(item *topic.Item) bool {
+	return item.Kind == topic.KindEvent && s.places == nil && !s.envelope && item.Skipped == 0
+}
+
+func (s *stream) share(out *fanout.Out, r *topic.Record) {
+	if s.chunked {
+		frame := r.Frame(formatSSEChunk, encodeSSEChunk)
+		s.bytes.Add(uint64(len(frame)))
+		out.Share(frame)
+		return
+	}
+	frame := r.Frame(formatSSE, encodeSSE)
+	s.bytes.Add(uint64(len(frame)))
+	out.Share(frame)
+}
+
+// write gives a frame of this session's own.
+func (s *stream) write(out *fanout.Out, frame []byte) {
+	s.bytes.Add(uint64(len(frame)))
+	if s.chunked {
+		frame = appendChunk(nil, frame)
+	}
+	out.Add(frame)
+}
+
+// encode returns an item as it is for this session.
+func (s *stream) encode(item *topic.Item) []byte {
+	var b []byte
+	if item.Skipped > 0 {
+		b = sse.AppendComment(b, fmt.Sprintf("skipped %d", item.Skipped))
+	}
+	if item.Kind != topic.KindEvent {
+		name := ""
+		if s.places != nil {
+			name = item.Log.Name()
+		}
+		if item.Kind != topic.KindGap {
+			s.open--
+		}
+		typ, _, payload := control(item, name)
+		return s.appendControl(b, typ, payload, 0)
+	}
+	switch {
+	case s.envelope:
+		return append(s.appendIDLine(b), item.Record.Frame(formatSSEJSON, encodeSSEJSON)...)
+	case s.places != nil:
+		return append(s.appendIDLine(b), item.Record.Frame(formatSSEBare, encodeSSEBare)...)
+	}
+	return append(b, item.Record.Frame(formatSSE, encodeSSE)...)
+}
+
+// appendID appends the id of the present place.
+func (s *stream) appendID(b []byte) []byte {
+	if s.places != nil {
+		return s.places.appendID(b)
+	}
+	return append(b, s.cursor...)
+}
+
+func (s *stream) appendIDLine(b []byte) []byte {
+	return append(s.appendID(append(b, "id: "...)), '\n')
+}
+
+// appendControl appends a control event with the present place as its id.
+func (s *stream) appendControl(b []byte, typ string, payload []byte, retry time.Duration) []byte {
+	b, err := sse.Append(b, sse.Event{ID: string(s.appendID(nil)), Type: typ, Data: payload, Retry: retry})
+	if err != nil {
+		panic(err) // ids and types of our own are fit to be sent
+	}
+	return b
+}
+
+func (s *stream) position(out *fanout.Out, retry time.Duration) {
+	block, err := sse.AppendPosition(nil, string(s.appendID(nil)), retry)
+	if err != nil {
+		panic(err) // ids of our own are fit to be sent
+	}
+	s.write(out, block)
+}
+
+// finish ends the response as it should end.
+func (s *stream) finish(out *fanout.Out, reason fairlead.Code) {
+	s.ended, s.reason = true, reason
+	if s.chunked {
+		out.Add(lastChunk)
+		out.End(fanout.End{HalfClose: true, Linger: lingerTime})
+		return
+	}
+	out.End(fanout.End{})
+}
+
+// leave tells a reader that is sent away when to come back.
+func (s *stream) leave(out *fanout.Out, why *fairlead.Error) {
+	advice := marshal(wire.Draining{RetryAfterMS: why.RetryAfter.Milliseconds()})
+	s.write(out, s.appendControl(nil, fairlead.TypeDraining, advice, why.RetryAfter))
+	s.finish(out, why.Code)
+}
+
+// tooSlow tries to tell the reader where it stands: it comes back from there.
+func (s *stream) tooSlow(out *fanout.Out, item *topic.Item) {
+	s.ended, s.cut, s.reason = true, true, fairlead.TooSlow
+	if item.Kind == topic.KindGap {
+		s.reason = fairlead.OutOfRange
+	}
+	s.position(out, 0)
+	out.End(fanout.End{Within: tooSlowPatience})
+}
