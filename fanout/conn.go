@@ -9,9 +9,12 @@ import (
 // given to [Engine.Add] or [Serve], once, and is best a field of the session: it
 // must not be copied. Its methods may be called at any time, concurrently.
 type Conn struct {
-	woken atomic.Bool // and not pulled since
-	reset atomic.Bool
-	by    atomic.Pointer[owner] // nil until it is served, and when it is closed
+	woken  atomic.Bool // and not pulled since
+	reset  atomic.Bool
+	listed atomic.Bool           // in the engine's list of those to look at
+	by     atomic.Pointer[owner] // nil until it is served, and when it is closed
+	next   *Conn                 // in that list
+	flow   *flow                 // what the engine keeps; set before by is
 
 	sent, received         atomic.Uint64
 	lastSent, lastReceived atomic.Int64 // Unix nanoseconds
@@ -19,7 +22,8 @@ type Conn struct {
 
 // owner is what serves a connection.
 type owner struct {
-	// wake has the session pulled, or the connection reset.
+	// wake has the session pulled, or the connection reset. It may be called again
+	// before that was done.
 	wake func(c *Conn)
 	// depth returns Stats.Buffered and Unsent.
 	depth  func(c *Conn) (buffered, unsent int)
@@ -40,8 +44,9 @@ func (c *Conn) Wake() {
 // Reset closes the connection at once, with ErrReset.
 func (c *Conn) Reset() {
 	c.reset.Store(true)
-	c.woken.Store(false) // whoever was to wake it may not have yet
-	c.Wake()
+	if by := c.by.Load(); by != nil { // also where it has been woken already
+		by.wake(c)
+	}
 }
 
 // Stats returns where the connection stands.

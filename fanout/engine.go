@@ -36,3 +36,10 @@ type Taken struct {
 	// response.
 	First []byte
 }
+
+// EngineStats say what an engine has done.
+type EngineStats struct {
+	Connections int    // that it serves
+	Rounds      uint64 // in which connections that had something to do had their turn
+	Writes      uint64 // to connections, of one frame or several
+}

@@ -1,0 +1,67 @@
+package fanout
+
+import (
+	"sync"
+	"sync/atomic"
+)
+
+// workers run jobs, each on one of a bounded number of goroutines, which end
+// when there are no more.
+type workers struct {
+	limit   int
+	running sync.WaitGroup
+
+	mu    sync.Mutex
+	count int
+	queue []*job // no longer than there are connections, which have one job each
+}
+
+// job is what a session asked for by Out.Work.
+type job struct {
+	do   func()
+	tell func(*Conn) // when it is done
+	conn *Conn
+
+	done atomic.Bool
+	err  error // what it panicked with; read when it is done
+	// closed is what Session.Closed is to be told, once the job is done, when the
+	// connection was closed before; the shard's.
+	closed error
+}
+
+func (w *workers) add(j *job) {
+	w.mu.Lock()
+	w.queue = append(w.queue, j)
+	start := w.count < w.limit
+	if start {
+		w.count++
+	}
+	w.mu.Unlock()
+	if start {
+		w.running.Go(w.work)
+	}
+}
+
+func (w *workers) work() {
+	for {
+		w.mu.Lock()
+		if len(w.queue) == 0 {
+			w.count--
+			w.queue = nil
+			w.mu.Unlock()
+			return
+		}
+		j := w.queue[0]
+		w.queue[0] = nil
+		w.queue = w.queue[1:]
+		w.mu.Unlock()
+		j.run()
+		j.done.Store(true)
+		j.tell(j.conn)
+	}
+}
+
+func (j *job) run() {
+	defer caught(&j.err)
+	j.do()
+}

@@ -1,0 +1,86 @@
+package fanout
+
+import (
+	"os"
+
+	"golang.org/x/sys/unix"
+)
+
+// send writes frames and returns those that the connection did not take, the
+// first of them from where it is to go on: then it is blocked.
+func (s *shard) send(f *flow, frames [][]byte) (rest [][]byte, err error) {
+	for len(frames) > 0 {
+		p, count := s.gather(frames)
+		n, err := unix.Write(int(f.fd), p)
+		s.writes.Add(1)
+		if n > 0 {
+			f.conn.sent.Add(uint64(n))
+			f.conn.lastSent.Store(s.now)
+		}
+		switch {
+		case n == len(p):
+			frames = frames[count:]
+		case n >= 0 || err == unix.EAGAIN:
+			// A short write is as good as EAGAIN: either way the kernel has noted that
+			// it is to say when there is space.
+			f.set(blocked)
+			return after(frames, max(n, 0)), nil
+		case err != unix.EINTR:
+			return nil, os.NewSyscallError("write", err)
+		}
+	}
+	return nil, nil
+}
+
+// gather returns what to write at once, and how many frames that is.
+func (s *shard) gather(frames [][]byte) (p []byte, count int) {
+	if len(frames) == 1 || len(frames[0])+len(frames[1]) > cap(s.together) {
+		return frames[0], 1
+	}
+	p = s.together[:0]
+	for count < len(frames) && len(p)+len(frames[count]) <= cap(p) {
+		p = append(p, frames[count]...)
+		count++
+	}
+	return p, count
+}
+
+// after returns frames without their first n bytes. It changes them.
+func after(frames [][]byte, n int) [][]byte {
+	for n > 0 && n >= len(frames[0]) {
+		n -= len(frames[0])
+		frames = frames[1:]
+	}
+	if n > 0 {
+		frames[0] = frames[0][n:]
+	}
+	return frames
+}
+
+// flush goes on writing, and reports whether all has been written.
+func (s *shard) flush(f *flow) bool {
+	b := f.backlog
+	rest, err := s.send(f, b.frames)
+	if err != nil {
+		s.fail(f, err)
+		return false
+	}
+	if len(rest) > 0 {
+		clear(b.frames[:len(b.frames)-len(rest)]) // for the collector
+		b.frames, b.bytes = rest, 0
+		for _, frame := range rest {
+			b.bytes += len(frame)
+		}
+		f.buffered.Store(int32(b.bytes))
+		return false
+	}
+	if f.backlog = nil; b.replies > replyBytes {
+		f.conn.lastReceived.Store(s.now) // it was not read from, which is not its silence
+	}
+	f.buffered.Store(0)
+	s.rearm(f)
+	if f.has(readable) { // it may have waited for that
+		s.enqueue(f)
+	}
+	return true
+}
