@@ -46,6 +46,12 @@ func (a *arena) close() {
 
 // connect opens n subscribers like the order says, from loads that have room.
 func (a *arena) connect(t *target, n int, o order) error {
+	_, err := a.connectPorts(t, n, o)
+	return err
+}
+
+// connectPorts also returns from where those connect that have a pace.
+func (a *arena) connectPorts(t *target, n int, o order) (ports []int, err error) {
 	o.Do, o.Group, o.Path = "connect", t.name, t.path
 	if o.Address == "" {
 		o.Address = t.address
@@ -63,20 +69,22 @@ func (a *arena) connect(t *target, n int, o order) error {
 		if len(a.loads) == 0 || a.loads[len(a.loads)-1].sockets >= perLoad {
 			l, err := self("load")
 			if err != nil {
-				return err
+				return nil, err
 			}
 			a.loads = append(a.loads, l)
 		}
 		l := a.loads[len(a.loads)-1]
 		o.Count = min(left, perLoad-l.sockets)
 		o.Source = fmt.Sprintf("127.0.0.%d", 10+len(a.loads))
-		if _, err := l.ask(o); err != nil {
-			return err
+		r, err := l.ask(o)
+		if err != nil {
+			return nil, err
 		}
+		ports = append(ports, r.Ports...)
 		l.sockets += o.Count
 		left -= o.Count
 	}
-	return nil
+	return ports, nil
 }
 
 // all sends an order to each load and returns the sum of what they say.

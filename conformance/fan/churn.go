@@ -3,49 +3,91 @@
 package main
 
 import (
-	"syscall"
+	"context"
+	"fmt"
+	"io"
 	"time"
 )
 
-// churn opens subscribers at a rate for a while and closes each after it was
-// held; every fourth is cut off with RST.
-func (l *load) churn(g *group, o order) (report, error) {
-	type held struct {
-		s     *subscriber
-		until time.Time
+// churnRate is connects a second, and disconnects: 10,000 a minute.
+const churnRate = 167
+
+// measureChurn lets subscribers come and go for ten minutes, and compares the
+// memory that the server holds in minutes 2 and 3 with that in minutes 9 and 10,
+// or of a shorter duration the same parts.
+func measureChurn(ctx context.Context, s settings, out io.Writer) error {
+	if s.duration == 0 {
+		s.duration = 10 * time.Minute
 	}
-	var open []held
-	var made int64
-	closeUntil := func(now time.Time) {
-		for len(open) > 0 && !open[0].until.After(now) {
-			s := open[0].s
-			if made%4 == 0 {
-				_ = syscall.SetsockoptLinger(s.fd, syscall.SOL_SOCKET, syscall.SO_LINGER, &syscall.Linger{Onoff: 1})
-			}
-			_ = syscall.Close(s.fd)
-			open = open[1:]
+	t, err := startServer(ctx, s)
+	if err != nil {
+		return err
+	}
+	a := &arena{settings: s, targets: []*target{t}}
+	defer a.close()
+	if err := a.connect(t, warm, order{}); err != nil {
+		return err
+	}
+	if _, err := a.all(order{Do: "close", Group: t.name}); err != nil {
+		return err
+	}
+	time.Sleep(time.Second)
+	opened, err := descriptors(t.pids[0])
+	if err != nil {
+		return err
+	}
+	o := order{Do: "churn", Group: "churn", Address: t.address, Path: t.path, Source: "127.0.0.11", Rate: churnRate,
+		Count: int(churnRate * s.duration.Seconds()), Hold: min(5*time.Second, s.duration/10)}
+	if err := a.loads[0].tell(o); err != nil {
+		return err
+	}
+	samples, err := sampleMemory(ctx, t, s.duration)
+	if err != nil {
+		return err
+	}
+	r, err := a.loads[0].hear()
+	if err != nil {
+		return err
+	}
+	time.Sleep(2 * time.Second) // the server sees the last ones go
+	left, err := descriptors(t.pids[0])
+	if err != nil {
+		return err
+	}
+	mean := func(from, to float64) float64 {
+		part := samples[int(from*float64(len(samples))):int(to*float64(len(samples)))]
+		sum := 0.0
+		for _, v := range part {
+			sum += v
 		}
+		return sum / float64(max(1, len(part)))
 	}
+	early, late := mean(0.1, 0.3), mean(0.8, 1)
+	fmt.Fprintf(out, "\n%d connects a second for %v, SSE and WebSocket by turns, each held for %v, a fourth of them cut off by RST; ten events a second.\n\n", churnRate, s.duration, o.Hold)
+	fmt.Fprint(out, "| connects | memory in minutes 2 and 3 of 10, mean | in 9 and 10 | change | descriptors before | after |\n| ---: | ---: | ---: | ---: | ---: | ---: |\n")
+	fmt.Fprintf(out, "| %d | %.1f MiB | %.1f MiB | **%+.1f %%** | %d | %d |\n", r.Made, early/(1<<20), late/(1<<20), 100*(late/early-1), opened, left)
+	return nil
+}
+
+// sampleMemory publishes ten events a second, and returns what the server has
+// resident ten times a second.
+func sampleMemory(ctx context.Context, t *target, during time.Duration) ([]float64, error) {
+	var samples []float64
 	start := time.Now()
-	for made < int64(o.Count) {
-		due := start.Add(time.Duration(made) * time.Second / time.Duration(o.Rate))
-		time.Sleep(time.Until(due))
-		one := o
-		if o.Kind == "" { // both in turn
-			one.Kind, one.Path = kindSSE, o.Path
-			if made%2 == 1 {
-				one.Kind = kindWebSocket
-			}
+	for i := 1; time.Since(start) < during; i++ {
+		if err := t.one.publish(time.Now(), 1); err != nil {
+			return nil, err
 		}
-		s, err := subscribe(g, one)
+		n, err := rss(t.pids)
 		if err != nil {
-			closeUntil(time.Now().Add(o.Hold))
-			return report{Made: made}, err
+			return nil, err
 		}
-		made++
-		open = append(open, held{s, time.Now().Add(o.Hold)})
-		closeUntil(time.Now())
+		samples = append(samples, float64(n))
+		select {
+		case <-ctx.Done():
+			return nil, context.Cause(ctx)
+		case <-time.After(time.Until(start.Add(time.Duration(i) * 100 * time.Millisecond))):
+		}
 	}
-	closeUntil(time.Now().Add(2 * o.Hold))
-	return report{Made: made}, nil
+	return samples, nil
 }

@@ -47,6 +47,7 @@ type settings struct {
 	server      string // the program with the probe
 	engine      string // of the configuration, "" leaves the key away
 	flushDelay  time.Duration
+	delays      []time.Duration // of a flood
 	kind        string
 	subscribers int // 0: as the measurement does
 	rounds      int
@@ -57,15 +58,20 @@ type settings struct {
 var measures = map[string]func(context.Context, settings, io.Writer) error{
 	"deliver": measureDeliver,
 	"burst":   measureBurst,
+	"churn":   measureChurn,
+	"flood":   measureFlood,
 	"idle":    measureIdle,
+	"latency": measureLatency,
+	"slow":    measureSlow,
 }
 
 func run(ctx context.Context, args []string, out io.Writer) error {
-	var s settings
+	s := settings{delays: []time.Duration{0, time.Millisecond, 5 * time.Millisecond, 20 * time.Millisecond}}
 	flags := flag.NewFlagSet("fan", flag.ContinueOnError)
 	flags.StringVar(&s.server, "server", "bin/fan-server", "Fairlead's program with the probe, as ci/fan builds it")
 	flags.StringVar(&s.engine, "engine", "", "the key fanout.engine, true or false; by default none")
 	flags.DurationVar(&s.flushDelay, "flush-delay", 0, "the key fanout.flush_delay; by default none")
+	flags.Func("flush-delays", "those of flood, separated by commas; default 0s,1ms,5ms,20ms", s.setDelays)
 	flags.StringVar(&s.kind, "kind", kindSSE, "what subscribers are: sse or websocket")
 	flags.IntVar(&s.subscribers, "subscribers", 0, "how many; by default as each measurement says")
 	flags.IntVar(&s.rounds, "rounds", 20, "turns of server and floor of which the median is taken")
@@ -86,6 +92,18 @@ func run(ctx context.Context, args []string, out io.Writer) error {
 		if err := measures[name](ctx, s, out); err != nil {
 			return fmt.Errorf("%s: %w", name, err)
 		}
+	}
+	return nil
+}
+
+func (s *settings) setDelays(list string) error {
+	s.delays = nil
+	for text := range strings.SplitSeq(list, ",") {
+		delay, err := time.ParseDuration(text)
+		if err != nil {
+			return err
+		}
+		s.delays = append(s.delays, delay)
 	}
 	return nil
 }
