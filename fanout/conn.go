@@ -33,7 +33,7 @@ type owner struct {
 // Wake says that the session has something to send, or may have. It never blocks
 // and costs little: it may be called with locks held.
 func (c *Conn) Wake() {
-	if c.woken.Swap(true) {
+	if c.woken.Load() || c.woken.Swap(true) {
 		return
 	}
 	if by := c.by.Load(); by != nil {

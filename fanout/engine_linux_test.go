@@ -199,7 +199,10 @@ func TestALingeringConnectionHearsItsClientOut(t *testing.T) {
 	e := engine(t, fanout.Config{})
 	heard := make(chan string, 1)
 	s := &script{
-		pull:    func(out *fanout.Out) { out.Share([]byte("bye")); out.End(fanout.End{Linger: time.Hour, HalfClose: true}) },
+		pull: func(out *fanout.Out) {
+			out.Share([]byte("bye"))
+			out.End(fanout.End{Linger: time.Hour, HalfClose: true})
+		},
 		receive: func(_ *fanout.Out, p []byte) { heard <- string(p) },
 	}
 	client := play(t, e, s, nil)
