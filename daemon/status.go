@@ -37,14 +37,18 @@ type connectionsPage struct {
 }
 
 type sessionStatus struct {
-	Transport string          `json:"transport"`
-	Remote    string          `json:"remote"`
-	Since     time.Time       `json:"since"`
-	Resumed   bool            `json:"resumed"`
-	Events    uint64          `json:"events"`
-	Bytes     uint64          `json:"bytes"`
-	Gaps      uint64          `json:"gaps"`
-	Topics    []readingStatus `json:"topics"`
+	Transport    string          `json:"transport"`
+	Remote       string          `json:"remote"`
+	Since        time.Time       `json:"since"`
+	Resumed      bool            `json:"resumed"`
+	Events       uint64          `json:"events"`
+	Bytes        uint64          `json:"bytes"`
+	Gaps         uint64          `json:"gaps"`
+	Buffered     int             `json:"buffered_bytes"`         // wait to be written
+	Unsent       *int            `json:"unsent_bytes,omitempty"` // in the kernel; where that is known
+	LastReceived time.Time       `json:"last_received"`
+	Engine       bool            `json:"engine"` // serves it
+	Topics       []readingStatus `json:"topics"`
 }
 
 type readingStatus struct {
@@ -55,7 +59,13 @@ type readingStatus struct {
 }
 
 func statusOf(i deliver.SessionInfo) sessionStatus {
-	s := sessionStatus{i.Transport, i.Remote, i.Since, i.Resumed, i.Events, i.Bytes, i.Gaps, make([]readingStatus, len(i.Topics))}
+	s := sessionStatus{
+		Transport: i.Transport, Remote: i.Remote, Since: i.Since, Resumed: i.Resumed, Events: i.Events, Bytes: i.Bytes, Gaps: i.Gaps,
+		Buffered: i.Buffered, LastReceived: i.LastReceived, Engine: i.Engine, Topics: make([]readingStatus, len(i.Topics)),
+	}
+	if i.Unsent >= 0 {
+		s.Unsent = &i.Unsent
+	}
 	for j, t := range i.Topics {
 		s.Topics[j] = readingStatus{t.Topic, t.Cursor, t.Lag, t.Skipped}
 	}
