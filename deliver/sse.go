@@ -49,7 +49,7 @@ func (h *Handler) serveSSE(w http.ResponseWriter, r *http.Request, q *query) err
 
 // respond serves the stream as the response of a handler.
 func (s *stream) respond(w http.ResponseWriter, r *http.Request) error {
-	out, err := sse.NewWriter(w)
+	end, err := sse.NewWriter(w) // which sends the header
 	if err != nil {
 		s.end(fairlead.Cancelled)
 		if errors.Is(err, http.ErrNotSupported) {
@@ -57,8 +57,8 @@ func (s *stream) respond(w http.ResponseWriter, r *http.Request) error {
 		}
 		panic(http.ErrAbortHandler)
 	}
-	defer out.Close()
-	_ = fanout.Serve(r.Context(), &s.conn, &response{Writer: out, rc: http.NewResponseController(w)}, s, &s.h.streams)
+	defer end.Close()
+	_ = fanout.Serve(r.Context(), &s.conn, response{w, http.NewResponseController(w)}, s, &s.h.streams)
 	if s.cut {
 		panic(http.ErrAbortHandler)
 	}

@@ -3,15 +3,14 @@ package deliver
 import (
 	"bytes"
 	"context"
+	"errors"
 	"io"
 	"net"
 	"net/http"
 	"strconv"
-	"sync"
 	"time"
 
 	"github.com/fairlead-edge/fairlead/fanout"
-	"github.com/fairlead-edge/fairlead/sse"
 )
 
 // taken is a connection that net/http has given away.
@@ -106,38 +105,32 @@ func (t *tunnel) CloseWrite() error {
 // response is a handler's response as the connection of a stream: each Write is
 // flushed, through whatever wraps it.
 type response struct {
-	*sse.Writer
+	http.ResponseWriter
 
-	mu   sync.Mutex
-	rc   *http.ResponseController
-	over bool
+	rc *http.ResponseController
 }
 
-// SetWriteDeadline bounds the next Write. One that is past breaks the present
-// one, and may come from another goroutine.
-func (r *response) SetWriteDeadline(at time.Time) error {
-	if left := time.Until(at); left > 0 {
-		r.Writer.WriteTimeout = left
-		return nil
+func (r response) Write(p []byte) (int, error) {
+	n, err := r.ResponseWriter.Write(p)
+	if err == nil {
+		err = r.rc.Flush()
 	}
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	if r.over {
-		return nil // the writer is not the handler's any more
-	}
-	return r.rc.SetWriteDeadline(at)
+	return n, err
 }
 
-// CloseWrite does nothing: the response ends when the handler returns.
-func (r *response) CloseWrite() error { return nil }
-
-// Close says that the handler returns.
-func (r *response) Close() error {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	r.over = true
+// SetWriteDeadline sets it where the writer has one; a recorder in a test has not.
+func (r response) SetWriteDeadline(at time.Time) error {
+	if err := r.rc.SetWriteDeadline(at); !errors.Is(err, http.ErrNotSupported) {
+		return err
+	}
 	return nil
 }
+
+// CloseWrite and Close do nothing: the response ends when the handler returns.
+func (response) CloseWrite() error { return nil }
+
+// Close is as CloseWrite.
+func (response) Close() error { return nil }
 
 // The chunked coding (RFC 9112 §7.1).
 var lastChunk = []byte("0\r\n\r\n")

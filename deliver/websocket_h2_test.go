@@ -83,7 +83,7 @@ func TestSocketsAndAnEventStreamShareOneConnection(t *testing.T) {
 
 func TestASocketThatIsResetOrFallsSilentIsGivenUp(t *testing.T) {
 	t.Parallel()
-	s, _, ended := h2site(t, deliver.Config{Heartbeat: 500 * time.Millisecond})
+	s, _, ended := h2site(t, deliver.Config{Heartbeat: time.Second})
 	s.publish("t", "first")
 	alive := s.socket("/topics/t")
 	message := make(chan string, 1)
