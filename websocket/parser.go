@@ -76,20 +76,21 @@ func (p *Parser) Next(in []byte) (m Message, rest []byte, err error) {
 			m, in, ended, err = p.resume(in)
 		} else {
 			h, after, whole, broken := p.header(in)
-			if broken != nil {
-				return Message{}, nil, broken
-			}
 			if !whole {
 				return Message{}, nil, nil
 			}
-			m, in, ended, err = p.frame(h, after)
+			if err = broken; err == nil {
+				m, in, ended, err = p.frame(h, after)
+			}
 		}
 		if err != nil {
 			p.broken, p.state = true, nil
 			return Message{}, in, err
 		}
+		if m.Kind == Close {
+			p.over, p.state = true, nil
+		}
 		if ended {
-			p.over = m.Kind == Close
 			return m, in, nil
 		}
 		if p.state.inside {
