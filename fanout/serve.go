@@ -2,82 +2,111 @@ package fanout
 
 import (
 	"context"
-	"errors"
+	"fmt"
 	"io"
+	"math"
 	"math/rand/v2"
-	"os"
+	"runtime/debug"
 	"sync"
 	"time"
 )
 
-// readBuffer is how much is read from a stream at once, in bytes.
-const readBuffer = 4 << 10
-
-// replyBytes is how much of what a session answers to its client may wait to be
-// written; beyond it nothing more is read.
-const replyBytes = 64 << 10
+const (
+	// readBuffer is how much is read from a stream at once, in bytes.
+	readBuffer = 4 << 10
+	// replyBytes is how much of what a session answers to its client may wait to
+	// be written; beyond it nothing more is read.
+	replyBytes = 64 << 10
+	// keepFrames is how many frames an idle connection keeps room for.
+	keepFrames = 16
+)
 
 // Serve serves one connection until it has been closed, and returns what
 // Session.Closed was told. It starts one goroutine, which it joins, where the
-// stream can be read. When ctx ends, the client has gone.
+// stream can be read; what that runs for Out.Work it waits for, after Closed. When
+// ctx ends, the client has gone. When a method of the session panics, Closed is
+// told so.
 func Serve(ctx context.Context, c *Conn, stream Stream, s Session, o *Options) error {
-	v := &served{Conn: c, stream: stream, session: s, opts: o, wake: make(chan struct{}, 1), pull: true}
-	v.room = sync.NewCond(&v.mu)
+	if o == nil {
+		o = new(Options)
+	}
+	now := time.Now()
+	v := &served{
+		out:  writer{conn: c, stream: stream, timeout: o.writeTimeout(), sent: now},
+		conn: c, session: s, opts: o, wake: make(chan struct{}, 1), heard: now, pull: true,
+	}
+	v.room.L = &v.mu
+	v.draw()
 	c.begin(&owner{wake: v.woken, depth: v.depth})
+	told := make(chan struct{})
+	stop := context.AfterFunc(ctx, func() {
+		defer close(told)
+		v.out.interrupt()
+		v.look()
+	})
 	var reading sync.WaitGroup
 	if r, ok := stream.(io.Reader); ok {
-		reading.Go(func() { v.read(r) })
 		v.reads = true
+		reading.Go(func() { v.read(r) })
 	}
 	err := v.write(ctx)
 	c.by.Store(nil)
+	if !stop() {
+		<-told
+	}
 	v.mu.Lock()
 	v.over = true
+	if v.gone && v.broken != nil {
+		err = v.broken
+	}
 	v.room.Broadcast()
 	v.mu.Unlock()
-	_ = stream.Close() // why it ended is known
+	v.out.close()
+	s.Closed(err) // first, for what Out.Work runs may wait for it
 	reading.Wait()
-	s.Closed(err)
 	return err
 }
 
 // served is a connection that Serve serves.
 type served struct {
-	*Conn
-
-	stream  Stream
+	conn    *Conn
 	session Session
 	opts    *Options
 	reads   bool
 	wake    chan struct{} // holds a token when the writer is to look
 
+	// The writing goroutine's own.
+	out      writer
+	given    Out           // by the session
+	beaten   time.Time     // when the last sign of life was given
+	interval time.Duration // until the next; Options.Heartbeat, give or take a tenth
+
+	broken error // of the session, which panicked; the reader's until gone is set
+
 	// mu guards the session's methods, and what follows; it is never held over
-	// I/O.
+	// I/O. Methods of Conn, which a session calls, must not take it.
 	mu      sync.Mutex
-	out     Out
-	room    *sync.Cond // of replies
-	replies []byte     // given by Receive
-	pull    bool       // is wanted
-	due     time.Time  // when it is wanted
+	room    sync.Cond // what the reader waits for: room in replies, a Pull, or the end
+	replies []byte    // given by Receive
+	heard   time.Time // when something was received, or reading went on
+	pull    bool      // is wanted
+	due     time.Time // when it is wanted
 	end     *End
-	working bool
-	gone    bool // the client has closed its half
+	paused  bool // nothing is read at present
+	worked  bool // what Out.Work ran has returned, and no Pull was since
+	gone    bool // nothing more comes from the client
 	over    bool // the stream is closed, or about to be
 }
 
 // woken is owner.wake.
 func (v *served) woken(c *Conn) {
 	if c.reset.Load() {
-		v.mu.Lock()
-		over := v.over
-		v.mu.Unlock()
-		if !over {
-			_ = v.stream.SetWriteDeadline(time.Unix(1, 0)) // a Write that waits
-		}
+		v.out.interrupt()
 	}
 	v.look()
 }
 
+// look has the writer look what there is to do.
 func (v *served) look() {
 	select {
 	case v.wake <- struct{}{}:
@@ -85,283 +114,274 @@ func (v *served) look() {
 	}
 }
 
-func (v *served) depth(*Conn) (buffered, unsent int) {
-	v.mu.Lock()
-	defer v.mu.Unlock()
-	return len(v.replies), -1
+// depth is owner.depth.
+func (v *served) depth(*Conn) (buffered, unsent int) { return int(v.out.buffered.Load()), -1 }
+
+// caught makes an error of a panic of the session.
+func (*served) caught(err *error) {
+	if p := recover(); p != nil {
+		*err = fmt.Errorf("fanout: a session panicked: %v\n%s", p, debug.Stack())
+	}
 }
 
 // write asks the session and writes until the connection ends.
-func (v *served) write(ctx context.Context) error {
-	timer := time.NewTimer(0)
+func (v *served) write(ctx context.Context) (err error) {
+	defer v.caught(&err)
+	timer := time.NewTimer(math.MaxInt64)
 	defer timer.Stop()
-	beats := newBeats(v.opts)
-	var buffer []byte
 	for {
-		frames, next, end := v.next(beats)
-		if len(frames) > 0 {
-			deadline := time.Now().Add(v.opts.writeTimeout())
-			if end != nil && end.Within > 0 {
-				deadline = time.Now().Add(end.Within)
-			}
-			var err error
-			if buffer, err = v.send(frames, buffer[:0], deadline); err != nil {
-				return v.why(ctx, err)
-			}
+		if err := v.lost(ctx); err != nil {
+			return err
 		}
-		if end != nil {
-			return v.finish(ctx, *end, timer)
+		end, gone := v.next()
+		if err := v.out.send(ctx, v.given.frames); err != nil {
+			return err
 		}
-		if v.Conn.reset.Load() {
-			return ErrReset
+		switch {
+		case end:
+			return v.finish(ctx, timer)
+		case gone:
+			return ErrGone
 		}
-		if next == 0 {
+		wait := v.wait()
+		if wait == 0 {
 			continue
 		}
-		timer.Reset(next)
+		timer.Reset(wait)
 		select {
 		case <-v.wake:
 		case <-timer.C:
-		case <-ctx.Done():
-			return v.why(ctx, ctx.Err())
-		}
-		if v.silent(time.Now()) {
-			return ErrSilent
 		}
 	}
 }
 
-// next returns what to write now, how long to wait after it, 0 for not at all,
-// and how to end after it.
-func (v *served) next(b *beats) (frames [][]byte, wait time.Duration, end *End) {
-	now := time.Now()
-	woken := v.Conn.woken.Swap(false)
+// lost returns why nothing is to be written any more, or nil.
+func (v *served) lost(ctx context.Context) error {
+	switch {
+	case v.conn.reset.Load():
+		return ErrReset
+	case ctx.Err() != nil:
+		return ErrGone
+	}
 	v.mu.Lock()
 	defer v.mu.Unlock()
-	v.out.reset()
-	if len(v.replies) > 0 {
-		v.out.Share(v.replies)
-		v.replies = nil
-		v.room.Broadcast()
+	if v.end == nil && v.listens() && time.Since(v.heard) >= v.opts.Silence {
+		return ErrSilent
 	}
-	if v.gone && v.end == nil {
-		v.end = &End{}
-		return nil, 0, v.end
-	}
-	if v.end == nil && (v.pull || woken || !v.due.IsZero() && !now.Before(v.due)) {
-		v.pull, v.due = false, time.Time{}
-		v.session.Pull(&v.out)
-	}
-	if v.end == nil && v.out.end == nil && v.out.bytes == 0 && b.due(v.Conn, v.reads, now) {
-		v.session.Beat(&v.out)
-		b.beat(now)
-	}
-	v.pull = v.pull || v.out.more
-	if !v.out.due.IsZero() {
-		v.due = v.out.due
-	}
-	if v.out.end != nil {
-		v.end = v.out.end
-	}
-	v.out.flushCopied()
-	if v.pull {
-		return v.out.frames, 0, v.end
-	}
-	return v.out.frames, v.until(b, now), v.end
+	return nil
 }
 
-// until returns how long nothing is to be done unless the session is woken.
-func (v *served) until(b *beats, now time.Time) time.Duration {
-	wait := b.wait(v.Conn, v.reads, now)
+// listens reports whether the client must not be silent. v.mu is held.
+func (v *served) listens() bool { return v.reads && v.opts.Silence > 0 && !v.paused }
+
+// next puts what to write now into v.given, and reports whether the connection is
+// to be closed after it, by the session or since the client has gone.
+func (v *served) next() (end, gone bool) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	v.given.reset()
+	if cap(v.given.frames) > keepFrames {
+		v.given.frames = nil
+	}
+	v.pull = v.conn.woken.Swap(false) || v.pull
+	if v.answer(&v.given) || v.end != nil || v.gone {
+		return v.end != nil, v.gone // a session is pulled when all was written
+	}
+	now := time.Now()
+	if v.pull || v.worked || !v.due.IsZero() && !now.Before(v.due) {
+		v.pull, v.worked, v.due = false, false, time.Time{}
+		v.session.Pull(&v.given)
+		v.room.Broadcast()
+	}
+	sent := v.out.sent
+	if v.given.bytes > 0 {
+		sent = now
+	}
+	if v.given.end == nil && v.opts.Heartbeat > 0 && !now.Before(v.beat(sent)) {
+		v.session.Beat(&v.given)
+		v.beaten = now
+		v.draw()
+	}
+	v.settle(&v.given)
+	return v.end != nil, false
+}
+
+// answer moves the replies to out, and reports whether there were any. v.mu is
+// held.
+func (v *served) answer(out *Out) bool {
+	if len(v.replies) == 0 {
+		return false
+	}
+	out.Share(v.replies)
+	v.replies = nil
+	v.room.Broadcast()
+	return true
+}
+
+// settle notes what the session has said. v.mu is held.
+func (v *served) settle(out *Out) {
+	out.flushCopied()
+	v.out.buffered.Add(int64(out.bytes))
+	v.pull = v.pull || out.more
+	if !out.due.IsZero() {
+		v.due = out.due
+	}
+	if out.end == nil {
+		return
+	}
+	v.end = out.end
+	v.room.Broadcast()
+	if within := out.end.Within; within > 0 {
+		v.out.bound(time.Now().Add(within))
+	}
+}
+
+// wait returns how long nothing is to be done unless the session is woken.
+func (v *served) wait() time.Duration {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	if v.pull || v.worked {
+		return 0
+	}
+	now, wait := time.Now(), time.Duration(math.MaxInt64)
+	if v.opts.Heartbeat > 0 {
+		wait = v.beat(v.out.sent).Sub(now)
+	}
 	if !v.due.IsZero() {
 		wait = min(wait, v.due.Sub(now))
 	}
-	if v.reads && v.opts.Silence > 0 {
-		wait = min(wait, time.Unix(0, v.Conn.lastReceived.Load()).Add(v.opts.Silence).Sub(now))
+	if v.listens() {
+		wait = min(wait, v.heard.Add(v.opts.Silence).Sub(now))
 	}
-	return max(wait, 1)
+	return max(wait, 0)
 }
 
-func (v *served) silent(now time.Time) bool {
-	v.mu.Lock()
-	defer v.mu.Unlock()
-	return v.reads && v.opts.Silence > 0 && !v.working && v.end == nil &&
-		now.UnixNano()-v.Conn.lastReceived.Load() >= int64(v.opts.Silence)
+// beat returns when a sign of life is due, when the last byte was sent at sent.
+// v.mu is held.
+func (v *served) beat(sent time.Time) time.Time {
+	quiet := sent
+	if v.reads && v.opts.Silence > 0 && v.heard.Before(quiet) {
+		quiet = v.heard // a client that falls silent is asked first
+	}
+	if quiet.Before(v.beaten) {
+		quiet = v.beaten
+	}
+	return quiet.Add(v.interval)
 }
 
-// send writes frames, small ones together in buffer, which it returns.
-func (v *served) send(frames [][]byte, buffer []byte, deadline time.Time) ([]byte, error) {
-	if err := v.stream.SetWriteDeadline(deadline); err != nil {
-		return buffer, err
-	}
-	if v.Conn.reset.Load() { // which may have come before the deadline
-		return buffer, ErrReset
-	}
-	p := frames[0]
-	if len(frames) > 1 {
-		for _, f := range frames {
-			buffer = append(buffer, f...)
-		}
-		p = buffer
-	}
-	n, err := v.stream.Write(p)
-	v.Conn.sent.Add(uint64(n)) //nolint:gosec // not negative
-	v.Conn.lastSent.Store(time.Now().UnixNano())
-	if cap(buffer) > 2*roundBytes {
-		buffer = nil
-	}
-	return buffer, err
+// draw draws the interval until the next sign of life.
+func (v *served) draw() {
+	tenth := max(v.opts.Heartbeat/10, 0)
+	v.interval = v.opts.Heartbeat - tenth + rand.N(2*tenth+1) //nolint:gosec // only to spread them
 }
 
-// finish closes the connection as the session asked.
-func (v *served) finish(ctx context.Context, end End, timer *time.Timer) error {
-	v.mu.Lock()
-	gone := v.gone
-	v.mu.Unlock()
-	if gone && end == (End{}) {
-		return ErrGone
-	}
-	if end.HalfClose {
-		_ = v.stream.CloseWrite() // the client that does not see it sees Close
-	}
-	if !v.reads || end.Linger <= 0 {
-		return nil
-	}
-	timer.Reset(end.Linger)
-	for {
+// finish closes the connection as the session has asked, or asks meanwhile.
+func (v *served) finish(ctx context.Context, timer *time.Timer) error {
+	began := time.Now()
+	for shut, lingering := false, false; ctx.Err() == nil; lingering = true {
 		v.mu.Lock()
-		done, replies := v.gone || v.end.Linger <= 0, v.replies
-		v.replies = nil
-		v.room.Broadcast()
+		end, gone := *v.end, v.gone
+		v.given.reset()
+		v.answer(&v.given)
 		v.mu.Unlock()
-		if len(replies) > 0 && !end.HalfClose {
-			if _, err := v.send([][]byte{replies}, nil, time.Now().Add(end.Linger)); err != nil {
-				return v.why(ctx, err)
+		if !shut {
+			if err := v.out.send(ctx, v.given.frames); err != nil {
+				return err
 			}
 		}
-		if done {
+		if end.HalfClose && !shut {
+			shut = true
+			v.out.closeWrite()
+		}
+		left := time.Until(began.Add(end.Linger))
+		if !v.reads || gone || left <= 0 {
 			return nil
 		}
+		if !lingering {
+			v.out.bound(began.Add(end.Linger))
+		}
+		timer.Reset(left)
 		select {
 		case <-v.wake:
-			if v.Conn.reset.Load() {
-				return ErrReset
-			}
 		case <-timer.C:
-			return nil
-		case <-ctx.Done():
-			return nil
+		}
+		if v.conn.reset.Load() {
+			return ErrReset
 		}
 	}
+	return nil // all was written
 }
 
-// why returns the error of a connection that failed by err.
-func (v *served) why(ctx context.Context, err error) error {
-	switch {
-	case v.Conn.reset.Load():
-		return ErrReset
-	case ctx.Err() != nil, !errors.Is(err, os.ErrDeadlineExceeded):
-		return ErrGone
-	}
-	return ErrStalled
-}
-
-// read gives the session what the client sends.
+// read gives the session what the client sends, until there is no more.
 func (v *served) read(r io.Reader) {
+	defer func() {
+		v.mu.Lock()
+		v.gone = true
+		v.mu.Unlock()
+		v.look()
+	}()
+	defer v.caught(&v.broken)
 	p := make([]byte, readBuffer)
 	for {
 		n, err := r.Read(p)
 		if n > 0 {
-			v.Conn.received.Add(uint64(n)) //nolint:gosec // not negative
-			v.Conn.lastReceived.Store(time.Now().UnixNano())
-			if !v.receive(p[:n]) {
+			v.conn.received.Add(uint64(n))
+			v.conn.lastReceived.Store(time.Now().UnixNano())
+			work, more := v.receive(p[:n])
+			if !more {
 				return
+			}
+			if work != nil {
+				work()
+				if !v.resume() {
+					return
+				}
 			}
 		}
 		if err != nil {
-			v.mu.Lock()
-			v.gone = true
-			v.mu.Unlock()
-			v.look()
 			return
 		}
 	}
 }
 
-// receive reports whether there is to be read on.
-func (v *served) receive(p []byte) bool {
+// receive gives p to the session when there is room for its replies, and returns
+// what the session wants to be run before more is read. It reports false when the
+// connection is over.
+func (v *served) receive(p []byte) (work func(), more bool) {
 	var out Out
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	for len(v.replies) > replyBytes && !v.over {
+		v.paused = true
 		v.room.Wait()
 	}
 	if v.over {
-		return false
+		return nil, false
 	}
+	v.heard = time.Now()
 	v.session.Receive(&out, p)
-	out.flushCopied()
+	v.settle(&out)
 	for _, f := range out.frames {
 		v.replies = append(v.replies, f...)
 	}
-	if out.end != nil {
-		v.end = out.end
-	}
-	v.pull = v.pull || out.more
-	if out.work != nil {
-		v.working = true
-		v.mu.Unlock()
-		out.work()
-		v.mu.Lock()
-		v.working, v.pull = false, true
-		v.Conn.lastReceived.Store(time.Now().UnixNano())
-	}
+	v.paused = out.work != nil
+	v.look() // now, whatever out.work waits for
+	return out.work, true
+}
+
+// resume has the session pulled, for what it wanted to be run has been, and
+// returns when it was: what that gave it answers before more is asked of it. It
+// reports false when the connection is over.
+func (v *served) resume() bool {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	v.worked = true
 	v.look()
-	return true
-}
-
-// beats says when a sign of life is due.
-type beats struct {
-	every time.Duration
-	last  time.Time
-	next  time.Duration // after the last sign of life; every, give or take a tenth
-}
-
-func newBeats(o *Options) *beats {
-	b := &beats{every: o.Heartbeat}
-	b.draw()
-	return b
-}
-
-func (b *beats) draw() {
-	tenth := b.every / 10
-	b.next = b.every - tenth
-	if tenth > 0 {
-		b.next += rand.N(2*tenth + 1) //nolint:gosec // only to spread them
+	for v.worked && v.end == nil && !v.over {
+		v.room.Wait()
 	}
-}
-
-// wait returns how long it is until the next is due.
-func (b *beats) wait(c *Conn, reads bool, now time.Time) time.Duration {
-	if b.every <= 0 {
-		return time.Hour
-	}
-	quiet := c.lastSent.Load()
-	if reads {
-		quiet = min(quiet, c.lastReceived.Load())
-	}
-	since := time.Unix(0, quiet)
-	if since.Before(b.last) {
-		since = b.last
-	}
-	return since.Add(b.next).Sub(now)
-}
-
-func (b *beats) due(c *Conn, reads bool, now time.Time) bool {
-	return b.every > 0 && b.wait(c, reads, now) <= 0
-}
-
-func (b *beats) beat(now time.Time) {
-	b.last = now
-	b.draw()
+	v.paused, v.worked = false, false
+	v.heard = time.Now() // from now on it is listened to
+	v.look()
+	return !v.over
 }
