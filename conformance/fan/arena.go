@@ -115,12 +115,12 @@ func (a *arena) all(o order) (report, error) {
 }
 
 // publish makes one request of so many events, and waits until all have them.
-func (a *arena) publish(t *target, events int) error {
+func (a *arena) publish(ctx context.Context, t *target, events int) error {
 	p := t.one
 	if events > 1 {
 		p = t.lines
 	}
-	if err := p.publish(time.Now(), events); err != nil {
+	if err := p.publish(ctx, time.Now(), events); err != nil {
 		return err
 	}
 	t.published += int64(events)
@@ -144,7 +144,7 @@ func (a *arena) turn(ctx context.Context, t *target, publications, events int) (
 		return 0, err
 	}
 	for range publications {
-		if err := a.publish(t, events); err != nil {
+		if err := a.publish(ctx, t, events); err != nil {
 			return 0, err
 		}
 		if ctx.Err() != nil {
@@ -157,13 +157,13 @@ func (a *arena) turn(ctx context.Context, t *target, publications, events int) (
 
 // frameSize returns the bytes of an event on the wire, of several that are
 // published at once.
-func (a *arena) frameSize(t *target, events int) (int, error) {
+func (a *arena) frameSize(ctx context.Context, t *target, events int) (int, error) {
 	before, err := a.all(order{Do: "count", Group: t.name})
 	if err != nil {
 		return 0, err
 	}
 	for range 10 {
-		if err := a.publish(t, events); err != nil {
+		if err := a.publish(ctx, t, events); err != nil {
 			return 0, err
 		}
 	}

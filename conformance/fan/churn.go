@@ -63,7 +63,8 @@ func measureChurn(ctx context.Context, s settings, out io.Writer) error {
 		return sum / float64(max(1, len(part)))
 	}
 	early, late := mean(0.1, 0.3), mean(0.8, 1)
-	fmt.Fprintf(out, "\n%d connects a second for %v, SSE and WebSocket by turns, each held for %v, a fourth of them cut off by RST; ten events a second.\n\n", churnRate, s.duration, o.Hold)
+	fmt.Fprintf(out, "\n%d connects a second for %v, SSE and WebSocket by turns, each held for %v, a fourth of them cut off by RST; ten events a second.\n\n",
+		churnRate, s.duration, o.Hold)
 	fmt.Fprint(out, "| connects | memory in minutes 2 and 3 of 10, mean | in 9 and 10 | change | descriptors before | after |\n| ---: | ---: | ---: | ---: | ---: | ---: |\n")
 	fmt.Fprintf(out, "| %d | %.1f MiB | %.1f MiB | **%+.1f %%** | %d | %d |\n", r.Made, early/(1<<20), late/(1<<20), 100*(late/early-1), opened, left)
 	return nil
@@ -75,7 +76,7 @@ func sampleMemory(ctx context.Context, t *target, during time.Duration) ([]float
 	var samples []float64
 	start := time.Now()
 	for i := 1; time.Since(start) < during; i++ {
-		if err := t.one.publish(time.Now(), 1); err != nil {
+		if err := t.one.publish(ctx, time.Now(), 1); err != nil {
 			return nil, err
 		}
 		n, err := rss(t.pids)

@@ -49,7 +49,7 @@ func duelAt(ctx context.Context, s settings, out io.Writer, n, publications, eve
 			return err
 		}
 	}
-	size, err := a.frameSize(server, events)
+	size, err := a.frameSize(ctx, server, events)
 	if err != nil {
 		return err
 	}

@@ -49,7 +49,7 @@ func costOfPublish(ctx context.Context, s settings) (float64, error) {
 			return 0, err
 		}
 		const n = 500
-		if _, err := t.one.paced(ctx, n, 1, time.Millisecond); err != nil {
+		if err := t.one.paced(ctx, n, 1, time.Millisecond); err != nil {
 			return 0, err
 		}
 		after, err := cpu(t.pids)
@@ -167,7 +167,7 @@ func (a *arena) paced(ctx context.Context, t *target, publications, events int, 
 	if events > 1 {
 		p = t.lines
 	}
-	if _, err := p.paced(ctx, publications, events, interval); err != nil {
+	if err := p.paced(ctx, publications, events, interval); err != nil {
 		return 0, err
 	}
 	t.published += int64(publications * events)

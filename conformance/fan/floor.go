@@ -141,7 +141,7 @@ func (f *floor) send(request []byte) {
 	for _, fd := range f.fds {
 		rest := f.frame
 		for len(rest) > 0 {
-			n, _, errno := syscall.RawSyscall(syscall.SYS_WRITE, fd, uintptr(unsafe.Pointer(&rest[0])), uintptr(len(rest)))
+			n, _, errno := syscall.RawSyscall(syscall.SYS_WRITE, fd, uintptr(unsafe.Pointer(&rest[0])), uintptr(len(rest))) //nolint:gosec // without the scheduler, as C would
 			if errno == syscall.EAGAIN {
 				time.Sleep(50 * time.Microsecond) // the reader is behind
 				continue

@@ -68,7 +68,7 @@ func (g *group) stream(ctx context.Context, transport *http.Transport, url strin
 		return err
 	}
 	req.Header.Set("Accept", "text/event-stream")
-	res, err := transport.RoundTrip(req)
+	res, err := transport.RoundTrip(req) //nolint:bodyclose // the goroutine below does
 	if err == nil && res.StatusCode != 200 {
 		res.Body.Close()
 		err = fmt.Errorf("status %d", res.StatusCode)

@@ -33,7 +33,7 @@ func measureLatency(ctx context.Context, s settings, out io.Writer) error {
 			return err
 		}
 	}
-	size, err := a.frameSize(server, 1)
+	size, err := a.frameSize(ctx, server, 1)
 	if err != nil {
 		return err
 	}
@@ -55,7 +55,8 @@ func measureLatency(ctx context.Context, s settings, out io.Writer) error {
 			}
 		}
 	}
-	fmt.Fprintf(out, "\nFrom when an event was due until a subscriber has read it: an event each %v to %d subscribers over %s, for %v.\n\n", latencyInterval, s.subscribers, s.kind, s.duration)
+	fmt.Fprintf(out, "\nFrom when an event was due until a subscriber has read it: an event each %v to %d subscribers over %s, for %v.\n\n",
+		latencyInterval, s.subscribers, s.kind, s.duration)
 	fmt.Fprint(out, "| | events | p50 | p99 | p99.9 | max |\n| --- | ---: | ---: | ---: | ---: | ---: |\n")
 	for _, t := range []*target{floor, server} {
 		total := int64(0)
@@ -118,7 +119,7 @@ func measureSlow(ctx context.Context, s settings, out io.Writer) error {
 			}
 		}
 		for range 10 { // more than the kernel's buffers would hold
-			if err := a.publish(t, 1_000); err != nil {
+			if err := a.publish(ctx, t, 1_000); err != nil {
 				return err
 			}
 		}

@@ -62,6 +62,7 @@ var measures = map[string]func(context.Context, settings, io.Writer) error{
 	"flood":   measureFlood,
 	"idle":    measureIdle,
 	"latency": measureLatency,
+	"rivals":  measureRivals,
 	"slow":    measureSlow,
 }
 

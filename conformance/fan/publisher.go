@@ -15,26 +15,31 @@ import (
 )
 
 // publisher publishes over one kept connection of HTTP/1.1, one request at a
-// time.
+// time. It connects when it must.
 type publisher struct {
-	conn   net.Conn
+	address string
+	head    string // of each request, to the value of Content-Length
+	body    func(due time.Time, events int) []byte
+
+	conn   net.Conn // nil: none
 	reader *bufio.Reader
-	head   string // of each request, to the value of Content-Length
-	body   func(due time.Time, events int) []byte
 }
 
-func newPublisher(ctx context.Context, address, path, contentType string, body func(time.Time, int) []byte) (*publisher, error) {
-	var dialer net.Dialer
-	conn, err := dialer.DialContext(ctx, "tcp", address)
-	if err != nil {
-		return nil, fmt.Errorf("publisher: %w", err)
-	}
+func newPublisher(address, path, contentType string, body func(time.Time, int) []byte) *publisher {
 	head := "POST " + path + " HTTP/1.1\r\nHost: " + address + "\r\nContent-Type: " + contentType + "\r\nContent-Length: "
-	return &publisher{conn: conn, reader: bufio.NewReader(conn), head: head, body: body}, nil
+	return &publisher{address: address, head: head, body: body}
 }
 
 // publish sends one request of so many events and reads its answer.
-func (p *publisher) publish(due time.Time, events int) error {
+func (p *publisher) publish(ctx context.Context, due time.Time, events int) error {
+	if p.conn == nil {
+		var dialer net.Dialer
+		conn, err := dialer.DialContext(ctx, "tcp", p.address)
+		if err != nil {
+			return fmt.Errorf("publisher: %w", err)
+		}
+		p.conn, p.reader = conn, bufio.NewReader(conn)
+	}
 	body := p.body(due, events)
 	request := append(strconv.AppendInt([]byte(p.head), int64(len(body)), 10), "\r\n\r\n"...)
 	_ = p.conn.SetDeadline(time.Now().Add(10 * time.Second))
@@ -51,28 +56,33 @@ func (p *publisher) publish(due time.Time, events int) error {
 		err = fmt.Errorf("status %d: %s", res.StatusCode, answer)
 	}
 	if err != nil {
-		return fmt.Errorf("publisher: %w", err)
+		return fmt.Errorf("publisher: %s: %w", p.address, err)
+	}
+	if res.Close {
+		p.close()
 	}
 	return nil
 }
 
+func (p *publisher) close() {
+	if p.conn != nil {
+		p.conn.Close()
+		p.conn = nil
+	}
+}
+
 // paced publishes one request of so many events at each interval until it has
-// made n, however late it is, and returns how late it was at most. Each event
-// says when it was due.
-func (p *publisher) paced(ctx context.Context, n, events int, interval time.Duration) (late time.Duration, err error) {
+// made n, however late it is. Each event says when it was due.
+func (p *publisher) paced(ctx context.Context, n, events int, interval time.Duration) error {
 	start := time.Now()
 	for i := range n {
 		due := start.Add(time.Duration(i) * interval)
 		time.Sleep(time.Until(due))
-		late = max(late, time.Since(due))
-		if err := p.publish(due, events); err != nil {
-			return late, err
-		}
-		if ctx.Err() != nil {
-			return late, context.Cause(ctx)
+		if err := p.publish(ctx, due, events); err != nil {
+			return err
 		}
 	}
-	return late, nil
+	return context.Cause(ctx)
 }
 
 // The bodies of requests: an event of text, lines of JSON, and what the floor

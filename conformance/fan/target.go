@@ -62,14 +62,10 @@ func startServer(ctx context.Context, s settings) (*target, error) {
 	}
 	t.pids = []int{t.child.cmd.Process.Pid}
 	err = t.child.awaitListening(ctx, t.address)
+	t.one = newPublisher(t.address, t.path, "text/plain", textBody(s.dataSize()))
+	t.lines = newPublisher(t.address, t.path, "application/x-ndjson", linesBody(s.dataSize()))
 	if err == nil {
-		t.one, err = newPublisher(ctx, t.address, t.path, "text/plain", textBody(s.dataSize()))
-	}
-	if err == nil {
-		t.lines, err = newPublisher(ctx, t.address, t.path, "application/x-ndjson", linesBody(s.dataSize()))
-	}
-	if err == nil {
-		err = t.one.publish(time.Now(), 1) // creates the topic
+		err = t.one.publish(ctx, time.Now(), 1) // creates the topic
 	}
 	if err != nil {
 		t.stop()
@@ -107,14 +103,12 @@ func startFloor(ctx context.Context) (*target, error) {
 	}
 	t.pids = []int{t.child.cmd.Process.Pid}
 	err = t.child.awaitListening(ctx, t.address)
-	if err == nil {
-		t.one, err = newPublisher(ctx, t.address, "/publish", "text/plain", floorBody)
-	}
+	t.one = newPublisher(t.address, "/publish", "text/plain", floorBody)
+	t.lines = t.one
 	if err != nil {
 		t.stop()
 		return nil, err
 	}
-	t.lines = t.one
 	return t, nil
 }
 
@@ -128,7 +122,7 @@ func (t *target) frames(size, times int) error {
 func (t *target) stop() {
 	for _, p := range []*publisher{t.one, t.lines} {
 		if p != nil {
-			p.conn.Close()
+			p.close()
 		}
 	}
 	t.child.stop()
