@@ -9,6 +9,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/fairlead-edge/fairlead/deliver"
 	"github.com/fairlead-edge/fairlead/listen"
 	"github.com/fairlead-edge/fairlead/proxy"
 	"github.com/fairlead-edge/fairlead/websocket"
@@ -35,11 +36,11 @@ type detached struct {
 
 // take goes on with the request of a connection that the handler has taken over,
 // until done: it is in flight, its connection is counted, and its record is
-// written at the end. sent are the bytes of the body.
-func (d *daemon) take(r *http.Request) (done func(sent uint64)) {
+// written at the end.
+func (d *daemon) take(r *http.Request) (done func(deliver.Ended)) {
 	w, ok := r.Context().Value(watchedKey{}).(*watched)
 	if !ok || w.taken {
-		return func(uint64) {}
+		return func(deliver.Ended) {}
 	}
 	w.taken = true
 	t := &detached{
@@ -60,12 +61,12 @@ func (d *daemon) take(r *http.Request) (done func(sent uint64)) {
 }
 
 // end is done.
-func (t *detached) end(sent uint64) {
+func (t *detached) end(why deliver.Ended) {
 	e := ended{
 		method: t.method, path: t.path, proto: fmt.Sprintf("HTTP/%d.%d", t.major, t.minor), client: t.client, tls: t.tls, resumed: t.resumed,
-		status: int(t.status), stream: true, first: t.first, took: time.Since(t.began), sent: int64(min(sent, math.MaxInt64)), //nolint:gosec // bounded
+		status: int(t.status), stream: true, first: t.first, took: time.Since(t.began), sent: int64(min(why.Bytes, math.MaxInt64)), //nolint:gosec // bounded
 	}
-	t.d.record(context.Background(), flight{route: t.route}, &e)
+	t.d.record(context.Background(), flight{route: t.route, reason: string(why.Reason)}, &e)
 	t.release()
 	t.d.flights.drop(t.route)
 }

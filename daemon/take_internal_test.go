@@ -14,6 +14,8 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/fairlead-edge/fairlead"
+	"github.com/fairlead-edge/fairlead/deliver"
 	"github.com/fairlead-edge/fairlead/internal/memnet"
 	"github.com/fairlead-edge/fairlead/listen"
 	"github.com/fairlead-edge/fairlead/observe"
@@ -34,7 +36,7 @@ func TestARequestWhoseConnectionWasTakenIsOverWhenTheConnectionIs(t *testing.T) 
 			synctest.Test(t, func(t *testing.T) {
 				var log bytes.Buffer
 				d := newWatcher(&log)
-				var done func(uint64)
+				var done func(deliver.Ended)
 				s, conn := serveInMemory(t, d.watch(nil, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 					d.flights.routed(r, "/topics/**")
 					taken, _, err := http.NewResponseController(w).Hijack()
@@ -52,8 +54,8 @@ func TestARequestWhoseConnectionWasTakenIsOverWhenTheConnectionIs(t *testing.T) 
 				if log.Len() != 0 || d.flights.byRoute()["/topics/**"] != 1 || s.Stats().HTTP1 != 1 {
 					t.Errorf("before the end: %v in flight, %+v, log: %s", d.flights.byRoute(), s.Stats(), &log)
 				}
-				done(1234)
-				want := `msg=request method=GET path=/topics/a route=/topics/** ` + c.record + ` duration_seconds=3600 bytes=1234 client="invalid IP" proto=HTTP/1.1`
+				done(deliver.Ended{Bytes: 1234, Reason: fairlead.TooSlow})
+				want := `msg=request method=GET path=/topics/a route=/topics/** ` + c.record + ` duration_seconds=3600 bytes=1234 client="invalid IP" proto=HTTP/1.1 reason=too_slow`
 				if !strings.Contains(log.String(), want) || len(d.flights.byRoute()) != 0 || s.Stats().HTTP1 != 0 || s.Stats().Closed != 1 {
 					t.Errorf("at the end: %v in flight, %+v, log: %s", d.flights.byRoute(), s.Stats(), &log)
 				}
@@ -87,7 +89,7 @@ func serveInMemory(t *testing.T, h http.Handler) (*listen.Server, io.ReadWriteCl
 func TestARequestThatNobodyWatchesIsTakenWithoutARecord(t *testing.T) {
 	t.Parallel()
 	var log bytes.Buffer
-	newWatcher(&log).take(httptest.NewRequest(http.MethodGet, "/", http.NoBody))(1)
+	newWatcher(&log).take(httptest.NewRequest(http.MethodGet, "/", http.NoBody))(deliver.Ended{})
 	if log.Len() != 0 {
 		t.Errorf("log: %s", &log)
 	}
@@ -98,9 +100,9 @@ func TestWhatIsKeptOfATakenRequestIsSmall(t *testing.T) { //nolint:paralleltest 
 	d := newWatcher(io.Discard)
 	h := d.watch(nil, http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
 		done := d.take(r)
-		*r.Context().Value(doneKey{}).(*func(uint64)) = done //nolint:forcetypeassert // set below
+		*r.Context().Value(doneKey{}).(*func(deliver.Ended)) = done //nolint:forcetypeassert // set below
 	}))
-	all := make([]func(uint64), requests)
+	all := make([]func(deliver.Ended), requests)
 	before := heap()
 	for i := range all {
 		r := httptest.NewRequest(http.MethodGet, "/topics/prices/EURUSD", http.NoBody)
@@ -112,7 +114,7 @@ func TestWhatIsKeptOfATakenRequestIsSmall(t *testing.T) { //nolint:paralleltest 
 		t.Errorf("%d bytes of each request, want at most %d", each, most)
 	}
 	for _, done := range all {
-		done(0)
+		done(deliver.Ended{})
 	}
 }
 

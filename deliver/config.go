@@ -53,10 +53,9 @@ type Config struct {
 	Engine *fanout.Engine
 	// Take is called when the connection of a request is taken from net/http; the
 	// handler returns soon after. It returns a function that is called when the
-	// connection has been closed, with the bytes of events and messages that were
-	// sent: what was to be done at the end of the response. It must not keep the
-	// request, which is large. Default: nothing is to be done.
-	Take func(r *http.Request) (done func(sent uint64))
+	// connection has been closed, for what else is done at the end of a response.
+	// It must not keep the request, which is large. Default: nothing is to be done.
+	Take func(r *http.Request) (done func(Ended))
 	// Observer is told what happens.
 	Observer Observer
 }
@@ -137,7 +136,7 @@ func (c Config) withDefaults() Config {
 		c.WriteTimeout = 30 * time.Second
 	}
 	if c.Take == nil {
-		c.Take = func(*http.Request) func(uint64) { return func(uint64) {} }
+		c.Take = func(*http.Request) func(Ended) { return func(Ended) {} }
 	}
 	if c.Observer.Opened == nil {
 		c.Observer.Opened = func(string) {}

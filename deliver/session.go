@@ -25,7 +25,7 @@ type session struct {
 	reader    *topic.Reader
 	away      atomic.Pointer[fairlead.Error] // why it is sent away
 	poll      *pageCall                      // nil of what is no page
-	done      func(sent uint64)              // Config.Take's; nil where the handler stays
+	done      func(Ended)                    // Config.Take's; nil where the handler stays
 
 	events, bytes, skipped, gaps atomic.Uint64
 }
@@ -138,12 +138,13 @@ func (s *session) reset() {
 func (s *session) end(reason fairlead.Code) {
 	h := s.h
 	s.reader.Close()
-	h.cfg.Observer.Closed(Ended{
+	e := Ended{
 		Transport: s.transport, Reason: reason, Resumed: s.resumed, Lasted: time.Since(time.Unix(0, s.since)),
 		Events: s.events.Load(), Bytes: s.bytes.Load(), Skipped: s.skipped.Load(), Gaps: s.gaps.Load(),
-	})
+	}
+	h.cfg.Observer.Closed(e)
 	if s.done != nil {
-		s.done(s.bytes.Load())
+		s.done(e)
 	}
 	h.sessions.mu.Lock()
 	defer h.sessions.mu.Unlock()

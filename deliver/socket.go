@@ -145,7 +145,7 @@ func (s *socket) Receive(out *fanout.Out, p []byte) {
 		p = rest
 		if err != nil {
 			s.broken(out, err)
-			return
+			continue // for the answer to it
 		}
 		switch m.Kind {
 		case websocket.Ping:

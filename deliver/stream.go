@@ -1,6 +1,7 @@
 package deliver
 
 import (
+	"bytes"
 	"fmt"
 	"math/rand/v2"
 	"time"
@@ -136,14 +137,16 @@ func (s *stream) shares(item *topic.Item) bool {
 }
 
 func (s *stream) share(out *fanout.Out, r *topic.Record) {
+	format, encode := formatSSE, encodeSSE
 	if s.chunked {
-		frame := r.Frame(formatSSEChunk, encodeSSEChunk)
-		s.bytes.Add(uint64(len(frame)))
-		out.Share(frame)
-		return
+		format, encode = formatSSEChunk, encodeSSEChunk
 	}
-	frame := r.Frame(formatSSE, encodeSSE)
-	s.bytes.Add(uint64(len(frame)))
+	frame := r.Frame(format, encode)
+	n := len(frame)
+	if s.chunked {
+		n -= bytes.IndexByte(frame, '\r') + len("\r\n\r\n")
+	}
+	s.bytes.Add(uint64(n)) //nolint:gosec // a chunk is longer than its framing
 	out.Share(frame)
 }
 
