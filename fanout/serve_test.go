@@ -116,6 +116,7 @@ func TestASessionIsPulledWhenAllItGaveIsWritten(t *testing.T) {
 		for range 3 {
 			r.sends("pong ")
 		}
+		synctest.Wait()
 		if s.Stats().Received != 15 {
 			t.Error("what the client sent while a Write waited was not received")
 		}
