@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -303,8 +304,8 @@ func TestWorkPausesReadingAndIsFollowedByAPull(t *testing.T) {
 	expect(t, client, "done")
 }
 
-func TestClosedWaitsForWork(t *testing.T) {
-	e := engine(t, fanout.Config{})
+func TestClosedDoesNotWaitForWorkAndCloseDoes(t *testing.T) {
+	e := fanout.New(fanout.Config{})
 	release, began := make(chan struct{}), make(chan struct{})
 	s := &script{receive: func(out *fanout.Out, _ []byte) { out.Work(func() { close(began); <-release }) }}
 	client := play(t, e, s, nil)
@@ -314,15 +315,26 @@ func TestClosedWaitsForWork(t *testing.T) {
 	if _, err := client.Read(make([]byte, 1)); err == nil {
 		t.Error("the client was not reset")
 	}
-	select {
-	case <-s.closed:
-		t.Error("Closed was called while work was going on")
-	default:
-	}
-	close(release)
 	if err := get(t, s.closed, "Closed"); !errors.Is(err, fanout.ErrReset) {
 		t.Errorf("closed with %v", err)
 	}
+	joined := make(chan struct{})
+	go func() {
+		e.Close()
+		close(joined)
+	}()
+	eventually(t, "the engine to take no more", func() bool {
+		_, server := dial(t, listener(t))
+		defer server.Close()
+		return errors.Is(e.Add(new(fanout.Conn), fanout.Taken{Conn: server}, &script{closed: make(chan error, 1)}, nil), fanout.ErrClosed)
+	})
+	select {
+	case <-joined:
+		t.Error("Close did not wait for the work")
+	default:
+	}
+	close(release)
+	get(t, joined, "Close")
 }
 
 func TestASessionThatPanicsEndsAlone(t *testing.T) {
@@ -337,7 +349,7 @@ func TestASessionThatPanicsEndsAlone(t *testing.T) {
 	} {
 		client := play(t, e, s, &fanout.Options{Heartbeat: 10 * time.Millisecond})
 		fmt.Fprint(client, "x")
-		if err := get(t, s.closed, "Closed"); err == nil || !bytes.Contains([]byte(err.Error()), []byte("oops")) {
+		if err := get(t, s.closed, "Closed"); err == nil || !strings.Contains(err.Error(), "oops") {
 			t.Errorf("%s: closed with %v", name, err)
 		}
 		fmt.Fprint(echo, name)

@@ -46,6 +46,7 @@ const (
 	hungUp                     // the client sends no more than is there to be read
 	ended                      // all of that has been read
 	shut                       // our own half is closed
+	owed                       // a job is done, and no Pull was since
 )
 
 func (f *flow) has(s state) bool { return f.is&s != 0 }
@@ -84,11 +85,12 @@ type ending struct {
 
 	until     int64 // when Within, or Linger once it has begun, is over; 0: neither
 	lingering bool  // all was written
+	began     int64 // when it was
 }
 
 // paused reports whether the client is not read from.
 func (f *flow) paused() bool {
-	return f.job != nil || f.backlog != nil && f.backlog.replies > replyBytes
+	return f.job != nil || f.has(owed) && f.ending == nil || f.backlog != nil && f.backlog.replies > replyBytes
 }
 
 // why a flow's deadline is one.

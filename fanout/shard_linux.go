@@ -38,7 +38,6 @@ type shard struct {
 	in       []byte
 	together []byte // small frames, for one write
 	stopping bool
-	working  int // flows that are closed, but for their jobs
 
 	// Anybody's:
 	woken       atomic.Pointer[Conn] // the last of a list, by Conn.next; at most all connections
@@ -156,7 +155,7 @@ func (s *shard) run() {
 			s.poll()
 			continue
 		}
-		if s.stopping && s.working == 0 {
+		if s.stopping {
 			return
 		}
 		s.park()
@@ -209,23 +208,13 @@ func (s *shard) take() bool {
 		next := c.next
 		c.next = nil
 		c.listed.Store(false) // it may be listed again from here on
-		s.look(c.flow)
+		if f := c.flow; f.fd >= 0 {
+			f.set(toPull)
+			s.enqueue(f)
+		}
 		c = next
 	}
 	return true
-}
-
-// look is called with a flow whose Conn was listed.
-func (s *shard) look(f *flow) {
-	switch {
-	case f.fd >= 0:
-		f.set(toPull)
-		s.enqueue(f)
-	case f.job != nil && f.job.done.Load():
-		s.working--
-		s.closed(f, f.job.closed)
-		f.job = nil
-	}
 }
 
 // admit sees to connections that arrived, and to the engine's end.

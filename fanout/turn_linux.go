@@ -39,7 +39,10 @@ func (s *shard) turn(f *flow) {
 
 // pull asks the session for more. What s.out has goes before it.
 func (s *shard) pull(f *flow) {
-	f.unset(toPull)
+	if f.has(owed) {
+		s.hear(f)
+	}
+	f.unset(toPull | owed)
 	s.alarms.remove(f)
 	f.conn.woken.Store(false) // before the session looks what there is
 	var err error
@@ -135,10 +138,17 @@ func (s *shard) worked(f *flow) bool {
 		s.close(f, err)
 		return false
 	}
-	f.conn.lastReceived.Store(s.now)
-	f.set(toPull)
-	s.rearm(f)
+	f.set(toPull | owed)
 	return true
+}
+
+// hear has a flow read from again that was not.
+func (s *shard) hear(f *flow) {
+	f.conn.lastReceived.Store(s.now) // that it was not heard is not its silence
+	s.rearm(f)
+	if f.has(readable) {
+		s.enqueue(f)
+	}
 }
 
 // end notes that the session has ended the connection.
@@ -148,7 +158,8 @@ func (s *shard) end(f *flow, e End) {
 	switch {
 	case before != nil && before.lingering && e.Linger > 0:
 		// However often it is said, the client has no more than its time.
-		f.ending.lingering, f.ending.until = true, min(before.until, s.now+int64(e.Linger))
+		f.ending.lingering, f.ending.began = true, before.began
+		f.ending.until = before.began + int64(e.Linger)
 	case e.Within > 0:
 		f.ending.until = s.now + int64(e.Within)
 	}
@@ -167,7 +178,7 @@ func (s *shard) finish(f *flow) {
 	case e.Linger <= 0 || f.has(ended):
 		s.close(f, nil)
 	case !e.lingering:
-		e.lingering, e.until = true, s.now+int64(e.Linger)
+		e.lingering, e.began, e.until = true, s.now, s.now+int64(e.Linger)
 		s.rearm(f)
 	}
 }
@@ -205,22 +216,13 @@ func (s *shard) close(f *flow, err error) {
 	}
 	_ = unix.Close(fd)
 	s.connections.Add(-1)
-	if f.job != nil {
-		f.job.closed = err
-		s.working++
-		return // Session.Closed is the last, also after the job
-	}
-	s.closed(f, err)
-}
-
-// closed tells the session that its connection is.
-func (s *shard) closed(f *flow, why error) {
+	f.job = nil // it goes on, but it may wait for this:
 	session := f.session
 	f.session = nil
 	defer func() {
 		_ = recover() // there is nobody left to be told
 	}()
-	session.Closed(why)
+	session.Closed(err)
 }
 
 // depth is owner.depth, and may be called by anybody.

@@ -24,9 +24,6 @@ type job struct {
 
 	done atomic.Bool
 	err  error // what it panicked with; read when it is done
-	// closed is what Session.Closed is to be told, once the job is done, when the
-	// connection was closed before; the shard's.
-	closed error
 }
 
 func (w *workers) add(j *job) {

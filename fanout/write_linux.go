@@ -74,13 +74,12 @@ func (s *shard) flush(f *flow) bool {
 		f.buffered.Store(int32(b.bytes))
 		return false
 	}
-	if f.backlog = nil; b.replies > replyBytes {
-		f.conn.lastReceived.Store(s.now) // it was not read from, which is not its silence
-	}
+	f.backlog = nil
 	f.buffered.Store(0)
-	s.rearm(f)
-	if f.has(readable) { // it may have waited for that
-		s.enqueue(f)
+	if b.replies > replyBytes {
+		s.hear(f)
+	} else {
+		s.rearm(f)
 	}
 	return true
 }
