@@ -104,6 +104,7 @@ func (a *arena) all(o order) (report, error) {
 		sum.Deliveries += r.Deliveries
 		sum.Bytes += r.Bytes
 		sum.Lost += r.Lost
+		sum.Quiet += r.Quiet
 		for bucket, n := range r.Delays {
 			if sum.Delays == nil {
 				sum.Delays = make(map[uint16]int64)

@@ -53,7 +53,8 @@ type report struct {
 
 	Deliveries int64            `json:"deliveries,omitempty"`
 	Bytes      int64            `json:"bytes,omitempty"`
-	Lost       int64            `json:"lost,omitempty"` // connections that the server ended
+	Quiet      int64            `json:"quiet,omitempty"` // reads without an event
+	Lost       int64            `json:"lost,omitempty"`  // connections that the server ended
 	Delays     map[uint16]int64 `json:"delays,omitempty"`
 	Ports      []int            `json:"ports,omitempty"`
 	Made       int64            `json:"made,omitempty"`

@@ -134,5 +134,5 @@ func (g *group) await(n int64, within time.Duration) error {
 }
 
 func (g *group) report() report {
-	return report{Deliveries: g.deliveries.Load(), Bytes: g.bytes.Load(), Lost: g.lost.Load()}
+	return report{Deliveries: g.deliveries.Load(), Bytes: g.bytes.Load(), Quiet: g.quiet.Load(), Lost: g.lost.Load()}
 }

@@ -48,6 +48,7 @@ type settings struct {
 	engine      string // of the configuration, "" leaves the key away
 	flushDelay  time.Duration
 	delays      []time.Duration // of a flood
+	heartbeat   time.Duration   // 0: the server's default
 	kind        string
 	subscribers int // 0: as the measurement does
 	rounds      int
@@ -56,6 +57,7 @@ type settings struct {
 
 // measures are the measurements by their names, each of which prints tables.
 var measures = map[string]func(context.Context, settings, io.Writer) error{
+	"beat":    measureBeat,
 	"deliver": measureDeliver,
 	"burst":   measureBurst,
 	"churn":   measureChurn,

@@ -12,6 +12,7 @@ import (
 // tally is what subscribers got.
 type tally struct {
 	deliveries, bytes, lost atomic.Int64
+	quiet                   atomic.Int64 // reads without an event
 
 	goal    atomic.Int64
 	reached chan struct{} // of 1: the goal is

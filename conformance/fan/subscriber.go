@@ -186,5 +186,7 @@ func (g *group) took(s *subscriber, p []byte) {
 	}
 	if marks > 0 {
 		g.add(int64(marks))
+	} else {
+		g.quiet.Add(1)
 	}
 }

@@ -78,6 +78,9 @@ func startServer(ctx context.Context, s settings) (*target, error) {
 // the keys that are asked for.
 func (s settings) configuration(t *target) string {
 	text := fmt.Sprintf("http: %q\nhttps: %q\nadmin: %q\n", t.address, t.secure, t.admin)
+	if s.heartbeat > 0 {
+		text += "heartbeat: " + s.heartbeat.String() + "\n"
+	}
 	var keys []string
 	if s.engine != "" {
 		keys = append(keys, "engine: "+s.engine)
