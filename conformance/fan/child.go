@@ -43,6 +43,9 @@ type order struct {
 	Rate int           `json:"rate,omitempty"` // connects a second, Count in all
 	Hold time.Duration `json:"hold,omitempty"`
 
+	// profile
+	File string `json:"file,omitempty"` // "": the end of it
+
 	// unsent
 	Ports []int `json:"ports,omitempty"`
 }

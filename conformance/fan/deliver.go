@@ -56,8 +56,11 @@ func duelAt(ctx context.Context, s settings, out io.Writer, n, publications, eve
 	if err := floor.frames(size, events); err != nil {
 		return err
 	}
-	d, err := a.turns(ctx, server, floor, publications, events)
-	if err != nil {
+	var d *duel
+	if err := s.profiled(server, func() (err error) {
+		d, err = a.turns(ctx, server, floor, publications, events)
+		return err
+	}); err != nil {
 		return err
 	}
 	fmt.Fprintf(out, "| %d | %d | %s |\n", n, size, d)

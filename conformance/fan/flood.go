@@ -73,29 +73,44 @@ func flood(ctx context.Context, s settings, out io.Writer) error {
 			return err
 		}
 	}
-	d := new(duel)
-	var perWrite, sizes []float64
-	delays := make(map[uint16]int64)
-	events := max(1, int(s.duration/time.Duration(s.rounds)/time.Millisecond))
-	for round := range s.rounds + 1 {
+	var f flooded
+	if err := s.profiled(server, func() error { return f.run(ctx, a, server, floor) }); err != nil {
+		return err
+	}
+	fmt.Fprintf(out, "| %v | %.1f | %s | %s | %.0f | %s |\n", s.flushDelay, median(f.perWrite),
+		quantile(f.delays, 0.5).Round(time.Microsecond), quantile(f.delays, 0.99).Round(time.Microsecond), median(f.sizes), &f.duel)
+	return nil
+}
+
+// flooded is what the turns of a flood have shown.
+type flooded struct {
+	duel
+
+	perWrite, sizes []float64
+	delays          map[uint16]int64
+}
+
+func (f *flooded) run(ctx context.Context, a *arena, server, floor *target) error {
+	f.delays = make(map[uint16]int64)
+	events := max(1, int(a.settings.duration/time.Duration(a.settings.rounds)/time.Millisecond))
+	for round := range a.settings.rounds + 1 {
 		w, err := a.wave(ctx, server, events)
 		if err != nil {
 			return err
 		}
-		most, err := a.echo(ctx, floor, events, w)
+		least, err := a.echo(ctx, floor, events, w)
 		if err != nil {
 			return err
 		}
 		if round == 0 { // warms up
 			continue
 		}
-		d.add(most, w.cost)
-		perWrite, sizes = append(perWrite, w.perWrite), append(sizes, w.size)
+		f.add(least, w.cost)
+		f.perWrite, f.sizes = append(f.perWrite, w.perWrite), append(f.sizes, w.size)
 		for bucket, n := range w.delays {
-			delays[bucket] += n
+			f.delays[bucket] += n
 		}
 	}
-	fmt.Fprintf(out, "| %v | %.1f | %s | %s | %.0f | %s |\n", s.flushDelay, median(perWrite), quantile(delays, 0.5), quantile(delays, 0.99), median(sizes), d)
 	return nil
 }
 

@@ -52,6 +52,7 @@ type settings struct {
 	kind        string
 	subscribers int // 0: as the measurement does
 	rounds      int
+	profile     string        // a file
 	duration    time.Duration // 0: as the measurement does
 }
 
@@ -78,6 +79,7 @@ func run(ctx context.Context, args []string, out io.Writer) error {
 	flags.StringVar(&s.kind, "kind", kindSSE, "what subscribers are: sse or websocket")
 	flags.IntVar(&s.subscribers, "subscribers", 0, "how many; by default as each measurement says")
 	flags.IntVar(&s.rounds, "rounds", 20, "turns of server and floor of which the median is taken")
+	flags.StringVar(&s.profile, "profile", "", "the file for a CPU profile of the server under deliver, burst and flood; the last one's is kept")
 	flags.DurationVar(&s.duration, "duration", 0, "how long; by default as each measurement says")
 	if err := flags.Parse(args); err != nil {
 		return fmt.Errorf("arguments: %w", err)

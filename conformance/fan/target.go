@@ -94,6 +94,26 @@ func (s settings) configuration(t *target) string {
 	return text
 }
 
+// profiled runs a measurement while the server writes a CPU profile, if it is
+// to; the profile costs it some percent.
+func (s settings) profiled(server *target, measure func() error) error {
+	if s.profile == "" {
+		return measure()
+	}
+	file, err := filepath.Abs(s.profile)
+	if err != nil {
+		return err
+	}
+	if _, err := server.child.ask(order{Do: "profile", File: file}); err != nil {
+		return err
+	}
+	if err := measure(); err != nil {
+		return err
+	}
+	_, err = server.child.ask(order{Do: "profile"})
+	return err
+}
+
 // startFloor runs the floor.
 func startFloor(ctx context.Context) (*target, error) {
 	all, err := freeAddresses(ctx, 1)

@@ -9,6 +9,7 @@ import (
 	"os"
 	"runtime"
 	"runtime/debug"
+	"runtime/pprof"
 	"strconv"
 	"strings"
 	"syscall"
@@ -27,6 +28,7 @@ func probe() {
 	for orders.Scan() {
 		var order struct {
 			Do    string `json:"do"`
+			File  string `json:"file"`
 			Ports []int  `json:"ports"`
 		}
 		if json.Unmarshal(orders.Bytes(), &order) != nil {
@@ -35,6 +37,8 @@ func probe() {
 		switch order.Do {
 		case "memory":
 			out.Encode(memory())
+		case "profile":
+			out.Encode(map[string]any{"error": profile(order.File)})
 		case "unsent":
 			out.Encode(map[string]any{"unsent": unsent(order.Ports)})
 		default:
@@ -42,6 +46,22 @@ func probe() {
 		}
 	}
 	os.Exit(0)
+}
+
+// profile begins to write a CPU profile to the file; "" ends it.
+func profile(file string) string {
+	if file == "" {
+		pprof.StopCPUProfile()
+		return ""
+	}
+	f, err := os.Create(file)
+	if err == nil {
+		err = pprof.StartCPUProfile(f)
+	}
+	if err != nil {
+		return err.Error()
+	}
+	return ""
 }
 
 // memory is what the program holds after a collection that has given back what
