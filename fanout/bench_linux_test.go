@@ -2,6 +2,7 @@ package fanout_test
 
 import (
 	"bytes"
+	"fmt"
 	"net"
 	"runtime"
 	"slices"
@@ -14,16 +15,23 @@ import (
 	"github.com/fairlead-edge/fairlead/fanout"
 )
 
-// BenchmarkDelivery compares a round in which one shared frame goes to each of
-// 1,000 connections with as many bare write(2), turn by turn: what is read in
-// between counts for neither.
+// BenchmarkDelivery compares a round in which shared frames go to each of 1,000
+// connections with as many bare write(2) of the same bytes, turn by turn: what is
+// read in between counts for neither. 1.0 is the floor.
 func BenchmarkDelivery(b *testing.B) {
+	for _, frames := range []int{1, 16} {
+		b.Run(fmt.Sprintf("frames=%d", frames), func(b *testing.B) { deliveries(b, frames) })
+	}
+}
+
+func deliveries(b *testing.B, frames int) {
 	const connections = 1000
 	frame := bytes.Repeat([]byte("x"), 150)
+	bare := bytes.Repeat(frame, frames)
 	ln := listener(b)
 	e := engine(b, fanout.Config{Shards: 1})
 	var clients, raw []int
-	all := &broadcast{frame: frame, want: connections, done: make(chan struct{}, 1)}
+	all := &broadcast{frame: frame, frames: frames, want: connections, done: make(chan struct{}, 1)}
 	for range connections {
 		client, server := socket(b, ln)
 		s := &receiver{of: all}
@@ -49,7 +57,7 @@ func BenchmarkDelivery(b *testing.B) {
 			b.Fatal(err)
 		}
 	}
-	p := make([]byte, len(frame))
+	p := make([]byte, len(bare))
 	drain := func(fds []int) {
 		for _, fd := range fds {
 			if n, err := unix.Read(fd, p); n != len(p) {
@@ -63,14 +71,23 @@ func BenchmarkDelivery(b *testing.B) {
 		}
 	}()
 	drain(clients)
+	begin, written := make(chan struct{}), make(chan struct{})
+	defer close(begin)
+	go func() { // so that it starts, and shares a processor with the reader, as the engine does
+		for range begin {
+			for _, fd := range raw {
+				if n, err := unix.Write(fd, bare); n != len(bare) {
+					b.Error(n, err)
+				}
+			}
+			written <- struct{}{}
+		}
+	}()
 	var floor, ours time.Duration
 	for b.Loop() {
 		start := time.Now()
-		for _, fd := range raw {
-			if n, err := unix.Write(fd, frame); n != len(frame) {
-				b.Fatal(n, err)
-			}
-		}
+		begin <- struct{}{}
+		<-written
 		floor += time.Since(start)
 		drain(rawClients)
 
@@ -83,7 +100,7 @@ func BenchmarkDelivery(b *testing.B) {
 		ours += time.Since(start)
 		drain(clients)
 	}
-	deliveries := float64(b.N) * connections
+	deliveries := float64(b.N) * connections * float64(frames)
 	b.ReportMetric(float64(floor)/deliveries, "raw-ns/delivery")
 	b.ReportMetric(float64(ours)/deliveries, "engine-ns/delivery")
 	b.ReportMetric(float64(ours)/float64(floor), "engine/raw")
@@ -183,12 +200,13 @@ func socket(b *testing.B, ln net.Listener) (client int, server net.Conn) {
 
 // broadcast is a frame that all receivers are given once a round.
 type broadcast struct {
-	frame []byte
-	to    []*receiver
-	round atomic.Uint64
-	given int
-	want  int
-	done  chan struct{}
+	frame  []byte
+	frames int
+	to     []*receiver
+	round  atomic.Uint64
+	given  int
+	want   int
+	done   chan struct{}
 }
 
 type receiver struct {
@@ -205,7 +223,9 @@ func (r *receiver) Pull(out *fanout.Out) {
 		return
 	}
 	r.seen, r.some = now, true
-	out.Share(r.of.frame)
+	for range r.of.frames {
+		out.Share(r.of.frame)
+	}
 	if r.of.given++; r.of.given == r.of.want {
 		r.of.given = 0
 		r.of.done <- struct{}{}

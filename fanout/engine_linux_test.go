@@ -170,6 +170,24 @@ func TestAResetConnectionIsClosedAtOnceForItsClientToo(t *testing.T) {
 	s.Wake()
 }
 
+func TestAConnectionMayBeResetBeforeItIsServedAndWhileItIsStalled(t *testing.T) {
+	e := engine(t, fanout.Config{})
+	early := &script{}
+	early.Reset()
+	play(t, e, early, nil)
+	if err := get(t, early.closed, "Closed"); !errors.Is(err, fanout.ErrReset) {
+		t.Errorf("closed with %v", err)
+	}
+	stalled := &script{pull: func(out *fanout.Out) { out.Share(make([]byte, 60<<10)); out.More() }}
+	play(t, e, stalled, nil)
+	eventually(t, "a stall", func() bool { return stalled.Stats().Buffered > 0 })
+	stalled.Wake()
+	stalled.Reset()
+	if err := get(t, stalled.closed, "Closed"); !errors.Is(err, fanout.ErrReset) {
+		t.Errorf("closed with %v", err)
+	}
+}
+
 func TestEndSendsWhatWasGivenAndThenCloses(t *testing.T) {
 	e := engine(t, fanout.Config{})
 	big := bytes.Repeat([]byte("x"), 4<<20)

@@ -261,6 +261,10 @@ func (s *shard) adopt(a arrival) {
 		s.close(f, os.NewSyscallError("epoll_ctl", err))
 		return
 	}
+	if f.conn.reset.Load() { // before begin, so that nobody has been told
+		s.close(f, ErrReset)
+		return
+	}
 	f.jitter = jitter()
 	s.rearm(f)
 	s.out.reset()
