@@ -18,7 +18,7 @@ func measureDeliver(ctx context.Context, s settings, out io.Writer) error {
 	fmt.Fprintf(out, "| subscribers | B on the wire | %s |\n| ---: | ---: | ---: | ---: | ---: | --- | --- |\n", duelHead)
 	for _, n := range counts {
 		// A turn is some tenth of a second of CPU at most.
-		if err := duelAt(ctx, s, out, n, max(3, min(200, 20_000/n)), 1); err != nil {
+		if err := duelAt(ctx, s, out, n, max(3, min(200, 50_000/n)), 1); err != nil {
 			return fmt.Errorf("%d subscribers: %w", n, err)
 		}
 	}
