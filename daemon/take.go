@@ -2,7 +2,6 @@ package daemon
 
 import (
 	"context"
-	"fmt"
 	"math"
 	"net/http"
 	"net/netip"
@@ -19,54 +18,46 @@ import (
 // net/http: what is logged and counted when it ends. There is one for each
 // reader, so that it holds no request, nor any string that is part of one.
 type detached struct {
-	d       *daemon
-	route   string
-	release func() // gives the connection's place back
-	began   time.Time
-	first   time.Duration
-	client  netip.Addr
-	path    string
-	method  string
-	status  uint16
-	major   uint8
-	minor   uint8
-	tls     bool
-	resumed bool
+	d         *daemon
+	route     string
+	lease     listen.Lease
+	began     int64         // Unix nanoseconds
+	first     time.Duration // to the response's header; 0 for none
+	client    netip.Addr
+	path      string
+	webSocket bool
 }
 
 // take goes on with the request of a connection that the handler has taken over,
-// until done: it is in flight, its connection is counted, and its record is
-// written at the end.
-func (d *daemon) take(r *http.Request) (done func(deliver.Ended)) {
+// a GET of HTTP/1.1 without TLS, until its end: it is in flight, its connection is
+// counted, and its record is written at the end.
+func (d *daemon) take(r *http.Request) deliver.Lease {
 	w, ok := r.Context().Value(watchedKey{}).(*watched)
 	if !ok || w.taken {
-		return func(deliver.Ended) {}
+		return nil
 	}
 	w.taken = true
 	t := &detached{
-		d: d, route: d.flights.hold(w.flight), release: listen.Detach(r.Context()), began: w.began,
-		client: proxy.ClientAddr(r, w.trusted), path: strings.Clone(loggedPath(r.URL.Path)), method: http.MethodGet,
-		status: http.StatusOK, major: uint8(r.ProtoMajor), minor: uint8(r.ProtoMinor), //nolint:gosec // a digit each
-		tls: r.TLS != nil, resumed: r.TLS != nil && r.TLS.DidResume,
+		d: d, route: d.flights.hold(w.flight), lease: listen.Detach(r.Context()), began: w.began.UnixNano(),
+		client: proxy.ClientAddr(r, w.trusted), path: strings.Clone(loggedPath(r.URL.Path)), webSocket: websocket.IsHandshake(r),
 	}
-	if r.Method != http.MethodGet {
-		t.method = strings.Clone(r.Method)
-	}
-	if r.Method == http.MethodGet && websocket.IsHandshake(r) {
-		t.status = http.StatusSwitchingProtocols
-	} else {
+	if !t.webSocket {
 		t.first = time.Since(w.began) // the header is what comes next
 	}
-	return t.end
+	return t
 }
 
-// end is done.
-func (t *detached) end(why deliver.Ended) {
+// Ended writes the record.
+func (t *detached) Ended(why deliver.Ended) {
 	e := ended{
-		method: t.method, path: t.path, proto: fmt.Sprintf("HTTP/%d.%d", t.major, t.minor), client: t.client, tls: t.tls, resumed: t.resumed,
-		status: int(t.status), stream: true, first: t.first, took: time.Since(t.began), sent: int64(min(why.Bytes, math.MaxInt64)), //nolint:gosec // bounded
+		method: http.MethodGet, path: t.path, proto: "HTTP/1.1", client: t.client,
+		status: http.StatusOK, stream: true, first: t.first, took: time.Since(time.Unix(0, t.began)),
+		sent: int64(min(why.Bytes, math.MaxInt64)), //nolint:gosec // bounded
+	}
+	if t.webSocket {
+		e.status = http.StatusSwitchingProtocols
 	}
 	t.d.record(context.Background(), flight{route: t.route, reason: string(why.Reason)}, &e)
-	t.release()
+	t.lease.Release()
 	t.d.flights.drop(t.route)
 }

@@ -36,7 +36,7 @@ func TestARequestWhoseConnectionWasTakenIsOverWhenTheConnectionIs(t *testing.T) 
 			synctest.Test(t, func(t *testing.T) {
 				var log bytes.Buffer
 				d := newWatcher(&log)
-				var done func(deliver.Ended)
+				var lease deliver.Lease
 				s, conn := serveInMemory(t, d.watch(nil, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 					d.flights.routed(r, "/topics/**")
 					taken, _, err := http.NewResponseController(w).Hijack()
@@ -44,7 +44,7 @@ func TestARequestWhoseConnectionWasTakenIsOverWhenTheConnectionIs(t *testing.T) 
 						t.Error(err)
 						return
 					}
-					done = d.take(r)
+					lease = d.take(r)
 					_ = taken.Close()
 				})))
 				_, _ = io.WriteString(conn, c.ask)
@@ -54,7 +54,7 @@ func TestARequestWhoseConnectionWasTakenIsOverWhenTheConnectionIs(t *testing.T) 
 				if log.Len() != 0 || d.flights.byRoute()["/topics/**"] != 1 || s.Stats().HTTP1 != 1 {
 					t.Errorf("before the end: %v in flight, %+v, log: %s", d.flights.byRoute(), s.Stats(), &log)
 				}
-				done(deliver.Ended{Bytes: 1234, Reason: fairlead.TooSlow})
+				lease.Ended(deliver.Ended{Bytes: 1234, Reason: fairlead.TooSlow})
 				want := `msg=request method=GET path=/topics/a route=/topics/** ` + c.record + ` duration_seconds=3600 bytes=1234 client="invalid IP" proto=HTTP/1.1 reason=too_slow`
 				if !strings.Contains(log.String(), want) || len(d.flights.byRoute()) != 0 || s.Stats().HTTP1 != 0 || s.Stats().Closed != 1 {
 					t.Errorf("at the end: %v in flight, %+v, log: %s", d.flights.byRoute(), s.Stats(), &log)
@@ -89,20 +89,19 @@ func serveInMemory(t *testing.T, h http.Handler) (*listen.Server, io.ReadWriteCl
 func TestARequestThatNobodyWatchesIsTakenWithoutARecord(t *testing.T) {
 	t.Parallel()
 	var log bytes.Buffer
-	newWatcher(&log).take(httptest.NewRequest(http.MethodGet, "/", http.NoBody))(deliver.Ended{})
-	if log.Len() != 0 {
-		t.Errorf("log: %s", &log)
+	if lease := newWatcher(&log).take(httptest.NewRequest(http.MethodGet, "/", http.NoBody)); lease != nil || log.Len() != 0 {
+		t.Errorf("%v, log: %s", lease, &log)
 	}
 }
 
 func TestWhatIsKeptOfATakenRequestIsSmall(t *testing.T) { //nolint:paralleltest // it measures the heap
-	const requests, most = 20_000, 200
+	const requests, most = 20_000, 152
 	d := newWatcher(io.Discard)
 	h := d.watch(nil, http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
 		done := d.take(r)
-		*r.Context().Value(doneKey{}).(*func(deliver.Ended)) = done //nolint:forcetypeassert // set below
+		*r.Context().Value(doneKey{}).(*deliver.Lease) = done //nolint:forcetypeassert // set below
 	}))
-	all := make([]func(deliver.Ended), requests)
+	all := make([]deliver.Lease, requests)
 	before := heap()
 	for i := range all {
 		r := httptest.NewRequest(http.MethodGet, "/topics/prices/EURUSD", http.NoBody)
@@ -114,7 +113,7 @@ func TestWhatIsKeptOfATakenRequestIsSmall(t *testing.T) { //nolint:paralleltest 
 		t.Errorf("%d bytes of each request, want at most %d", each, most)
 	}
 	for _, done := range all {
-		done(deliver.Ended{})
+		done.Ended(deliver.Ended{})
 	}
 }
 

@@ -51,11 +51,12 @@ type Config struct {
 	// Engine serves the subscribers on plain HTTP/1.1, taking their connections
 	// from net/http. nil: each is served by a goroutine, as all others are.
 	Engine *fanout.Engine
-	// Take is called when the connection of a request is taken from net/http; the
-	// handler returns soon after. It returns a function that is called when the
-	// connection has been closed, for what else is done at the end of a response.
-	// It must not keep the request, which is large. Default: nothing is to be done.
-	Take func(r *http.Request) (done func(Ended))
+	// Take is called when the connection of a request, over plain HTTP/1.1, is
+	// taken from net/http; the handler returns soon after. What it returns is told
+	// when the connection has been closed, for what else is done at the end of a
+	// response. It must not keep the request, which is large. It may return nil, as
+	// by default.
+	Take func(r *http.Request) Lease
 	// Observer is told what happens.
 	Observer Observer
 }
@@ -72,6 +73,11 @@ type Message struct {
 type Reply struct {
 	// OK is the member "ok" of the answer: JSON, or nil for {}.
 	OK json.RawMessage
+}
+
+// Lease is told when a session on a connection that was taken has ended.
+type Lease interface {
+	Ended(why Ended)
 }
 
 // Observer has functions for metrics and logs. Each may be nil, and must not
@@ -136,7 +142,7 @@ func (c Config) withDefaults() Config {
 		c.WriteTimeout = 30 * time.Second
 	}
 	if c.Take == nil {
-		c.Take = func(*http.Request) func(Ended) { return func(Ended) {} }
+		c.Take = func(*http.Request) Lease { return nil }
 	}
 	if c.Observer.Opened == nil {
 		c.Observer.Opened = func(string) {}

@@ -25,7 +25,7 @@ type session struct {
 	reader    *topic.Reader
 	away      atomic.Pointer[fairlead.Error] // why it is sent away
 	poll      *pageCall                      // nil of what is no page
-	done      func(Ended)                    // Config.Take's; nil where the handler stays
+	lease     Lease                          // Config.Take's; nil where the handler stays
 
 	events, bytes, skipped, gaps atomic.Uint64
 }
@@ -143,8 +143,8 @@ func (s *session) end(reason fairlead.Code) {
 		Events: s.events.Load(), Bytes: s.bytes.Load(), Skipped: s.skipped.Load(), Gaps: s.gaps.Load(),
 	}
 	h.cfg.Observer.Closed(e)
-	if s.done != nil {
-		s.done(e)
+	if s.lease != nil {
+		s.lease.Ended(e)
 	}
 	h.sessions.mu.Lock()
 	defer h.sessions.mu.Unlock()

@@ -56,7 +56,7 @@ func (h *Handler) serveOne(w http.ResponseWriter, r *http.Request, q *query) err
 		s.reader.Close()
 		return err
 	}
-	s.cursor, s.pending = sub.places.cursors[0], sub.items[:sub.pending]
+	s.cursor, s.pending = sub.places.cursors[0], sub.read()
 	h.serveSocket(w, r, s, sub.resumed)
 	return nil
 }
@@ -78,8 +78,8 @@ func (h *Handler) serveSocket(w http.ResponseWriter, r *http.Request, s *socket,
 	}
 	s.parser = websocket.NewParser(websocket.Server, h.cfg.MaxMessage)
 	h.begin(&s.session, r, TransportWebSocket, resumed)
-	if r.ProtoMajor == 1 {
-		s.done = h.cfg.Take(r)
+	if h.cfg.Engine != nil && r.TLS == nil && r.ProtoMajor == 1 {
+		s.lease = h.cfg.Take(r)
 	}
 	h.hand(r.Context(), &taken{conn: t.Stream, early: t.Early}, &s.conn, s, &h.sockets)
 }
@@ -100,7 +100,7 @@ func (s *socket) Pull(out *fanout.Out) {
 		s.share(out, frame)
 	}
 	s.replies = nil
-	if items := s.pending; len(items) > 0 {
+	if items := s.pending; items != nil {
 		s.pending = nil
 		s.send(out, items)
 		out.More()

@@ -24,7 +24,7 @@ func (h *Handler) serveSSE(w http.ResponseWriter, r *http.Request, q *query) err
 		}
 		return err
 	}
-	s.open, s.pending = sub.open, sub.items[:sub.pending]
+	s.open, s.pending = sub.open, sub.read()
 	s.cursor = sub.places.cursors[0]
 	if len(q.topics) > 1 {
 		s.places = sub.places
@@ -40,7 +40,7 @@ func (h *Handler) serveSSE(w http.ResponseWriter, r *http.Request, q *query) err
 	h.begin(&s.session, r, TransportSSE, sub.resumed)
 	sse.SetHeader(w.Header())
 	if t := h.takeOver(w, r); t != nil {
-		s.chunked, s.done = true, h.cfg.Take(r)
+		s.chunked, s.lease = true, h.cfg.Take(r)
 		h.hand(r.Context(), t, &s.conn, s, &h.streams)
 		return nil
 	}

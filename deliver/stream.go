@@ -49,10 +49,9 @@ func (s *stream) Pull(out *fanout.Out) {
 	}
 	if items := s.pending; items != nil {
 		s.pending = nil
-		if s.send(out, items); len(items) > 0 {
-			out.More()
-			return
-		}
+		s.send(out, items)
+		out.More()
+		return
 	}
 	if why := s.away.Load(); why != nil {
 		s.leave(out, why)

@@ -20,6 +20,15 @@ type subscription struct {
 	open    int // topics that have not ended for it
 }
 
+// read returns the items that are read already; nil for none, so that an idle
+// session does not keep their buffer.
+func (s *subscription) read() []topic.Item {
+	if s.pending == 0 {
+		return nil
+	}
+	return s.items[:s.pending]
+}
+
 const (
 	// batch is how many items a stream or socket reads at once.
 	batch = 32

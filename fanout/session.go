@@ -17,8 +17,8 @@ type Session interface {
 	// Receive is given what the client sent; p is the caller's again when it
 	// returns.
 	Receive(out *Out, p []byte)
-	// Beat puts a sign of life into out. It is called when nothing was sent, or
-	// nothing received, for Options.Heartbeat.
+	// Beat puts a sign of life into out. It is called when nothing was sent for
+	// Options.Heartbeat, or nothing received where Options.Silence bounds that.
 	Beat(out *Out)
 	// Closed is called last, and once: the connection has been closed. err is why:
 	// nil when the session ended it and all was written, else one of this
@@ -38,8 +38,8 @@ var (
 // Options are how a connection is served. They are the same for many, which
 // share one value; it must not be changed.
 type Options struct {
-	// Heartbeat is after how long without a byte sent, or received, Session.Beat
-	// is called, give or take a tenth. 0: never.
+	// Heartbeat is after how long without a byte sent, or with Silence received,
+	// Session.Beat is called, give or take a tenth. 0: never.
 	Heartbeat time.Duration
 	// Silence is how long the client may send nothing before its connection is
 	// closed with ErrSilent. While what it sent is worked on (Out.Work), or it is

@@ -18,14 +18,14 @@ import (
 func TestAConnectionThatIsTakenOverKeepsItsPlaceUntilItIsReleased(t *testing.T) {
 	simulated(t, func(t *testing.T) {
 		l := &from{memnet.New(), func() net.Addr { return &net.TCPAddr{IP: net.ParseIP("192.0.2.1")} }}
-		var release func()
+		var lease listen.Lease
 		s := serveOn(t, l, listen.Config{Limits: listen.Limits{Connections: 2, PerAddress: 1}}, func(w http.ResponseWriter, r *http.Request) {
 			conn, _, err := http.NewResponseController(w).Hijack()
 			if err != nil {
 				t.Error(err)
 				return
 			}
-			release = listen.Detach(r.Context())
+			lease = listen.Detach(r.Context())
 			_ = conn.Close()
 		})
 		taken := dial1(t, l.Network)
@@ -42,8 +42,8 @@ func TestAConnectionThatIsTakenOverKeepsItsPlaceUntilItIsReleased(t *testing.T) 
 		if resp, _ := second.answer("GET"); resp.StatusCode != http.StatusTooManyRequests {
 			t.Errorf("another one of its address: %s", resp.Status)
 		}
-		release()
-		release()
+		lease.Release()
+		lease.Release()
 		synctest.Wait()
 		if got, want := s.Stats(), (listen.Stats{Opened: 2, Closed: 2, PerAddress: 1}); got != want {
 			t.Errorf("when it was released: %+v, want %+v", got, want)
@@ -53,7 +53,7 @@ func TestAConnectionThatIsTakenOverKeepsItsPlaceUntilItIsReleased(t *testing.T) 
 		if err := third.ended(); err != io.EOF {
 			t.Errorf("where there is room again: %v", err)
 		}
-		release()
+		lease.Release()
 		if got := s.Stats(); got.HTTP1 != 0 || got.PerAddress != 1 {
 			t.Errorf("%+v", got)
 		}
@@ -63,7 +63,10 @@ func TestAConnectionThatIsTakenOverKeepsItsPlaceUntilItIsReleased(t *testing.T) 
 func TestAConnectionThatNobodyCanTakeOverKeepsItsOwnPlace(t *testing.T) {
 	simulated(t, func(t *testing.T) {
 		n := memnet.New()
-		s := serveOn(t, n, listen.Config{}, func(_ http.ResponseWriter, r *http.Request) { listen.Detach(r.Context())() })
+		s := serveOn(t, n, listen.Config{}, func(_ http.ResponseWriter, r *http.Request) {
+			lease := listen.Detach(r.Context())
+			lease.Release()
+		})
 		two := dial2(t, n)
 		two.ask("GET", "/", true)
 		synctest.Wait()
@@ -71,7 +74,8 @@ func TestAConnectionThatNobodyCanTakeOverKeepsItsOwnPlace(t *testing.T) {
 			t.Errorf("%+v, want %+v", got, want)
 		}
 	})
-	listen.Detach(context.Background())()
+	lease := listen.Detach(context.Background())
+	lease.Release()
 }
 
 func TestOnlyAPlainConnectionShowsItsDescriptor(t *testing.T) {
