@@ -2,6 +2,7 @@ package fanout
 
 import (
 	"fmt"
+	"math"
 	"runtime"
 	"sync"
 	"syscall"
@@ -147,7 +148,7 @@ func duplicate(raw syscall.RawConn, o *Options) (fd int, err error) {
 		if domain != unix.AF_UNIX {
 			// Where the system refuses them the connection only has worse manners.
 			_ = unix.SetsockoptInt(fd, unix.IPPROTO_TCP, unix.TCP_NOTSENT_LOWAT, notSent)
-			_ = unix.SetsockoptInt(fd, unix.IPPROTO_TCP, unix.TCP_USER_TIMEOUT, max(1, int(o.writeTimeout().Milliseconds())))
+			_ = unix.SetsockoptInt(fd, unix.IPPROTO_TCP, unix.TCP_USER_TIMEOUT, int(min(max(o.writeTimeout().Milliseconds(), 1), math.MaxInt32)))
 		}
 	})
 	if controlErr != nil {

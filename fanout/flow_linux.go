@@ -93,6 +93,12 @@ func (f *flow) paused() bool {
 	return f.job != nil || f.has(owed) && f.ending == nil || f.backlog != nil && f.backlog.replies > replyBytes
 }
 
+// forever is longer than any connection lasts, and short enough to be counted with.
+const forever = 365 * 24 * time.Hour
+
+// later returns a time after another.
+func later(t int64, d time.Duration) int64 { return t + int64(min(d, forever)) }
+
 // why a flow's deadline is one.
 type why uint8
 
@@ -113,7 +119,7 @@ func (f *flow) deadline() (at int64, do why) {
 	case f.ending != nil && f.ending.until > 0:
 		return f.ending.until, stalled
 	case f.backlog != nil:
-		return max(f.backlog.since, f.conn.lastSent.Load()) + int64(f.opts.writeTimeout()), stalled
+		return later(max(f.backlog.since, f.conn.lastSent.Load()), f.opts.writeTimeout()), stalled
 	case f.ending != nil:
 		return 0, nothing
 	}
@@ -122,11 +128,11 @@ func (f *flow) deadline() (at int64, do why) {
 		received := f.conn.lastReceived.Load()
 		quiet = min(quiet, received)
 		if !f.paused() {
-			at, do = received+int64(f.opts.Silence), silent
+			at, do = later(received, f.opts.Silence), silent
 		}
 	}
-	if every := f.opts.Heartbeat; every > 0 {
-		next := max(quiet, f.beat) + int64(every+every/10*time.Duration(f.jitter)/1000)
+	if every := min(f.opts.Heartbeat, forever); every > 0 {
+		next := later(max(quiet, f.beat), every+every/10*time.Duration(f.jitter)/1000)
 		if do == nothing || next < at {
 			at, do = next, beat
 		}

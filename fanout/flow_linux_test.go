@@ -175,6 +175,23 @@ func TestASlowReaderGetsAllAndTheOthersAtOnce(t *testing.T) {
 	expect(t, slowClient, string(want[read:]))
 }
 
+func TestASessionThatAlwaysHasMoreLeavesOthersTheirTurn(t *testing.T) {
+	e := engine(t, fanout.Config{Shards: 1})
+	frame := make([]byte, 64<<10)
+	greedy := &script{pull: func(out *fanout.Out) { out.Share(frame); out.More() }}
+	client := play(t, e, greedy, nil)
+	var draining sync.WaitGroup
+	draining.Go(func() { _, _ = io.Copy(io.Discard, client) })
+	echo := &script{receive: func(out *fanout.Out, p []byte) { out.Add(p) }}
+	other := play(t, e, echo, nil)
+	for range 100 {
+		fmt.Fprint(other, "mine")
+		expect(t, other, "mine")
+	}
+	greedy.Reset()
+	draining.Wait()
+}
+
 func TestStatsMayBeAskedForAtAnyTime(t *testing.T) {
 	e := engine(t, fanout.Config{})
 	ln := listener(t)

@@ -103,7 +103,7 @@ func (s *shard) give(f *flow, reply bool, err error) {
 		f.set(toPull)
 	}
 	if !o.due.IsZero() && f.ending == nil {
-		s.alarms.put(f, s.clock()+int64(time.Until(o.due)))
+		s.alarms.put(f, later(s.clock(), time.Until(o.due)))
 	}
 	switch {
 	case len(o.frames) == 0 || f.has(shut):
@@ -159,12 +159,15 @@ func (s *shard) end(f *flow, e End) {
 	case before != nil && before.lingering && e.Linger > 0:
 		// However often it is said, the client has no more than its time.
 		f.ending.lingering, f.ending.began = true, before.began
-		f.ending.until = before.began + int64(e.Linger)
+		f.ending.until = later(before.began, e.Linger)
 	case e.Within > 0:
-		f.ending.until = s.now + int64(e.Within)
+		f.ending.until = later(s.now, e.Within)
 	}
 	s.alarms.remove(f)
 	s.rearm(f)
+	if f.has(readable) { // now it may be read
+		s.enqueue(f)
+	}
 }
 
 // finish goes on with the end, all having been written.
@@ -178,7 +181,7 @@ func (s *shard) finish(f *flow) {
 	case e.Linger <= 0 || f.has(ended):
 		s.close(f, nil)
 	case !e.lingering:
-		e.lingering, e.began, e.until = true, s.now, s.now+int64(e.Linger)
+		e.lingering, e.began, e.until = true, s.now, later(s.now, e.Linger)
 		s.rearm(f)
 	}
 }

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"testing"
 	"time"
+	"unsafe"
 )
 
 func TestAWheelLooksAtEachFlowInTime(t *testing.T) {
@@ -99,6 +100,7 @@ func TestAlarmsComeInOrder(t *testing.T) {
 
 func TestTheEarliestDeadlineIsTheOneThatCounts(t *testing.T) {
 	const s = int64(time.Second)
+	const ever = 1<<63 - 1
 	for name, c := range map[string]*struct {
 		opts           Options
 		sent, received int64
@@ -120,6 +122,7 @@ func TestTheEarliestDeadlineIsTheOneThatCounts(t *testing.T) {
 		"a backlog after a long silence":        {opts: Options{WriteTimeout: 2e9}, sent: 5 * s, flow: flow{backlog: &backlog{since: 50 * s}}, at: 52 * s, do: stalled},
 		"an end within a time":                  {sent: 5 * s, flow: flow{backlog: &backlog{}, ending: &ending{until: 7 * s}}, at: 7 * s, do: stalled},
 		"an end, whenever":                      {sent: 5 * s, flow: flow{backlog: &backlog{}, ending: &ending{}}, at: 35 * s, do: stalled},
+		"never, near enough":                    {opts: Options{Heartbeat: ever, Silence: ever, WriteTimeout: ever}, sent: s, received: s, at: s + int64(forever), do: silent},
 		"lingering":                             {opts: Options{Heartbeat: 1, Silence: 1}, flow: flow{ending: &ending{until: 9 * s, lingering: true}}, at: 9 * s, do: lingered},
 		"ended, without a sign of life, or any": {opts: Options{Heartbeat: 1, Silence: 1}, flow: flow{ending: &ending{}}},
 	} {
@@ -130,5 +133,12 @@ func TestTheEarliestDeadlineIsTheOneThatCounts(t *testing.T) {
 		if at, do := f.deadline(); at != c.at || do != c.do {
 			t.Errorf("%s: %v at %v, want %v at %v", name, do, time.Duration(at), c.do, time.Duration(c.at))
 		}
+	}
+}
+
+func TestAnIdleConnectionIsSmall(t *testing.T) {
+	const slot = unsafe.Sizeof((*flow)(nil))
+	if n := unsafe.Sizeof(Conn{}) + unsafe.Sizeof(flow{}) + slot; n > 200 {
+		t.Errorf("an idle connection takes %d bytes", n)
 	}
 }
