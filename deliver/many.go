@@ -77,11 +77,10 @@ func (m *many) leave() {
 	}
 }
 
-// reply has a message sent. What replies there can be at one time is bounded by
-// what one read of the client's messages asks for.
+// reply has a message sent.
 func (m *many) reply(message []byte) {
 	m.mu.Lock()
-	m.replies = append(m.replies, replyFrame(message))
+	m.answer(message)
 	m.mu.Unlock()
 	m.conn.Wake()
 }
@@ -170,7 +169,7 @@ func (m *many) enter(ctx context.Context, id json.RawMessage, name string, after
 			reply = errorReply(id, err)
 		}
 		if !retry {
-			m.replies = append(m.replies, replyFrame(reply))
+			m.answer(reply)
 		}
 		m.mu.Unlock()
 		if !retry {
@@ -222,7 +221,7 @@ func (m *many) unsubscribe(id json.RawMessage, name string) {
 		m.forget(name)
 		reply = okReply(id, nil)
 	}
-	m.replies = append(m.replies, replyFrame(reply))
+	m.answer(reply)
 	m.mu.Unlock()
 	m.conn.Wake()
 }

@@ -33,7 +33,7 @@ func (h *Handler) servePage(w http.ResponseWriter, r *http.Request, q *query) er
 	rc := http.NewResponseController(w)
 	s := &session{reader: reader, poll: &pageCall{hang: func() { _ = rc.SetWriteDeadline(time.Now()) }}}
 	s.poll.ctx, s.poll.cancel = context.WithCancelCause(r.Context())
-	h.begin(s, r, TransportPoll, sub.resumed)
+	h.begin(s, r, overPoll, sub.resumed)
 	reason := fairlead.Code("")
 	defer func() {
 		s.poll.over()

@@ -17,17 +17,52 @@ import (
 type session struct {
 	conn      fanout.Conn
 	h         *Handler
-	transport string
 	remote    string
 	since     int64 // Unix nanoseconds
-	resumed   bool
-	late      bool // it came to a server that was going away already
 	reader    *topic.Reader
 	away      atomic.Pointer[fairlead.Error] // why it is sent away
 	poll      *pageCall                      // nil of what is no page
 	lease     Lease                          // Config.Take's; nil where the handler stays
+	rare      atomic.Pointer[rare]           // nil until it is needed
+	transport transport
+	resumed   bool
+	late      bool // it came to a server that was going away already
 
-	events, bytes, skipped, gaps atomic.Uint64
+	events, bytes atomic.Uint64
+}
+
+// rare is what most sessions never count.
+type rare struct{ skipped, gaps atomic.Uint64 }
+
+// rarely returns it. Only who serves the session may call it.
+func (s *session) rarely() *rare {
+	r := s.rare.Load()
+	if r == nil {
+		r = new(rare)
+		s.rare.Store(r)
+	}
+	return r
+}
+
+// passed returns how many events were passed over, and how many gaps were told.
+func (s *session) passed() (skipped, gaps uint64) {
+	if r := s.rare.Load(); r != nil {
+		return r.skipped.Load(), r.gaps.Load()
+	}
+	return 0, 0
+}
+
+// transport is one of those that Config's names are for.
+type transport uint8
+
+const (
+	overSSE transport = iota
+	overWebSocket
+	overPoll
+)
+
+func (t transport) String() string {
+	return [...]string{TransportSSE, TransportWebSocket, TransportPoll}[t]
 }
 
 // SessionInfo describes a live session to the operator.
@@ -50,9 +85,10 @@ type SessionInfo struct {
 func (s *session) info() SessionInfo {
 	since := time.Unix(0, s.since)
 	i := SessionInfo{
-		Transport: s.transport, Remote: s.remote, Since: since, Resumed: s.resumed, Topics: s.reader.Status(),
-		Events: s.events.Load(), Bytes: s.bytes.Load(), Skipped: s.skipped.Load(), Gaps: s.gaps.Load(), Unsent: -1, LastReceived: since,
+		Transport: s.transport.String(), Remote: s.remote, Since: since, Resumed: s.resumed, Topics: s.reader.Status(),
+		Events: s.events.Load(), Bytes: s.bytes.Load(), Unsent: -1, LastReceived: since,
 	}
+	i.Skipped, i.Gaps = s.passed()
 	if s.poll == nil {
 		at := s.conn.Stats()
 		i.Buffered, i.Unsent, i.Engine = at.Buffered, at.Unsent, at.Engine
@@ -99,9 +135,9 @@ func (r *registry) some(limit int) []*session {
 
 // begin registers a session of the request, which has what it needs to be sent
 // away.
-func (h *Handler) begin(s *session, r *http.Request, transport string, resumed bool) {
-	s.h, s.transport, s.remote, s.since, s.resumed = h, transport, r.RemoteAddr, time.Now().UnixNano(), resumed
-	h.cfg.Observer.Opened(transport)
+func (h *Handler) begin(s *session, r *http.Request, over transport, resumed bool) {
+	s.h, s.transport, s.remote, s.since, s.resumed = h, over, r.RemoteAddr, time.Now().UnixNano(), resumed
+	h.cfg.Observer.Opened(over.String())
 	h.sessions.mu.Lock()
 	if h.sessions.all == nil {
 		h.sessions.all = make(map[*session]struct{})
@@ -139,9 +175,10 @@ func (s *session) end(reason fairlead.Code) {
 	h := s.h
 	s.reader.Close()
 	e := Ended{
-		Transport: s.transport, Reason: reason, Resumed: s.resumed, Lasted: time.Since(time.Unix(0, s.since)),
-		Events: s.events.Load(), Bytes: s.bytes.Load(), Skipped: s.skipped.Load(), Gaps: s.gaps.Load(),
+		Transport: s.transport.String(), Reason: reason, Resumed: s.resumed, Lasted: time.Since(time.Unix(0, s.since)),
+		Events: s.events.Load(), Bytes: s.bytes.Load(),
 	}
+	e.Skipped, e.Gaps = s.passed()
 	h.cfg.Observer.Closed(e)
 	if s.lease != nil {
 		s.lease.Ended(e)
@@ -176,11 +213,11 @@ func (s *session) count(item *topic.Item) {
 	case topic.KindEvent:
 		s.events.Add(1)
 	case topic.KindGap:
-		s.gaps.Add(1)
+		s.rarely().gaps.Add(1)
 	default:
 	}
 	if item.Skipped > 0 {
-		s.skipped.Add(item.Skipped)
+		s.rarely().skipped.Add(item.Skipped)
 	}
 }
 

@@ -29,16 +29,20 @@ type socket struct {
 	session
 
 	parser  websocket.Parser
-	failGap bool
-	ended   bool            // a close frame is sent, or the client has gone
+	cursor  fairlead.Cursor // in its one topic
 	reason  fairlead.Code   // once ended
 	many    *many           // nil on the socket of one topic
-	topic   string          // the one
-	cursor  fairlead.Cursor // in it
-	pending []topic.Item    // read already
+	failGap bool
+	ended   bool // a close frame is sent, or the client has gone
 
-	mu      sync.Mutex // of replies, and of many's topics
-	replies [][]byte   // frames
+	mu   sync.Mutex    // of some, and of many's topics
+	some *socketOfSome // nil when there is nothing
+}
+
+// socketOfSome is what waits to be sent.
+type socketOfSome struct {
+	replies [][]byte     // frames
+	pending []topic.Item // read already
 }
 
 // serveOne serves one topic, an envelope a message.
@@ -46,7 +50,7 @@ func (h *Handler) serveOne(w http.ResponseWriter, r *http.Request, q *query) err
 	if len(websocket.Subprotocols(r)) > 0 {
 		return fairlead.Errorf(fairlead.InvalidArgument, "the socket of one topic has no subprotocol; %s is spoken at %s", protocolJSON, h.cfg.Prefix)
 	}
-	s := &socket{failGap: q.failOnGap, topic: q.topics[0]}
+	s := &socket{failGap: q.failOnGap}
 	s.reader = topic.NewWokenReader(&s.conn)
 	sub, err := h.subscribe(r.Context(), q, s.reader)
 	if sub == nil && err == nil { // past the end: step back in front of it, to say which it was
@@ -56,7 +60,10 @@ func (h *Handler) serveOne(w http.ResponseWriter, r *http.Request, q *query) err
 		s.reader.Close()
 		return err
 	}
-	s.cursor, s.pending = sub.places.cursors[0], sub.read()
+	s.cursor = sub.places.cursors[0]
+	if pending := sub.read(); pending != nil {
+		s.some = &socketOfSome{pending: pending}
+	}
 	h.serveSocket(w, r, s, sub.resumed)
 	return nil
 }
@@ -77,7 +84,7 @@ func (h *Handler) serveSocket(w http.ResponseWriter, r *http.Request, s *socket,
 		return
 	}
 	s.parser = websocket.NewParser(websocket.Server, h.cfg.MaxMessage)
-	h.begin(&s.session, r, TransportWebSocket, resumed)
+	h.begin(&s.session, r, overWebSocket, resumed)
 	if h.cfg.Engine != nil && r.TLS == nil && r.ProtoMajor == 1 {
 		s.lease = h.cfg.Take(r)
 	}
@@ -96,29 +103,24 @@ func refuseHandshake(w http.ResponseWriter, r *http.Request, status int, reason 
 func (s *socket) Pull(out *fanout.Out) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	for _, frame := range s.replies {
-		s.share(out, frame)
-	}
-	s.replies = nil
-	if items := s.pending; items != nil {
-		s.pending = nil
-		s.send(out, items)
-		out.More()
-		return
+	if some := s.some; some != nil {
+		s.some = nil
+		for _, frame := range some.replies {
+			s.share(out, frame)
+		}
+		if some.pending != nil {
+			s.send(out, some.pending)
+			out.More()
+			return
+		}
 	}
 	if why := s.away.Load(); why != nil {
 		s.leave(out, why)
 		return
 	}
-	var items [batch]topic.Item
-	n, due := s.reader.PollDue(items[:])
-	s.send(out, items[:n])
-	if n == batch {
-		out.More()
-	}
-	if !due.IsZero() {
-		out.At(due)
-	}
+	got := pull(s.reader, out)
+	s.send(out, got.items)
+	got.release()
 }
 
 // Beat gives a ping.
@@ -182,6 +184,15 @@ type received struct {
 
 func replyFrame(reply []byte) []byte { return websocket.AppendFrame(nil, websocket.Text, reply) }
 
+// answer has a reply sent. s.mu is held. What replies there can be at one time
+// is bounded by what one read of the client's messages asks for.
+func (s *socket) answer(reply []byte) {
+	if s.some == nil {
+		s.some = new(socketOfSome)
+	}
+	s.some.replies = append(s.some.replies, replyFrame(reply))
+}
+
 // send gives items until one that ends the session. s.mu is held.
 func (s *socket) send(out *fanout.Out, items []topic.Item) {
 	for i := range items {
@@ -235,7 +246,11 @@ func (s *socket) cursors() map[string]fairlead.Cursor {
 	if s.many != nil {
 		return s.many.cursors()
 	}
-	return map[string]fairlead.Cursor{s.topic: s.cursor}
+	all := make(map[string]fairlead.Cursor, 1)
+	for _, at := range s.reader.Status() {
+		all[at.Topic] = s.cursor
+	}
+	return all
 }
 
 // leave tells a client that is sent away when to come back. s.mu is held.

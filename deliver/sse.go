@@ -24,10 +24,12 @@ func (h *Handler) serveSSE(w http.ResponseWriter, r *http.Request, q *query) err
 		}
 		return err
 	}
-	s.open, s.pending = sub.open, sub.read()
-	s.cursor = sub.places.cursors[0]
-	if len(q.topics) > 1 {
-		s.places = sub.places
+	s.open, s.cursor = int32(sub.open), sub.places.cursors[0] //nolint:gosec // at most maxStreamTopics
+	if pending := sub.read(); pending != nil || len(q.topics) > 1 {
+		s.some = &streamOfSome{pending: pending}
+		if len(q.topics) > 1 {
+			s.some.places = sub.places
+		}
 	}
 	rc := http.NewResponseController(w)
 	// The server's ReadTimeout is for requests; here it would cut the stream.
@@ -37,7 +39,7 @@ func (h *Handler) serveSSE(w http.ResponseWriter, r *http.Request, q *query) err
 		// response must not inherit.
 		w.Header().Set("Connection", "close")
 	}
-	h.begin(&s.session, r, TransportSSE, sub.resumed)
+	h.begin(&s.session, r, overSSE, sub.resumed)
 	sse.SetHeader(w.Header())
 	if t := h.takeOver(w, r); t != nil {
 		s.chunked, s.lease = true, h.cfg.Take(r)

@@ -25,17 +25,39 @@ const (
 type stream struct {
 	session
 
+	cursor fairlead.Cursor // in its one topic
+	some   *streamOfSome   // nil of most
+	open   int32           // topics that have not ended for it
+
 	envelope, pings, failOnGap bool // as the query says
 
 	chunked bool // the body is coded here (RFC 9112 §7.1)
 	begun   bool
-	ended   bool            // nothing more is sent
-	cut     bool            // the response does not end as it should
-	reason  fairlead.Code   // once ended
-	open    int             // topics that have not ended for it
-	cursor  fairlead.Cursor // of its one topic
-	places  *places         // of several, whose ids are composite and whose control events name them; else nil
-	pending []topic.Item    // read already
+	ended   bool // nothing more is sent
+	cut     bool // the response does not end as it should
+}
+
+// streamOfSome is what only some streams have.
+type streamOfSome struct {
+	places  *places       // of several topics: then ids are composite, and control events name theirs
+	pending []topic.Item  // read already
+	reason  fairlead.Code // of the end
+}
+
+// places returns those of a stream of several topics, else nil.
+func (s *stream) places() *places {
+	if s.some == nil {
+		return nil
+	}
+	return s.some.places
+}
+
+// ending notes that nothing more is sent.
+func (s *stream) ending(reason fairlead.Code) {
+	if s.some == nil {
+		s.some = new(streamOfSome)
+	}
+	s.ended, s.some.reason = true, reason
 }
 
 // Pull gives what the topics have for the reader.
@@ -47,8 +69,9 @@ func (s *stream) Pull(out *fanout.Out) {
 		// lose a server do not return at once.
 		s.position(out, time.Second+rand.N(2*time.Second))
 	}
-	if items := s.pending; items != nil {
-		s.pending = nil
+	if s.some != nil && s.some.pending != nil {
+		items := s.some.pending
+		s.some.pending = nil
 		s.send(out, items)
 		out.More()
 		return
@@ -57,15 +80,9 @@ func (s *stream) Pull(out *fanout.Out) {
 		s.leave(out, why)
 		return
 	}
-	var items [batch]topic.Item
-	n, due := s.reader.PollDue(items[:])
-	s.send(out, items[:n])
-	if n == batch {
-		out.More()
-	}
-	if !due.IsZero() {
-		out.At(due)
-	}
+	got := pull(s.reader, out)
+	s.send(out, got.items)
+	got.release()
 }
 
 // Receive is given what the client of a stream has no reason to send.
@@ -90,10 +107,10 @@ func (s *stream) Closed(err error) {
 	if err != nil {
 		s.cut = true
 		if !s.ended {
-			s.reason = s.lost(err)
+			s.ending(s.lost(err))
 		}
 	}
-	s.end(s.reason)
+	s.end(s.some.reason)
 }
 
 // send gives items until one that ends the session.
@@ -123,8 +140,8 @@ func (s *stream) send(out *fanout.Out, items []topic.Item) {
 }
 
 func (s *stream) moved(item *topic.Item) {
-	if s.places != nil {
-		s.places.set(item.Log.Name(), item.Cursor)
+	if p := s.places(); p != nil {
+		p.set(item.Log.Name(), item.Cursor)
 		return
 	}
 	s.cursor = item.Cursor
@@ -132,7 +149,7 @@ func (s *stream) moved(item *topic.Item) {
 
 // shares reports whether the item is sent as its shared frame and nothing else.
 func (s *stream) shares(item *topic.Item) bool {
-	return item.Kind == topic.KindEvent && s.places == nil && !s.envelope && item.Skipped == 0
+	return item.Kind == topic.KindEvent && s.places() == nil && !s.envelope && item.Skipped == 0
 }
 
 func (s *stream) share(out *fanout.Out, r *topic.Record) {
@@ -166,7 +183,7 @@ func (s *stream) encode(item *topic.Item) []byte {
 	}
 	if item.Kind != topic.KindEvent {
 		name := ""
-		if s.places != nil {
+		if s.places() != nil {
 			name = item.Log.Name()
 		}
 		if item.Kind != topic.KindGap {
@@ -178,7 +195,7 @@ func (s *stream) encode(item *topic.Item) []byte {
 	switch {
 	case s.envelope:
 		return append(s.appendIDLine(b), item.Record.Frame(formatSSEJSON, encodeSSEJSON)...)
-	case s.places != nil:
+	case s.places() != nil:
 		return append(s.appendIDLine(b), item.Record.Frame(formatSSEBare, encodeSSEBare)...)
 	}
 	return append(b, item.Record.Frame(formatSSE, encodeSSE)...)
@@ -186,8 +203,8 @@ func (s *stream) encode(item *topic.Item) []byte {
 
 // appendID appends the id of the present place.
 func (s *stream) appendID(b []byte) []byte {
-	if s.places != nil {
-		return s.places.appendID(b)
+	if p := s.places(); p != nil {
+		return p.appendID(b)
 	}
 	return append(b, s.cursor...)
 }
@@ -215,7 +232,7 @@ func (s *stream) position(out *fanout.Out, retry time.Duration) {
 
 // finish ends the response as it should end.
 func (s *stream) finish(out *fanout.Out, reason fairlead.Code) {
-	s.ended, s.reason = true, reason
+	s.ending(reason)
 	if s.chunked {
 		out.Add(lastChunk)
 		out.End(fanout.End{HalfClose: true, Linger: lingerTime})
@@ -233,9 +250,10 @@ func (s *stream) leave(out *fanout.Out, why *fairlead.Error) {
 
 // tooSlow tries to tell the reader where it stands: it comes back from there.
 func (s *stream) tooSlow(out *fanout.Out, item *topic.Item) {
-	s.ended, s.cut, s.reason = true, true, fairlead.TooSlow
+	s.cut = true
+	s.ending(fairlead.TooSlow)
 	if item.Kind == topic.KindGap {
-		s.reason = fairlead.OutOfRange
+		s.ending(fairlead.OutOfRange)
 	}
 	s.position(out, 0)
 	out.End(fanout.End{Within: tooSlowPatience})

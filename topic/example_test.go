@@ -118,7 +118,7 @@ func ExampleNewWokenReader() {
 		for _, w := range words {
 			_, _ = l.Append(ctx, topic.Batch{Events: []fairlead.Event{{Data: []byte(w)}}})
 		}
-		n, due := r.PollDue(buf) // n is less than the buffer takes: nothing is left
+		n, _, due := r.PollSome(buf, 1<<20) // n is less than the buffer takes: nothing is left
 		fmt.Println("rung:", b.rung, "items:", n, "held back by a rate:", !due.IsZero())
 	}
 	// Output:

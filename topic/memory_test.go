@@ -3,6 +3,7 @@ package topic_test
 import (
 	"runtime"
 	"strconv"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -53,4 +54,28 @@ func TestAnIdleTopicCostsAtMost600Bytes(t *testing.T) {
 		}
 		runtime.KeepAlive(s)
 	})
+}
+
+func TestAnIdleReaderOfATopicCostsAtMost300Bytes(t *testing.T) {
+	// Not parallel: it measures what all goroutines allocate.
+	b := idleReaderBytes(t, 10_000)
+	t.Logf("%.0f bytes a reader", b)
+	if b > 300 {
+		t.Errorf("a reader costs %.0f bytes, want at most 300", b)
+	}
+}
+
+func TestPollingOneTopicAllocatesNothing(t *testing.T) {
+	// Not parallel: it measures what all goroutines allocate.
+	l := topic.New("n", topic.Policy{})
+	publish(t, l, strings.Repeat("a ", 200))
+	r := topic.NewWokenReader(new(counter))
+	defer r.Close()
+	if err := r.Add(l, fairlead.Earliest); err != nil {
+		t.Fatal(err)
+	}
+	buf := make([]topic.Item, 1)
+	if n := testing.AllocsPerRun(100, func() { r.PollSome(buf, 1<<20) }); n != 0 {
+		t.Errorf("a poll allocates %v times", n)
+	}
 }

@@ -2,6 +2,7 @@ package topic
 
 import (
 	"context"
+	"math"
 	"time"
 )
 
@@ -14,7 +15,7 @@ const pullBatch = 64
 func (r *Reader) Next(ctx context.Context, buf []Item) (int, error) {
 	w := r.waker.(*waiter)
 	for {
-		n, at := r.poll(buf)
+		n, _, at := r.poll(buf, math.MaxInt)
 		if n > 0 || len(buf) == 0 {
 			return n, nil
 		}
@@ -29,33 +30,36 @@ func (r *Reader) Next(ctx context.Context, buf []Item) (int, error) {
 
 // Poll is Next without waiting: 0 when there is nothing to read now.
 func (r *Reader) Poll(buf []Item) int {
-	n, _ := r.poll(buf)
+	n, _, _ := r.poll(buf, math.MaxInt)
 	return n
 }
 
-// PollDue is Poll that also says when the first of the logs that are held back
-// by their rate is due: the caller is to poll again then, for nothing wakes it.
-// The zero time says that none is.
-func (r *Reader) PollDue(buf []Item) (n int, due time.Time) {
-	n, at := r.poll(buf)
+// PollSome is Poll until buf is full or holds most bytes of events' data, of
+// which the last may go beyond. more says that it was so, and there may be more at
+// once. due is when the first of the logs that are held back by their rate is due,
+// the zero time when none is. For either the caller is to poll again: nothing
+// wakes it.
+func (r *Reader) PollSome(buf []Item, most int) (n int, more bool, due time.Time) {
+	n, more, at := r.poll(buf, most)
 	if at != 0 {
 		due = time.Unix(0, at)
 	}
-	return n, due
+	return n, more, due
 }
 
-// poll also returns when the first of the logs held back by their rate is due;
-// 0 for none.
-func (r *Reader) poll(buf []Item) (n int, due int64) {
+// poll also returns whether it ended before there was nothing more, and when the
+// first of the logs held back by their rate is due; 0 for none.
+func (r *Reader) poll(buf []Item, most int) (n int, cut bool, due int64) {
 	now := time.Now().UnixNano()
 	s, others, due := r.begin(now, len(buf) > 0)
 	ack, confirm := r.ackBut(s), false
 	for s != nil {
 		room := min(len(buf)-n, pullBatch)
-		p := s.pull(buf[n:n+room], now, ack)
+		p := s.pull(buf[n:n+room], most, now, ack)
 		ack = false
 		if p.n > 0 {
 			n += p.n
+			most -= p.bytes
 			r.handed(s, p.confirm)
 			confirm = confirm || p.confirm
 		}
@@ -65,12 +69,12 @@ func (r *Reader) poll(buf []Item) (n int, due int64) {
 		if !p.more && p.at == 0 && !others {
 			break // whatever came since has woken the reader
 		}
-		s, others = r.turn(s, p, n < len(buf))
+		s, others = r.turn(s, p, n < len(buf) && most > 0)
 	}
 	if confirm {
 		r.askConfirmation()
 	}
-	return n, due
+	return n, n == len(buf) || most <= 0, due
 }
 
 // handed notes that this call handed out something of s.

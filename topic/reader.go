@@ -7,7 +7,7 @@ import (
 )
 
 // Reader reads a set of logs, from a cursor in each. Add, Remove, Status and
-// Close may be called at any time; Next, Poll and PollDue from one goroutine at
+// Close may be called at any time; Next, Poll and PollSome from one goroutine at
 // a time.
 type Reader struct {
 	// Unpaced exempts the reader from Policy.Rate: for pages, where the client
@@ -32,7 +32,7 @@ func NewReader() *Reader { return &Reader{waker: &waiter{token: make(chan struct
 
 // NewWokenReader returns a reader of no logs that is only polled, and costs
 // less for that. w is woken when Poll may have something that the latest Poll
-// had not: what that left since it filled its buffer, and a time that PollDue
+// had not: what that left behind when it ended early, and a time that PollSome
 // told, are the caller's to come back for. Where publishers wait for readers,
 // under [Wait] and with Policy.Patience, w is also woken by a Poll that handed
 // something out, for the next one to say that it was consumed: there the caller

@@ -46,14 +46,15 @@ type sub struct {
 // pulled is what a pull came to.
 type pulled struct {
 	n       int   // items
+	bytes   int   // of their data
 	more    bool  // there is something left to pull at once
 	at      int64 // unless 0, there will be at that time, Unix nanoseconds
 	confirm bool  // publishers wait for what was handed out to be consumed
 }
 
-// pull fills buf with what s is owed and advances it. ack says that what it
-// handed out before was consumed.
-func (s *sub) pull(buf []Item, now int64, ack bool) (p pulled) {
+// pull fills buf with what s is owed, until that is most bytes of data, and
+// advances it. ack says that what it handed out before was consumed.
+func (s *sub) pull(buf []Item, most int, now int64, ack bool) (p pulled) {
 	l := s.log
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -64,22 +65,26 @@ func (s *sub) pull(buf []Item, now int64, ack bool) (p pulled) {
 	if s.done {
 		return p
 	}
-	p.n, p.at = s.fill(buf, now)
+	p.n, p.bytes, p.at = s.fill(buf, most, now)
 	p.more = p.at == 0 && !s.done && (s.pos+1 < l.next || l.state != open)
 	p.confirm = p.n > 0 && l.policy.holds()
 	return p
 }
 
-// fill hands out what s is owed, up to what a rate holds back until the time at.
-func (s *sub) fill(buf []Item, now int64) (n int, at int64) {
+// fill hands out what s is owed, until that is most bytes of data, and up to what
+// a rate holds back until the time at.
+func (s *sub) fill(buf []Item, most int, now int64) (n, bytes int, at int64) {
 	l := s.log
-	for n < len(buf) {
+	for n < len(buf) && bytes < most {
 		if s.start != nil || s.pos+1 < l.first() {
 			if item, ok := s.preface(); ok {
 				buf[n] = item
 				n++
 				if s.done {
-					return n, 0
+					return n, bytes, 0
+				}
+				if item.Record != nil {
+					bytes += len(item.Record.Event.Data)
 				}
 				continue
 			}
@@ -89,7 +94,7 @@ func (s *sub) fill(buf []Item, now int64) (n int, at int64) {
 				buf[n] = s.last()
 				n++
 			}
-			return n, 0
+			return n, bytes, 0
 		}
 		r := l.at(s.pos + 1)
 		if l.passesOver(r) {
@@ -98,12 +103,13 @@ func (s *sub) fill(buf []Item, now int64) (n int, at int64) {
 			continue
 		}
 		if at := s.notBefore(r, now); at > now {
-			return n, at
+			return n, bytes, at
 		}
 		buf[n] = s.event(r)
 		n++
+		bytes += len(r.Event.Data)
 	}
-	return n, 0
+	return n, bytes, 0
 }
 
 // preface returns what comes before the next event in the log: a gap or an

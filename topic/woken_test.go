@@ -1,10 +1,8 @@
 package topic_test
 
 import (
-	"fmt"
 	"slices"
 	"strings"
-	"sync"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -162,7 +160,7 @@ func TestPollTellsWhenARateLetsItGoOn(t *testing.T) {
 		start, buf := time.Now(), make([]topic.Item, 10)
 		next := func(words string, due time.Duration) {
 			t.Helper()
-			n, at := r.PollDue(buf)
+			n, _, at := r.PollSome(buf, 1<<20)
 			if got := show(buf[:n]); got != words || (due == 0) != at.IsZero() || due > 0 && at.Sub(start) != due {
 				t.Fatalf("polled %q, due %v; want %q, due %v after %v", got, at, words, due, start)
 			}
@@ -267,175 +265,5 @@ func TestAReaderOfAThousandTopicsLeavesThemInAnyOrder(t *testing.T) {
 	}
 	if s := r.Status(); len(s) != 0 {
 		t.Errorf("%d topics are left", len(s))
-	}
-}
-
-// token is a waker that a goroutine can wait for.
-type token chan struct{}
-
-func (k token) Wake() {
-	select {
-	case k <- struct{}{}:
-	default:
-	}
-}
-
-// A reader that polls only when it was woken, when it filled its buffer and when
-// something is due sees all that is published: a wake that is missed leaves the
-// goroutines of the bubble waiting for each other, which fails the test.
-func TestNoWakeIsMissed(t *testing.T) {
-	for name, p := range map[string]topic.Policy{
-		"every": {}, "wait": {Deliver: topic.Wait, Events: 7, WaitTimeout: time.Hour}, "patience": {Events: 50, Patience: time.Hour},
-		"paced": {Deliver: topic.Newest, Newest: 1000, Rate: 100},
-	} {
-		t.Run(name, func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) {
-				const topics, publishers, count = 3, 2, 300
-				ls := make([]*topic.Log, topics)
-				var publishing, reading sync.WaitGroup
-				for i := range ls {
-					ls[i] = topic.New(fmt.Sprint("n", i), p)
-				}
-				readers := []int{1, 2, 7, 200} // by the size of their buffers
-				if p.Deliver == topic.Wait {
-					readers = []int{50}
-				}
-				for _, size := range readers {
-					k := make(token, 1)
-					r := topic.NewWokenReader(k)
-					for _, l := range ls {
-						if err := r.Add(l, fairlead.Earliest); err != nil {
-							t.Fatal(err)
-						}
-					}
-					reading.Go(func() {
-						defer r.Close()
-						wokenToTheEnd(t, r, k, make([]topic.Item, size), ls, publishers*count)
-					})
-				}
-				for _, l := range ls {
-					for range publishers {
-						publishing.Go(func() {
-							for range count {
-								if _, err := l.Append(t.Context(), topic.Batch{Events: events("a")}); err != nil {
-									t.Error(err)
-								}
-							}
-						})
-					}
-				}
-				publishing.Wait()
-				for _, l := range ls {
-					l.Close()
-				}
-				reading.Wait()
-			})
-		})
-	}
-}
-
-// wokenToTheEnd reads logs of count events each, woken by k.
-func wokenToTheEnd(t *testing.T, r *topic.Reader, k token, buf []topic.Item, ls []*topic.Log, count int) {
-	seen, ended := make(map[*topic.Log]int), 0
-	for ended < len(ls) {
-		<-k
-		for more := true; more; {
-			n, due := r.PollDue(buf)
-			for _, i := range buf[:n] {
-				switch i.Kind {
-				case topic.KindEvent:
-					seen[i.Log] += 1 + int(i.Skipped)
-				case topic.KindEnd:
-					ended++
-				default:
-					t.Errorf("an item of kind %v", i.Kind)
-				}
-			}
-			more = n == len(buf)
-			if !due.IsZero() && !more {
-				time.Sleep(time.Until(due))
-				more = true
-			}
-		}
-	}
-	for _, l := range ls {
-		if seen[l] != count {
-			t.Errorf("saw %d events of %s, want %d", seen[l], l.Name(), count)
-		}
-	}
-}
-
-// One that closes readers while they are woken and polled finds no reader left,
-// and no wake after Close has returned and the appends that it met are over.
-func TestReadersCloseWhileTheyAreWokenAndPolled(t *testing.T) {
-	t.Parallel()
-	l := topic.New("n", topic.Policy{Events: 10})
-	stop := make(chan struct{})
-	var publishing, reading sync.WaitGroup
-	for range 2 {
-		publishing.Go(func() {
-			for {
-				select {
-				case <-stop:
-					return
-				default:
-				}
-				if _, err := l.Append(t.Context(), topic.Batch{Events: events("a")}); err != nil {
-					t.Error(err)
-				}
-			}
-		})
-	}
-	wakers := make([]*counter, 200)
-	for i := range wakers {
-		wakers[i] = new(counter)
-		r := topic.NewWokenReader(wakers[i])
-		if err := r.Add(l, fairlead.Latest); err != nil {
-			t.Fatal(err)
-		}
-		reading.Go(func() {
-			buf := make([]topic.Item, 2)
-			for range 20 {
-				r.Poll(buf)
-			}
-		})
-		reading.Go(r.Close)
-	}
-	reading.Wait()
-	close(stop)
-	publishing.Wait()
-	for _, c := range wakers {
-		c.wakes.Store(0)
-	}
-	publish(t, l, "b")
-	for _, c := range wakers {
-		c.want(t, 0, "an append after Close")
-	}
-	if s := l.Stats(); s.Readers != 0 {
-		t.Errorf("%d readers stay", s.Readers)
-	}
-}
-
-func TestAnIdleReaderOfATopicCostsAtMost300Bytes(t *testing.T) {
-	// Not parallel: it measures what all goroutines allocate.
-	b := idleReaderBytes(t, 10_000)
-	t.Logf("%.0f bytes a reader", b)
-	if b > 300 {
-		t.Errorf("a reader costs %.0f bytes, want at most 300", b)
-	}
-}
-
-func TestPollingOneTopicAllocatesNothing(t *testing.T) {
-	// Not parallel: it measures what all goroutines allocate.
-	l := topic.New("n", topic.Policy{})
-	publish(t, l, strings.Repeat("a ", 200))
-	r := topic.NewWokenReader(new(counter))
-	defer r.Close()
-	if err := r.Add(l, fairlead.Earliest); err != nil {
-		t.Fatal(err)
-	}
-	buf := make([]topic.Item, 1)
-	if n := testing.AllocsPerRun(100, func() { r.PollDue(buf) }); n != 0 {
-		t.Errorf("a poll allocates %v times", n)
 	}
 }
