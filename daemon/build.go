@@ -91,6 +91,7 @@ func (d *daemon) choose(s *site) http.Handler {
 		readers = s.coders.topics(s.readers)
 	}
 	others := s.coders.others(d.others(s))
+	ofReaders := topics + "/**" // made once: each reader keeps it
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		path := r.URL.Path
 		if clean := routePath(path); under(clean, ownPaths) {
@@ -105,7 +106,7 @@ func (d *daemon) choose(s *site) http.Handler {
 			}
 			captured.ServeHTTP(w, r)
 		} else if readers != nil && under(path, topics) {
-			d.flights.routed(r, topics+"/**")
+			d.flights.routed(r, ofReaders)
 			readers.ServeHTTP(w, r)
 		} else if to, ok := s.match.find(routePath(path)); ok {
 			d.flights.routed(r, to.label)

@@ -21,10 +21,9 @@ type detached struct {
 	d         *daemon
 	route     string
 	lease     listen.Lease
-	began     int64         // Unix nanoseconds
-	first     time.Duration // to the response's header; 0 for none
 	client    netip.Addr
 	path      string
+	first     uint32 // microseconds until it was taken: the response's header is what comes next
 	webSocket bool
 }
 
@@ -38,24 +37,23 @@ func (d *daemon) take(r *http.Request) deliver.Lease {
 	}
 	w.taken = true
 	t := &detached{
-		d: d, route: d.flights.hold(w.flight), lease: listen.Detach(r.Context()), began: w.began.UnixNano(),
+		d: d, route: d.flights.hold(w.flight), lease: listen.Detach(r.Context()),
 		client: proxy.ClientAddr(r, w.trusted), path: strings.Clone(loggedPath(r.URL.Path)), webSocket: websocket.IsHandshake(r),
 	}
-	if !t.webSocket {
-		t.first = time.Since(w.began) // the header is what comes next
-	}
+	t.first = uint32(min(time.Since(w.began).Microseconds(), math.MaxUint32)) //nolint:gosec // bounded
 	return t
 }
 
 // Ended writes the record.
 func (t *detached) Ended(why deliver.Ended) {
+	first := time.Duration(t.first) * time.Microsecond
 	e := ended{
 		method: http.MethodGet, path: t.path, proto: "HTTP/1.1", client: t.client,
-		status: http.StatusOK, stream: true, first: t.first, took: time.Since(time.Unix(0, t.began)),
+		status: http.StatusOK, stream: true, first: first, took: first + why.Lasted,
 		sent: int64(min(why.Bytes, math.MaxInt64)), //nolint:gosec // bounded
 	}
 	if t.webSocket {
-		e.status = http.StatusSwitchingProtocols
+		e.status, e.first = http.StatusSwitchingProtocols, 0
 	}
 	t.d.record(context.Background(), flight{route: t.route, reason: string(why.Reason)}, &e)
 	t.lease.Release()

@@ -54,7 +54,7 @@ func TestARequestWhoseConnectionWasTakenIsOverWhenTheConnectionIs(t *testing.T) 
 				if log.Len() != 0 || d.flights.byRoute()["/topics/**"] != 1 || s.Stats().HTTP1 != 1 {
 					t.Errorf("before the end: %v in flight, %+v, log: %s", d.flights.byRoute(), s.Stats(), &log)
 				}
-				lease.Ended(deliver.Ended{Bytes: 1234, Reason: fairlead.TooSlow})
+				lease.Ended(deliver.Ended{Bytes: 1234, Reason: fairlead.TooSlow, Lasted: time.Hour})
 				want := `msg=request method=GET path=/topics/a route=/topics/** ` + c.record + ` duration_seconds=3600 bytes=1234 client="invalid IP" proto=HTTP/1.1 reason=too_slow`
 				if !strings.Contains(log.String(), want) || len(d.flights.byRoute()) != 0 || s.Stats().HTTP1 != 0 || s.Stats().Closed != 1 {
 					t.Errorf("at the end: %v in flight, %+v, log: %s", d.flights.byRoute(), s.Stats(), &log)
@@ -95,7 +95,7 @@ func TestARequestThatNobodyWatchesIsTakenWithoutARecord(t *testing.T) {
 }
 
 func TestWhatIsKeptOfATakenRequestIsSmall(t *testing.T) { //nolint:paralleltest // it measures the heap
-	const requests, most = 20_000, 152
+	const requests, most = 20_000, 136
 	d := newWatcher(io.Discard)
 	h := d.watch(nil, http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
 		done := d.take(r)

@@ -11,7 +11,7 @@ import (
 
 // finish begins the close handshake (RFC 6455 §7.1.2).
 func (s *socket) finish(out *fanout.Out, reason fairlead.Code, code int, text string) {
-	s.ended, s.reason = true, reason
+	s.ending(reason)
 	out.Add(websocket.AppendClose(nil, code, text))
 	out.End(fanout.End{Linger: closeTimeout})
 }
@@ -25,7 +25,7 @@ func (s *socket) tooSlow(out *fanout.Out, item *topic.Item) {
 	if s.many != nil && item.Kind == topic.KindLag {
 		s.share(out, s.frame(item)) // the reason below cannot name its topic
 	}
-	s.ended, s.reason = true, code
+	s.ending(code)
 	out.Add(websocket.AppendClose(nil, code.CloseCode(), string(item.Gap.After)))
 	out.End(fanout.End{Within: tooSlowPatience, Linger: tooSlowPatience})
 }
@@ -33,7 +33,7 @@ func (s *socket) tooSlow(out *fanout.Out, item *topic.Item) {
 // closedByPeer answers the client's close, or takes it for the answer to ours.
 func (s *socket) closedByPeer(out *fanout.Out, m websocket.Message) {
 	if !s.ended {
-		s.ended, s.reason = true, fairlead.Cancelled
+		s.ending(fairlead.Cancelled)
 		out.Add(websocket.AppendClose(nil, m.Code, ""))
 	}
 	out.End(fanout.End{})

@@ -31,18 +31,20 @@ func (h *Handler) servePage(w http.ResponseWriter, r *http.Request, q *query) er
 		}
 	}
 	rc := http.NewResponseController(w)
-	s := &session{reader: reader, poll: &pageCall{hang: func() { _ = rc.SetWriteDeadline(time.Now()) }}}
-	s.poll.ctx, s.poll.cancel = context.WithCancelCause(r.Context())
+	s := &session{reader: reader}
+	call := &pageCall{hang: func() { _ = rc.SetWriteDeadline(time.Now()) }}
+	call.ctx, call.cancel = context.WithCancelCause(r.Context())
+	s.rarely().poll = call
 	h.begin(s, r, overPoll, sub.resumed)
 	reason := fairlead.Code("")
 	defer func() {
-		s.poll.over()
+		call.over()
 		s.end(reason)
 	}()
 
 	items := sub.items[:sub.pending]
 	if sub.pending == 0 {
-		if items, err = s.await(sub.items, q.wait); err != nil {
+		if items, err = s.await(call.ctx, sub.items, q.wait); err != nil {
 			reason = fairlead.AsError(err).Code
 			return err
 		}
@@ -54,7 +56,7 @@ func (h *Handler) servePage(w http.ResponseWriter, r *http.Request, q *query) er
 	if q.wait > 0 {
 		w.Header().Set("Preference-Applied", "wait="+strconv.Itoa(int(q.wait.Seconds())))
 	}
-	body := s.page(items, sub.places.cursors[0])
+	body := s.encodePage(items, sub.places.cursors[0])
 	reader.Close() // who has the page and asks for the next one meets no other reader
 	s.bytes.Add(uint64(len(body)))
 	if sendJSON(w, rc, http.StatusOK, body, h.cfg.WriteTimeout) != nil {
@@ -65,24 +67,24 @@ func (h *Handler) servePage(w http.ResponseWriter, r *http.Request, q *query) er
 }
 
 // await reads what there is, and waits up to wait for it.
-func (s *session) await(items []topic.Item, wait time.Duration) ([]topic.Item, error) {
+func (s *session) await(ctx context.Context, items []topic.Item, wait time.Duration) ([]topic.Item, error) {
 	if n := s.reader.Poll(items); n > 0 || wait == 0 {
 		return items[:n], nil
 	}
-	waiting, cancel := context.WithTimeout(s.poll.ctx, wait)
+	waiting, cancel := context.WithTimeout(ctx, wait)
 	defer cancel()
 	n, err := s.reader.Next(waiting, items)
-	if err == nil || s.poll.ctx.Err() == nil {
+	if err == nil || ctx.Err() == nil {
 		return items[:n], nil
 	}
 	if s.late {
-		return nil, context.Cause(s.poll.ctx)
+		return nil, context.Cause(ctx)
 	}
 	return nil, nil // it is answered at once
 }
 
-// page encodes a page of items that begins at the cursor.
-func (s *session) page(items []topic.Item, next fairlead.Cursor) []byte {
+// encodePage encodes a page of items that begins at the cursor.
+func (s *session) encodePage(items []topic.Item, next fairlead.Cursor) []byte {
 	b := []byte(`{"events":[`)
 	var tail []byte
 	first, closed, skipped := true, false, uint64(0)

@@ -21,7 +21,6 @@ type session struct {
 	since     int64 // Unix nanoseconds
 	reader    *topic.Reader
 	away      atomic.Pointer[fairlead.Error] // why it is sent away
-	poll      *pageCall                      // nil of what is no page
 	lease     Lease                          // Config.Take's; nil where the handler stays
 	rare      atomic.Pointer[rare]           // nil until it is needed
 	transport transport
@@ -31,8 +30,11 @@ type session struct {
 	events, bytes atomic.Uint64
 }
 
-// rare is what most sessions never count.
-type rare struct{ skipped, gaps atomic.Uint64 }
+// rare is what most sessions have no use for.
+type rare struct {
+	skipped, gaps atomic.Uint64
+	poll          *pageCall // nil of what is no page
+}
 
 // rarely returns it. Only who serves the session may call it.
 func (s *session) rarely() *rare {
@@ -42,6 +44,14 @@ func (s *session) rarely() *rare {
 		s.rare.Store(r)
 	}
 	return r
+}
+
+// page returns what a page has of its own, nil for others.
+func (s *session) page() *pageCall {
+	if r := s.rare.Load(); r != nil {
+		return r.poll
+	}
+	return nil
 }
 
 // passed returns how many events were passed over, and how many gaps were told.
@@ -89,7 +99,7 @@ func (s *session) info() SessionInfo {
 		Events: s.events.Load(), Bytes: s.bytes.Load(), Unsent: -1, LastReceived: since,
 	}
 	i.Skipped, i.Gaps = s.passed()
-	if s.poll == nil {
+	if s.page() == nil {
 		at := s.conn.Stats()
 		i.Buffered, i.Unsent, i.Engine = at.Buffered, at.Unsent, at.Engine
 		if at.Received > 0 {
@@ -154,8 +164,8 @@ func (h *Handler) begin(s *session, r *http.Request, over transport, resumed boo
 // sendAway has the session tell its client to come back later, and end.
 func (s *session) sendAway(why *fairlead.Error) {
 	s.away.Store(why)
-	if s.poll != nil {
-		s.poll.cancel(why)
+	if p := s.page(); p != nil {
+		p.cancel(why)
 		return
 	}
 	s.conn.Wake()
@@ -163,8 +173,8 @@ func (s *session) sendAway(why *fairlead.Error) {
 
 // reset breaks the session's I/O.
 func (s *session) reset() {
-	if s.poll != nil {
-		s.poll.hangUp()
+	if p := s.page(); p != nil {
+		p.hangUp()
 		return
 	}
 	s.conn.Reset()

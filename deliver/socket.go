@@ -30,7 +30,7 @@ type socket struct {
 
 	parser  websocket.Parser
 	cursor  fairlead.Cursor // in its one topic
-	reason  fairlead.Code   // once ended
+	reason  *fairlead.Code  // once ended
 	many    *many           // nil on the socket of one topic
 	failGap bool
 	ended   bool // a close frame is sent, or the client has gone
@@ -131,13 +131,16 @@ var pingFrame = websocket.AppendControl(nil, websocket.Ping, nil)
 // Closed ends the session.
 func (s *socket) Closed(err error) {
 	if !s.ended {
-		s.reason = s.lost(err)
+		s.ending(s.lost(err))
 	}
 	if s.many != nil {
 		s.many.leave()
 	}
-	s.end(s.reason)
+	s.end(*s.reason)
 }
+
+// ending notes that the session ends, and why.
+func (s *socket) ending(reason fairlead.Code) { s.ended, s.reason = true, &reason }
 
 // Receive reads the client's messages.
 func (s *socket) Receive(out *fanout.Out, p []byte) {

@@ -14,7 +14,7 @@ type Conn struct {
 	listed atomic.Bool           // in the engine's list of those to look at
 	by     atomic.Pointer[owner] // nil until it is served, and when it is closed
 	next   *Conn                 // in that list
-	flow   *flow                 // what the engine keeps; set before by is
+	flow   flow                  // what the engine keeps; set before by is
 
 	sent, received         atomic.Uint64
 	lastSent, lastReceived atomic.Int64 // Unix nanoseconds

@@ -64,8 +64,9 @@ func (e *Engine) Add(c *Conn, t Taken, s Session, o *Options) error {
 	if err != nil {
 		return err
 	}
-	f := &flow{conn: c, session: s, opts: o, fd: int32(fd), slot: noSlot, alarm: noAlarm}
-	c.flow = f
+	f := &c.flow
+	f.conn, f.session, f.opts = c, s, o
+	f.fd, f.slot, f.alarm = int32(fd), noSlot, noAlarm
 	if !to.put(arrival{f, t.First, t.Early}) {
 		_ = unix.Close(fd) // the socket itself stays open
 		return ErrClosed

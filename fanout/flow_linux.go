@@ -5,8 +5,8 @@ import (
 	"time"
 )
 
-// flow is what the engine keeps of a connection: with its Conn and its slot
-// about 200 bytes. All but buffered and fd belongs to the shard's goroutine.
+// flow is what the engine keeps of a connection, in its Conn: with its slot both
+// have about 200 bytes. All but buffered and fd belongs to the shard's goroutine.
 type flow struct {
 	conn    *Conn
 	session Session

@@ -208,7 +208,7 @@ func (s *shard) take() bool {
 		next := c.next
 		c.next = nil
 		c.listed.Store(false) // it may be listed again from here on
-		if f := c.flow; f.fd >= 0 {
+		if f := &c.flow; f.fd >= 0 {
 			f.set(toPull)
 			s.enqueue(f)
 		}

@@ -230,7 +230,7 @@ func (s *shard) close(f *flow, err error) {
 
 // depth is owner.depth, and may be called by anybody.
 func (s *shard) depth(c *Conn) (buffered, unsent int) {
-	f := c.flow
+	f := &c.flow
 	s.closing.RLock()
 	defer s.closing.RUnlock()
 	if f.fd < 0 {

@@ -14,7 +14,7 @@ import (
 )
 
 // Side is an end of a connection. It decides who masks (RFC 6455 §5.3).
-type Side int
+type Side uint8
 
 // The two ends.
 const (
