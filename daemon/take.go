@@ -5,8 +5,8 @@ import (
 	"math"
 	"net/http"
 	"net/netip"
-	"strings"
 	"time"
+	"unique"
 
 	"github.com/fairlead-edge/fairlead/deliver"
 	"github.com/fairlead-edge/fairlead/listen"
@@ -21,8 +21,8 @@ type detached struct {
 	d         *daemon
 	route     string
 	lease     listen.Lease
-	client    netip.Addr
-	path      string
+	client    *netip.Addr // when a proxy has told it; nil: the connection's own
+	path      unique.Handle[string]
 	first     uint32 // microseconds until it was taken: the response's header is what comes next
 	webSocket bool
 }
@@ -38,7 +38,10 @@ func (d *daemon) take(r *http.Request) deliver.Lease {
 	w.taken = true
 	t := &detached{
 		d: d, route: d.flights.hold(w.flight), lease: listen.Detach(r.Context()),
-		client: proxy.ClientAddr(r, w.trusted), path: strings.Clone(loggedPath(r.URL.Path)), webSocket: websocket.IsHandshake(r),
+		path: unique.Make(loggedPath(r.URL.Path)), webSocket: websocket.IsHandshake(r),
+	}
+	if client := proxy.ClientAddr(r, w.trusted); client != remoteAddr(r.RemoteAddr) {
+		t.client = &client
 	}
 	t.first = uint32(min(time.Since(w.began).Microseconds(), math.MaxUint32)) //nolint:gosec // bounded
 	return t
@@ -48,9 +51,12 @@ func (d *daemon) take(r *http.Request) deliver.Lease {
 func (t *detached) Ended(why deliver.Ended) {
 	first := time.Duration(t.first) * time.Microsecond
 	e := ended{
-		method: http.MethodGet, path: t.path, proto: "HTTP/1.1", client: t.client,
+		method: http.MethodGet, path: t.path.Value(), proto: "HTTP/1.1", client: remoteAddr(why.Remote),
 		status: http.StatusOK, stream: true, first: first, took: first + why.Lasted,
 		sent: int64(min(why.Bytes, math.MaxInt64)), //nolint:gosec // bounded
+	}
+	if t.client != nil {
+		e.client = *t.client
 	}
 	if t.webSocket {
 		e.status, e.first = http.StatusSwitchingProtocols, 0
@@ -58,4 +64,13 @@ func (t *detached) Ended(why deliver.Ended) {
 	t.d.record(context.Background(), flight{route: t.route, reason: string(why.Reason)}, &e)
 	t.lease.Release()
 	t.d.flights.drop(t.route)
+}
+
+// remoteAddr returns the zero Addr for what is no address and port.
+func remoteAddr(of string) netip.Addr {
+	at, err := netip.ParseAddrPort(of)
+	if err != nil {
+		return netip.Addr{}
+	}
+	return at.Addr().Unmap()
 }

@@ -95,7 +95,7 @@ func TestARequestThatNobodyWatchesIsTakenWithoutARecord(t *testing.T) {
 }
 
 func TestWhatIsKeptOfATakenRequestIsSmall(t *testing.T) { //nolint:paralleltest // it measures the heap
-	const requests, most = 20_000, 136
+	const requests, most = 20_000, 104
 	d := newWatcher(io.Discard)
 	h := d.watch(nil, http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
 		done := d.take(r)

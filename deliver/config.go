@@ -105,6 +105,7 @@ const (
 // Ended describes a session that is over.
 type Ended struct {
 	Transport string
+	Remote    string // address of the client's connection
 	// Reason is why it ended: "" as it should, Cancelled because the reader left,
 	// TooSlow, DeadlineExceeded because it fell silent, Draining, Fault ….
 	Reason  fairlead.Code

@@ -185,7 +185,7 @@ func (s *session) end(reason fairlead.Code) {
 	h := s.h
 	s.reader.Close()
 	e := Ended{
-		Transport: s.transport.String(), Reason: reason, Resumed: s.resumed, Lasted: time.Since(time.Unix(0, s.since)),
+		Transport: s.transport.String(), Remote: s.remote, Reason: reason, Resumed: s.resumed, Lasted: time.Since(time.Unix(0, s.since)),
 		Events: s.events.Load(), Bytes: s.bytes.Load(),
 	}
 	e.Skipped, e.Gaps = s.passed()

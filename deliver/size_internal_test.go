@@ -11,7 +11,7 @@ func TestASessionIsSmall(t *testing.T) {
 	if size := unsafe.Sizeof(stream{}); size > 320 {
 		t.Errorf("a stream has %d bytes", size)
 	}
-	if size := unsafe.Sizeof(socket{}); size > 384 {
+	if size := unsafe.Sizeof(socket{}); size > 352 {
 		t.Errorf("a socket has %d bytes", size)
 	}
 }

@@ -28,10 +28,10 @@ const (
 type socket struct {
 	session
 
-	parser  websocket.Parser
-	cursor  fairlead.Cursor // in its one topic
-	reason  *fairlead.Code  // once ended
-	many    *many           // nil on the socket of one topic
+	parser  *websocket.Parser // nil between messages
+	cursor  fairlead.Cursor   // in its one topic
+	reason  *fairlead.Code    // once ended
+	many    *many             // nil on the socket of one topic
 	failGap bool
 	ended   bool // a close frame is sent, or the client has gone
 
@@ -83,7 +83,6 @@ func (h *Handler) serveSocket(w http.ResponseWriter, r *http.Request, s *socket,
 		s.reader.Close()
 		return
 	}
-	s.parser = websocket.NewParser(websocket.Server, h.cfg.MaxMessage)
 	h.begin(&s.session, r, overWebSocket, resumed)
 	if h.cfg.Engine != nil && r.TLS == nil && r.ProtoMajor == 1 {
 		s.lease = h.cfg.Take(r)
@@ -144,9 +143,21 @@ func (s *socket) ending(reason fairlead.Code) { s.ended, s.reason = true, &reaso
 
 // Receive reads the client's messages.
 func (s *socket) Receive(out *fanout.Out, p []byte) {
+	parser := s.parser
+	if parser == nil {
+		made := websocket.NewParser(websocket.Server, s.h.cfg.MaxMessage)
+		parser = &made
+	}
+	s.read(out, parser, p)
+	if s.parser = parser; parser.Idle() {
+		s.parser = nil
+	}
+}
+
+func (s *socket) read(out *fanout.Out, parser *websocket.Parser, p []byte) {
 	var messages []received
 	for len(p) > 0 {
-		m, rest, err := s.parser.Next(p)
+		m, rest, err := parser.Next(p)
 		p = rest
 		if err != nil {
 			s.broken(out, err)
