@@ -156,3 +156,43 @@ func TestReadersCloseWhileTheyAreWokenAndPolled(t *testing.T) {
 		t.Errorf("%d readers stay", s.Readers)
 	}
 }
+
+// Two publishers append at the same moment, and again when the reader has seen
+// both: the second append often meets the poll for the first, and no later one
+// would make up for a wake that was missed.
+func TestNoWakeIsMissedByThePollOfAnother(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const rounds = 20_000
+		l, k := topic.New("n", topic.Policy{Events: 10}), make(token, 1)
+		r := topic.NewWokenReader(k)
+		defer r.Close()
+		if err := r.Add(l, fairlead.Latest); err != nil {
+			t.Fatal(err)
+		}
+		var publishing sync.WaitGroup
+		next := []chan struct{}{make(chan struct{}, 1), make(chan struct{}, 1)}
+		for _, again := range next {
+			publishing.Go(func() {
+				for range again {
+					if _, err := l.Append(t.Context(), topic.Batch{Events: events("a")}); err != nil {
+						t.Error(err)
+					}
+				}
+			})
+		}
+		buf := make([]topic.Item, 4)
+		for range rounds {
+			for _, again := range next {
+				again <- struct{}{}
+			}
+			for seen := 0; seen < 2; {
+				<-k
+				seen += r.Poll(buf)
+			}
+		}
+		for _, again := range next {
+			close(again)
+		}
+		publishing.Wait()
+	})
+}
