@@ -15,3 +15,12 @@ func TestASessionIsSmall(t *testing.T) {
 		t.Errorf("a socket has %d bytes", size)
 	}
 }
+
+func TestAChunkTellsHowMuchDataItHas(t *testing.T) {
+	t.Parallel()
+	for n := range 70_000 {
+		if got := chunkData(len(appendChunk(nil, make([]byte, n)))); got != n {
+			t.Fatalf("%d bytes are taken for %d", n, got)
+		}
+	}
+}

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"math/bits"
 	"net"
 	"net/http"
 	"strconv"
@@ -140,4 +141,16 @@ func appendChunk(dst, data []byte) []byte {
 	dst = append(dst, "\r\n"...)
 	dst = append(dst, data...)
 	return append(dst, "\r\n"...)
+}
+
+// chunkData returns how many bytes of data a chunk of n bytes has.
+func chunkData(n int) int {
+	digits := (bits.Len(uint(n)) + 3) / 4 //nolint:gosec // not negative
+	for ; digits > 1; digits-- {
+		// With fewer digits it would not be the shortest form that appendChunk makes.
+		if data := n - digits - len("\r\n\r\n"); data >= 1<<(4*(digits-1)) {
+			return data
+		}
+	}
+	return n - 1 - len("\r\n\r\n")
 }

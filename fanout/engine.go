@@ -8,7 +8,8 @@ import (
 
 // Config adjusts an Engine. The zero value is ready to use.
 type Config struct {
-	// Shards is how many goroutines serve connections. Default: GOMAXPROCS.
+	// Shards is how many goroutines serve connections at most; there is one for
+	// each 2,048 of them until there are so many. Default: GOMAXPROCS.
 	Shards int
 	// FlushDelay is how long after a connection was written to the next event is
 	// held back, so that more go into one write. Default 0: an event is written at

@@ -36,7 +36,8 @@ type shard struct {
 	alarms   alarms
 	out      Out
 	in       []byte
-	together []byte // small frames, for one write
+	together []byte   // small frames, for one write
+	gathered [][]byte // those it is made of; cleared by the end of a round
 	stopping bool
 
 	// Anybody's:
@@ -177,6 +178,8 @@ func (s *shard) round() {
 	}
 	clear(now)
 	s.spare = now[:0]
+	clear(s.gathered) // so that none is kept, and none is taken for another in its place
+	s.gathered = s.gathered[:0]
 	s.rounds.Add(1)
 }
 

@@ -2,6 +2,7 @@ package fanout
 
 import (
 	"os"
+	"unsafe"
 
 	"golang.org/x/sys/unix"
 )
@@ -32,17 +33,38 @@ func (s *shard) send(f *flow, frames [][]byte) (rest [][]byte, err error) {
 	return nil, nil
 }
 
-// gather returns what to write at once, and how many frames that is.
+// gather returns what to write at once, and how many frames that is. What many
+// connections are given one after the other is put together once.
 func (s *shard) gather(frames [][]byte) (p []byte, count int) {
 	if len(frames) == 1 || len(frames[0])+len(frames[1]) > cap(s.together) {
 		return frames[0], 1
 	}
-	p = s.together[:0]
+	if n := len(s.gathered); n > 0 && n <= len(frames) && (n == len(frames) || s.full(frames[n])) && same(s.gathered, frames) {
+		return s.together, n
+	}
+	p, s.gathered = s.together[:0], s.gathered[:0]
 	for count < len(frames) && len(p)+len(frames[count]) <= cap(p) {
 		p = append(p, frames[count]...)
+		s.gathered = append(s.gathered, frames[count])
 		count++
 	}
+	s.together = p
 	return p, count
+}
+
+// full reports whether a further frame does not go into what is put together.
+func (s *shard) full(frame []byte) bool { return len(s.together)+len(frame) > cap(s.together) }
+
+// same reports whether frames begins with these very slices. Who gives a frame by
+// Out.Share does not change it, and what Out.Add copies is in memory of its own, so
+// that what is at the same place is the same.
+func same(these, frames [][]byte) bool {
+	for i, f := range these {
+		if len(f) != len(frames[i]) || unsafe.SliceData(f) != unsafe.SliceData(frames[i]) {
+			return false
+		}
+	}
+	return true
 }
 
 // after returns frames without their first n bytes. It changes them.
