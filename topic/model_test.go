@@ -28,7 +28,7 @@ type reader struct {
 	*topic.Reader
 	places map[*topic.Log]*place
 	flag   flag
-	left   bool      // its latest poll filled the buffer
+	left   bool      // its latest poll ended early
 	due    time.Time // what its latest poll told
 }
 
@@ -157,8 +157,8 @@ func (w *world) reader(t *rapid.T) *reader {
 func (w *world) read(t *rapid.T, r *reader, size int) int {
 	buf := make([]topic.Item, size)
 	cause := r.flag.woken.Swap(false) || r.left || !r.due.IsZero() && !time.Now().Before(r.due)
-	n, _, due := r.PollSome(buf, 1<<20)
-	r.left, r.due = n == size, due
+	n, more, due := r.PollSome(buf, rapid.SampledFrom([]int{1, 8, 1 << 20}).Draw(t, "bytes"))
+	r.left, r.due = more, due
 	if n > 0 && !cause {
 		t.Fatal("there is something to read, of which nobody has told")
 	}

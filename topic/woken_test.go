@@ -114,6 +114,23 @@ func TestAReaderThatHasLeftIsNotWoken(t *testing.T) {
 	want(t, r, "")
 }
 
+func TestAPollEndsWithTheEventThatReachesItsBytes(t *testing.T) {
+	t.Parallel()
+	one, two := topic.New("one", topic.Policy{}), topic.New("two", topic.Policy{})
+	r, c := wokenReader(t, one, two)
+	publish(t, one, "aa bb cc dddddd e")
+	publish(t, two, "ff")
+	c.wakes.Store(0)
+	buf := make([]topic.Item, 10)
+	for i, w := range []string{"aa bb", "ff cc", "dddddd", "e"} {
+		n, more, _ := r.PollSome(buf, 3)
+		if got := show(buf[:n]); got != w || more != (i < 3) {
+			t.Fatalf("polled %q, more: %v; want %q", got, more, w)
+		}
+	}
+	c.want(t, 0, "polls that ended early")
+}
+
 // A publisher waits for what a reader consumed, which its next poll says.
 func TestAReaderIsWokenToSayThatItConsumed(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
