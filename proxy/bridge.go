@@ -75,5 +75,5 @@ func (x *exchange) openTunnel(header http.Header) io.ReadWriteCloser {
 		x.cut(fairlead.Cancelled, "answer the client's handshake", err)
 		return nil
 	}
-	return stream
+	return &clientStream{Stream: stream, flow: &x.toClient}
 }

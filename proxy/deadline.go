@@ -21,14 +21,14 @@ type stall struct {
 	writing bool
 }
 
-// begin says that a write begins.
-func (s *stall) begin() {
+// begin says that a write begins now.
+func (s *stall) begin(now time.Time) {
 	if s.timeout <= 0 {
 		return
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.writing, s.until = true, time.Now().Add(s.timeout)
+	s.writing, s.until = true, now.Add(s.timeout)
 	if s.timer == nil {
 		s.timer = time.AfterFunc(s.timeout, s.expire)
 		return

@@ -26,7 +26,8 @@ type exchange struct {
 	key     string      // of the handshake upstream, of a WebSocket that came by an extended CONNECT; else ""
 	upload  *upload     // nil when the request has no body
 	stall   stall
-	pending bool // something was written after the last flush
+	held    int // bytes that were written after the last flush; the server keeps no more of them than serverBuffer
+	transfer
 
 	started  time.Time
 	wait     time.Duration
@@ -45,12 +46,16 @@ func (x *exchange) Header() http.Header { return x.w.Header() }
 // Unwrap lets an http.ResponseController reach the server's writer.
 func (x *exchange) Unwrap() http.ResponseWriter { return x.w }
 
+// serverBuffer is how much of a response net/http keeps until it is flushed.
+const serverBuffer = 4 << 10
+
 // Write notes a failure as the client's.
 func (x *exchange) Write(p []byte) (int, error) {
-	x.stall.begin()
+	x.stall.begin(x.toClient.begin(x.held + len(p)))
 	n, err := x.w.Write(p)
 	x.stall.end()
-	x.pending = true
+	x.held = min(x.held+n, serverBuffer)
+	x.toClient.end(n, x.held)
 	if err != nil && x.err == nil {
 		x.cut(fairlead.Cancelled, "write to the client", err)
 	}
@@ -60,17 +65,18 @@ func (x *exchange) Write(p []byte) (int, error) {
 // FlushError sends what the server has buffered. It may run on ReverseProxy's
 // timer, so that a failure is left for the next write to note.
 func (x *exchange) FlushError() error {
-	x.stall.begin()
+	x.stall.begin(x.toClient.begin(x.held))
 	err := x.stall.w.Flush()
 	x.stall.end()
-	x.pending = false
+	x.held = 0
+	x.toClient.end(0, 0)
 	return err
 }
 
 // finish sends the end of a response of known length, which net/http would do
 // after us and without a deadline.
 func (x *exchange) finish() {
-	if !x.pending || x.err != nil || x.in.ProtoMajor != 1 || x.w.Header().Get("Content-Length") == "" {
+	if x.held == 0 || x.err != nil || x.in.ProtoMajor != 1 || x.w.Header().Get("Content-Length") == "" {
 		return
 	}
 	if err := x.FlushError(); err != nil && !errors.Is(err, http.ErrNotSupported) {
@@ -137,7 +143,7 @@ func (x *exchange) rewrite(pr *httputil.ProxyRequest) {
 		}
 		out.Trailer = trailer
 	}
-	x.upload = &upload{ReadCloser: out.Body, in: pr.In, trailer: out.Trailer}
+	x.upload = &upload{ReadCloser: out.Body, in: pr.In, trailer: out.Trailer, flow: &x.toUpstream}
 	out.Body = x.upload
 }
 
@@ -159,7 +165,14 @@ func (x *exchange) RoundTrip(out *http.Request) (*http.Response, error) {
 		return nil, errNoSwitch
 	}
 	res.Body = &download{ReadCloser: res.Body, x: x}
+	x.list(kindBody)
 	return res, nil
+}
+
+// list shows the exchange to [Handler.Transfers]; ServeHTTP takes it back.
+func (x *exchange) list(kind string) {
+	x.kind, x.remote, x.since = kind, x.in.RemoteAddr, time.Now()
+	x.h.transfers.add(&x.transfer)
 }
 
 // handleError is called by ReverseProxy when there is no response to copy.
@@ -227,6 +240,7 @@ type upload struct {
 	io.ReadCloser
 	in      *http.Request
 	trailer http.Header // of the request that goes out; nil: it can have none
+	flow    *flow
 
 	begun atomic.Bool
 
@@ -236,10 +250,13 @@ type upload struct {
 
 func (u *upload) Read(p []byte) (int, error) {
 	u.begun.Store(true)
+	u.taken()
 	n, err := u.ReadCloser.Read(p)
 	if err == nil {
+		u.flow.begin(n)
 		return n, nil
 	}
+	u.flow.end(n, 0)
 	if errors.Is(err, io.EOF) && u.trailer != nil {
 		for name, values := range u.in.Trailer {
 			if !barredFromTrailer(name) {
@@ -253,6 +270,20 @@ func (u *upload) Read(p []byte) (int, error) {
 		u.err = err
 	}
 	return n, err
+}
+
+// taken notes that what was last read has been passed on, since the transport
+// comes for more or has done with it.
+func (u *upload) taken() {
+	if n := u.flow.held.Load(); n > 0 {
+		u.flow.end(int(n), 0)
+	}
+}
+
+// Close ends the reading.
+func (u *upload) Close() error {
+	u.taken()
+	return u.ReadCloser.Close()
 }
 
 // closeUpload reads what is left of a body that nobody wanted, once the answer

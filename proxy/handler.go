@@ -92,10 +92,11 @@ type Outcome struct {
 // Handler forwards requests. Create it with [New]; it is safe for concurrent
 // use.
 type Handler struct {
-	cfg     Config
-	invalid error // why no request can be forwarded
-	relays  relays
-	buffers bufferPool
+	cfg       Config
+	invalid   error // why no request can be forwarded
+	relays    relays
+	transfers transfers
+	buffers   bufferPool
 }
 
 // New returns a Handler. One whose Target is unusable answers every request
@@ -125,6 +126,7 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		x.started = time.Now()
 		defer x.observe()
 	}
+	defer h.transfers.remove(&x.transfer)
 	if err := h.admit(x); err != nil {
 		x.fail(err)
 		return

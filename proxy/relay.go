@@ -57,14 +57,6 @@ func (h *Handler) splice(ctx context.Context, client, upstream io.ReadWriteClose
 	return nil
 }
 
-// closeWrite ends one direction, or says that this cannot be done.
-func closeWrite(w io.Writer) error {
-	if c, ok := w.(interface{ CloseWrite() error }); ok {
-		return c.CloseWrite()
-	}
-	return errors.ErrUnsupported
-}
-
 // link is one relay in flight.
 type link struct {
 	cancel   context.CancelFunc

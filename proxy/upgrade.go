@@ -93,7 +93,8 @@ func (x *exchange) switchProtocols(out *http.Request) error {
 	defer client.Close()
 	if err == nil {
 		link.setClient(client)
-		err = x.relay(ctx, protocol, client, upstream)
+		x.list(kindOf(protocol))
+		err = x.relay(ctx, protocol, client, &upstreamConn{ReadWriteCloser: upstream, flow: &x.toUpstream})
 	}
 	if err != nil {
 		x.broken = x.key != "" // the rest of the connection was the client's before
@@ -137,28 +138,7 @@ func (x *exchange) hijack(protocol string, header http.Header) (net.Conn, error)
 	if err := conn.SetWriteDeadline(time.Time{}); err != nil {
 		return conn, fmt.Errorf("clear deadlines: %w", err)
 	}
-	if n := buffered.Reader.Buffered(); n > 0 {
-		early, _ := buffered.Reader.Peek(n) // cannot fail: they are there
-		return &earlyConn{Conn: conn, early: early}, nil
-	}
-	return conn, nil
+	x.setConn(conn)
+	early, _ := buffered.Reader.Peek(buffered.Reader.Buffered()) // cannot fail: they are there
+	return &clientConn{Conn: conn, early: early, flow: &x.toClient}, nil
 }
-
-// earlyConn first reads what the client sent before its handshake was
-// answered.
-type earlyConn struct {
-	net.Conn
-	early []byte
-}
-
-func (c *earlyConn) Read(p []byte) (int, error) {
-	if len(c.early) == 0 {
-		return c.Conn.Read(p)
-	}
-	n := copy(p, c.early)
-	c.early = c.early[n:]
-	return n, nil
-}
-
-// CloseWrite ends one direction, where the connection can.
-func (c *earlyConn) CloseWrite() error { return closeWrite(c.Conn) }
