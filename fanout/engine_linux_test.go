@@ -247,6 +247,27 @@ func TestALingeringConnectionEndsByItself(t *testing.T) {
 	}
 }
 
+func TestALingeringConnectionIsReadSlowly(t *testing.T) {
+	e := engine(t, fanout.Config{})
+	heard := 0
+	s := &script{
+		pull:    func(out *fanout.Out) { out.End(fanout.End{Linger: 500 * time.Millisecond}) },
+		receive: func(_ *fanout.Out, p []byte) { heard += len(p) },
+	}
+	client := play(t, e, s, nil)
+	part := make([]byte, 64<<10)
+	for {
+		if _, err := client.Write(part); err != nil {
+			break
+		}
+	}
+	get(t, s.closed, "Closed")
+	// Without a pace it would be hundreds of megabytes.
+	if most := 4 << 20; heard == 0 || heard > most {
+		t.Errorf("the session heard %d bytes", heard)
+	}
+}
+
 func TestALingeringConnectionEndsWhenItsSessionSaysSo(t *testing.T) {
 	e := engine(t, fanout.Config{})
 	s := &script{

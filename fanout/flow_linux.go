@@ -86,6 +86,8 @@ type ending struct {
 	until     int64 // when Within, or Linger once it has begun, is over; 0: neither
 	lingering bool  // all was written
 	began     int64 // when it was
+	late      int   // bytes read since then, or since the last pause
+	resumes   int64 // when it is read from again
 }
 
 // paused reports whether the client is not read from.

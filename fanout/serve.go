@@ -322,11 +322,18 @@ func (v *served) read(r io.Reader) {
 	}()
 	defer v.caught(&v.broken)
 	p := make([]byte, readBuffer)
+	late := 0 // bytes read since the end, or since the last wait
 	for {
 		n, err := r.Read(p)
 		if n > 0 {
 			v.conn.received.Add(uint64(n))
 			v.conn.lastReceived.Store(time.Now().UnixNano())
+			if v.ending() {
+				if late += n; late > paceBytes {
+					late = 0
+					time.Sleep(paceTime)
+				}
+			}
 			work, more := v.receive(p[:n])
 			if !more {
 				return
@@ -342,6 +349,13 @@ func (v *served) read(r io.Reader) {
 			return
 		}
 	}
+}
+
+// ending reports whether the session has ended the connection.
+func (v *served) ending() bool {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	return v.end != nil
 }
 
 // receive gives p to the session when there is room for its replies, and returns

@@ -239,6 +239,26 @@ func TestAnEndMayLinger(t *testing.T) {
 			r.ends(nil, 6*time.Second)
 		})
 	})
+	t.Run("reading slowly what floods it", func(t *testing.T) {
+		synctest.Test(t, func(t *testing.T) {
+			heard := 0
+			s := &session{pull: linger(fanout.End{Linger: 5 * time.Second}), receive: func(_ *fanout.Out, p []byte) { heard += len(p) }}
+			r := attend(t, s, fanout.Options{})
+			r.reads("bye")
+			go func() {
+				part := make([]byte, 4<<10)
+				for {
+					if _, err := r.send.Write(part); err != nil {
+						return
+					}
+				}
+			}()
+			r.ends(nil, 5*time.Second)
+			if heard < 5<<20 || heard > 8<<20 {
+				t.Errorf("the session heard %d bytes", heard)
+			}
+		})
+	})
 	t.Run("with its half closed", func(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			r := attend(t, &session{pull: linger(fanout.End{HalfClose: true, Linger: 5 * time.Second})}, fanout.Options{})

@@ -63,6 +63,14 @@ func (o *Options) writeTimeout() time.Duration {
 // turn; a single frame may be larger.
 const roundBytes = 64 << 10
 
+// What a client still sends on a connection that has been ended is read at 1.3 MB/s:
+// soon enough for one that has its last message on the way, while one that floods
+// waits until it is closed.
+const (
+	paceBytes = 64 << 10
+	paceTime  = 50 * time.Millisecond
+)
+
 // Out is what a session gives for sending. It is valid until the method returns
 // that it was given to.
 type Out struct {
@@ -82,8 +90,8 @@ type End struct {
 	// connection is reset. 0: Options.WriteTimeout for each byte of it.
 	Within time.Duration
 	// Linger is how long the client may take to close its own half when all was
-	// written; what it sends meanwhile is given to Session.Receive. 0: the
-	// connection is closed at once.
+	// written; what it sends meanwhile is given to Session.Receive, some 1.3 MB a
+	// second at most. 0: the connection is closed at once.
 	Linger time.Duration
 	// HalfClose closes the sending half before Linger begins, for protocols where
 	// the client waits for that.
