@@ -9,7 +9,6 @@ import (
 	"maps"
 	"net/http"
 	"slices"
-	"strings"
 
 	"github.com/fairlead-edge/fairlead"
 	"github.com/fairlead-edge/fairlead/internal/tunnel"
@@ -20,7 +19,7 @@ import (
 // handshake differs by a key and a digest of it.
 
 // wantsBridge reports whether r opens a WebSocket so.
-func wantsBridge(r *http.Request) bool { return strings.EqualFold(tunnel.Protocol(r), "websocket") }
+func wantsBridge(r *http.Request) bool { return isWebSocket(tunnel.Protocol(r)) }
 
 // admitBridge refuses a version that the upstream could refuse only by a 426,
 // which HTTP/2 does not have.

@@ -40,6 +40,13 @@
 // Each write to a client has [Config.WriteTimeout], so that one that reads
 // nothing holds neither its goroutine nor what it was to be sent for ever.
 //
+// # What waits
+//
+// [Handler.Transfers] shows the streams and the upgraded connections: how much
+// went each way and when last, how much is here, and for how long whoever is to
+// take it has not. [Handler.Backlog] sums it up for metrics. What is counted
+// costs a small request two short locks and no allocation.
+//
 // # WebSockets of HTTP/2 and HTTP/3
 //
 // A client on these versions opens a WebSocket by an extended CONNECT (RFC

@@ -43,12 +43,12 @@ func (f *flow) begin(held int) time.Time {
 
 // end says that it is over: some bytes were passed on, and held remain here.
 func (f *flow) end(passed, held int) {
-	f.held.Store(int64(held))
-	f.since.Store(0)
 	if passed > 0 {
-		f.bytes.Add(int64(passed))
 		f.last.Store(time.Now().UnixNano())
 	}
+	f.held.Store(int64(held))
+	f.since.Store(0)
+	f.bytes.Add(int64(passed)) // the last: who sees them sees the rest
 }
 
 // waiting is for how long the write in progress has been.
@@ -89,7 +89,9 @@ func (c *clientConn) Read(p []byte) (int, error) {
 		return c.Conn.Read(p)
 	}
 	n := copy(p, c.early)
-	c.early = c.early[n:]
+	if c.early = c.early[n:]; len(c.early) == 0 {
+		c.early = nil // the server's buffer
+	}
 	return n, nil
 }
 

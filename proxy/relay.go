@@ -11,11 +11,13 @@ import (
 
 // relay carries an upgraded connection until it ends.
 func (x *exchange) relay(ctx context.Context, protocol string, client, upstream io.ReadWriteCloser) error {
-	if f := x.h.cfg.Relay; f != nil && strings.EqualFold(protocol, "websocket") {
+	if f := x.h.cfg.Relay; f != nil && isWebSocket(protocol) {
 		return f(ctx, client, upstream)
 	}
 	return x.h.splice(ctx, client, upstream)
 }
+
+func isWebSocket(protocol string) bool { return strings.EqualFold(protocol, "websocket") }
 
 // splice copies bytes both ways. The end of one direction is passed on as a
 // half-close, or ends both where there is no such thing; an error ends both.

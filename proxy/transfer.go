@@ -85,13 +85,11 @@ type transfer struct {
 	kind   string
 	remote string
 	since  time.Time
+	raw    syscall.RawConn // of the client; nil where there is none
 
 	toClient, toUpstream flow
 
-	place int // in the list, from 1 on; 0: not listed. Guarded by the list's mu
-
-	mu  sync.Mutex
-	raw syscall.RawConn // of the client; nil where there is none
+	place int // in the list; guarded by its mu
 }
 
 func (t *transfer) waiting(now time.Time) time.Duration {
@@ -100,11 +98,8 @@ func (t *transfer) waiting(now time.Time) time.Duration {
 
 func (t *transfer) at(now time.Time) Transfer {
 	s := Transfer{Kind: t.kind, Remote: t.remote, Since: t.since, ToClient: t.toClient.at(now), ToUpstream: t.toUpstream.at(now), Unsent: -1}
-	t.mu.Lock()
-	raw := t.raw
-	t.mu.Unlock()
-	if raw != nil {
-		s.Unsent = unsent(raw)
+	if t.raw != nil {
+		s.Unsent = unsent(t.raw)
 	}
 	return s
 }
@@ -115,13 +110,9 @@ func (t *transfer) setConn(conn net.Conn) {
 	if !ok {
 		return
 	}
-	raw, err := c.SyscallConn()
-	if err != nil {
-		return // there is none below, or it is closed
+	if raw, err := c.SyscallConn(); err == nil { // else there is none below, or it is closed
+		t.raw = raw
 	}
-	t.mu.Lock()
-	t.raw = raw
-	t.mu.Unlock()
 }
 
 // transfers are those in flight; as many as the server allows requests.
@@ -133,11 +124,11 @@ type transfers struct {
 func (l *transfers) add(t *transfer) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.list = append(l.list, t)
 	t.place = len(l.list)
+	l.list = append(l.list, t)
 }
 
-// remove ends what add began, if it did.
+// remove ends what add began; a transfer that has no kind yet was not added.
 func (l *transfers) remove(t *transfer) {
 	if t.kind == "" {
 		return
@@ -145,11 +136,10 @@ func (l *transfers) remove(t *transfer) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	last := len(l.list) - 1
-	l.list[t.place-1] = l.list[last]
-	l.list[t.place-1].place = t.place
+	l.list[t.place] = l.list[last]
+	l.list[t.place].place = t.place
 	l.list[last] = nil
 	l.list = l.list[:last]
-	t.place = 0
 }
 
 // snapshot returns those in flight. Looking at them costs more than a copy of

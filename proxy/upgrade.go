@@ -74,6 +74,10 @@ func (x *exchange) switchProtocols(out *http.Request) error {
 	}
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
+	kind := kindUpgrade
+	if isWebSocket(protocol) {
+		kind = kindWebSocket
+	}
 	link := &link{cancel: cancel, upstream: upstream}
 	if !x.h.relays.add(link) {
 		return fairlead.Errorf(fairlead.Draining, "%s", fairlead.Draining.Title())
@@ -93,7 +97,7 @@ func (x *exchange) switchProtocols(out *http.Request) error {
 	defer client.Close()
 	if err == nil {
 		link.setClient(client)
-		x.list(kindOf(protocol))
+		x.list(kind)
 		err = x.relay(ctx, protocol, client, &upstreamConn{ReadWriteCloser: upstream, flow: &x.toUpstream})
 	}
 	if err != nil {
@@ -139,6 +143,9 @@ func (x *exchange) hijack(protocol string, header http.Header) (net.Conn, error)
 		return conn, fmt.Errorf("clear deadlines: %w", err)
 	}
 	x.setConn(conn)
-	early, _ := buffered.Reader.Peek(buffered.Reader.Buffered()) // cannot fail: they are there
-	return &clientConn{Conn: conn, early: early, flow: &x.toClient}, nil
+	c := &clientConn{Conn: conn, flow: &x.toClient}
+	if n := buffered.Reader.Buffered(); n > 0 {
+		c.early, _ = buffered.Reader.Peek(n) // cannot fail: they are there
+	}
+	return c, nil
 }
