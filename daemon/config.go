@@ -123,6 +123,8 @@ type Limits struct {
 	ConnectionRate        int  `yaml:"connection_rate"`         // new ones a second from an address; 0: any number
 	RequestsPerConnection int  `yaml:"requests_per_connection"` // at one time, of HTTP/2 and 3
 	Header                Size `yaml:"header"`                  // of a request
+
+	SlowReader Duration `yaml:"slow_reader"` // falling further behind for so long, it is sent away; 0: never
 }
 
 // Fanout says how readers on plain HTTP/1.1 are served.
@@ -155,6 +157,7 @@ func Default() Config {
 			Body: 1 << 20, Topics: topic.DefaultMaxTopics, TopicsPerConnection: 1000, Message: 1 << 20,
 			CapturedStream: 16 << 20, CapturedTotal: 1 << 30, CapturedKeep: Duration(10 * time.Minute),
 			ConnectionsPerAddress: 1000, ConnectionRate: 500, RequestsPerConnection: 250, Header: 64 << 10,
+			SlowReader: Duration(time.Minute),
 		},
 		Heartbeat: Duration(15 * time.Second),
 		Fanout:    Fanout{Engine: true},

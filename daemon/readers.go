@@ -24,8 +24,8 @@ func (d *daemon) newReaders(cfg *Config, topics *topic.Store, old *site) *delive
 	return deliver.New(deliver.Config{
 		Topics: topics, Prefix: cfg.TopicsPrefix,
 		AllowPublish: mayPublish(cfg), PublishToken: cfg.PublishToken, Origins: cfg.CORS,
-		Heartbeat: time.Duration(cfg.Heartbeat),
-		MaxBody:   int64(cfg.Limits.Body), MaxTopics: cfg.Limits.TopicsPerConnection, MaxMessage: int64(cfg.Limits.Message),
+		Heartbeat: time.Duration(cfg.Heartbeat), SlowAfter: slowAfter(cfg),
+		MaxBody: int64(cfg.Limits.Body), MaxTopics: cfg.Limits.TopicsPerConnection, MaxMessage: int64(cfg.Limits.Message),
 		Engine: d.fanoutEngine(cfg), Take: d.take,
 		Observer: deliver.Observer{
 			Opened: d.metrics.Opened,
@@ -35,6 +35,13 @@ func (d *daemon) newReaders(cfg *Config, topics *topic.Store, old *site) *delive
 			},
 		},
 	})
+}
+
+func slowAfter(cfg *Config) time.Duration {
+	if cfg.Limits.SlowReader == 0 {
+		return -1
+	}
+	return time.Duration(cfg.Limits.SlowReader)
 }
 
 func sameReaders(a, b *Config) bool {

@@ -135,8 +135,8 @@ func (d *daemon) start(ctx context.Context, running *sync.WaitGroup) {
 	}
 }
 
-// sweepEvery is how often idle topics and old recordings are looked at: a
-// small part of the shortest age that makes sense for them.
+// sweepEvery is how often idle topics, old recordings and slow readers are looked
+// at: a small part of the shortest time that makes sense for them.
 const sweepEvery = 10 * time.Second
 
 func (d *daemon) sweep(ctx context.Context) {
@@ -150,6 +150,14 @@ func (d *daemon) sweep(ctx context.Context) {
 			s := d.site.Load()
 			s.topics.Sweep()
 			s.captured.Sweep()
+			for _, site := range d.sites() {
+				if site.readers == nil {
+					continue
+				}
+				if n := site.readers.FindSlow(time.Now()); n > 0 {
+					d.log.Info("readers fell further behind and are sent away", "readers", n)
+				}
+			}
 		}
 	}
 }

@@ -43,6 +43,9 @@ type Config struct {
 	// connection is reset, and a body may stall before its publish is refused.
 	// Default 30 s.
 	WriteTimeout time.Duration
+	// SlowAfter is how long a reader may fall further behind before
+	// [Handler.FindSlow] sends it away. Default 60 s; negative: for ever.
+	SlowAfter time.Duration
 	// OnMessage answers an application's own messages in fairlead.v1.json,
 	// {"id":5,"request":…}. Nothing more is read from the connection meanwhile; ctx
 	// has the values of the handshake's and ends with the connection. What it panics with becomes an error of code Internal. Default:
@@ -141,6 +144,9 @@ func (c Config) withDefaults() Config {
 	}
 	if c.WriteTimeout <= 0 {
 		c.WriteTimeout = 30 * time.Second
+	}
+	if c.SlowAfter == 0 {
+		c.SlowAfter = time.Minute
 	}
 	if c.Take == nil {
 		c.Take = func(*http.Request) Lease { return nil }

@@ -25,8 +25,13 @@ func (s *socket) tooSlow(out *fanout.Out, item *topic.Item) {
 	if s.many != nil && item.Kind == topic.KindLag {
 		s.share(out, s.frame(item)) // the reason below cannot name its topic
 	}
+	s.giveUp(out, code, string(item.Gap.After))
+}
+
+// giveUp tries to tell a reader that it is given up.
+func (s *socket) giveUp(out *fanout.Out, code fairlead.Code, text string) {
 	s.ending(code)
-	out.Add(websocket.AppendClose(nil, code.CloseCode(), string(item.Gap.After)))
+	out.Add(websocket.AppendClose(nil, code.CloseCode(), text))
 	out.End(fanout.End{Within: tooSlowPatience, Linger: tooSlowPatience})
 }
 

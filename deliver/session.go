@@ -26,6 +26,7 @@ type session struct {
 	transport transport
 	resumed   bool
 	late      bool // it came to a server that was going away already
+	pace      pace // FindSlow's
 
 	events, bytes atomic.Uint64
 }
@@ -206,8 +207,10 @@ func (s *session) end(reason fairlead.Code) {
 
 // lost is the reason of a session whose connection ended by err.
 func (s *session) lost(err error) fairlead.Code {
-	switch {
-	case s.away.Load() != nil, err == fanout.ErrReset, err == fanout.ErrClosed: //nolint:errorlint // they are not wrapped
+	switch why := s.away.Load(); {
+	case why != nil && err != fanout.ErrClosed: //nolint:errorlint // it is not wrapped
+		return why.Code
+	case err == fanout.ErrReset, err == fanout.ErrClosed: //nolint:errorlint // they are not wrapped
 		return fairlead.Draining
 	case err == fanout.ErrStalled: //nolint:errorlint // the same
 		return fairlead.TooSlow

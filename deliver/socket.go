@@ -269,6 +269,14 @@ func (s *socket) cursors() map[string]fairlead.Cursor {
 
 // leave tells a client that is sent away when to come back. s.mu is held.
 func (s *socket) leave(out *fanout.Out, why *fairlead.Error) {
+	if why.Code == fairlead.TooSlow {
+		text := why.Message // of several topics, one cursor would say nothing
+		if s.many == nil {
+			text = string(s.cursor)
+		}
+		s.giveUp(out, why.Code, text)
+		return
+	}
 	advice := marshal(wire.Draining{RetryAfterMS: why.RetryAfter.Milliseconds(), Cursors: s.cursors()})
 	s.share(out, replyFrame(asMember("draining", advice)))
 	s.finish(out, why.Code, why.Code.CloseCode(), "come back later")

@@ -117,7 +117,11 @@ func (s *stream) send(out *fanout.Out, items []topic.Item) {
 	for i := range items {
 		item := &items[i]
 		if item.Kind == topic.KindLag || item.Kind == topic.KindGap && s.failOnGap {
-			s.tooSlow(out, item)
+			reason := fairlead.TooSlow
+			if item.Kind == topic.KindGap {
+				reason = fairlead.OutOfRange
+			}
+			s.tooSlow(out, reason)
 			return
 		}
 		s.moved(item)
@@ -242,18 +246,19 @@ func (s *stream) finish(out *fanout.Out, reason fairlead.Code) {
 
 // leave tells a reader that is sent away when to come back.
 func (s *stream) leave(out *fanout.Out, why *fairlead.Error) {
+	if why.Code == fairlead.TooSlow {
+		s.tooSlow(out, why.Code)
+		return
+	}
 	advice := marshal(wire.Draining{RetryAfterMS: why.RetryAfter.Milliseconds()})
 	s.write(out, s.appendControl(nil, fairlead.TypeDraining, advice, why.RetryAfter))
 	s.finish(out, why.Code)
 }
 
 // tooSlow tries to tell the reader where it stands: it comes back from there.
-func (s *stream) tooSlow(out *fanout.Out, item *topic.Item) {
+func (s *stream) tooSlow(out *fanout.Out, reason fairlead.Code) {
 	s.cut = true
-	s.ending(fairlead.TooSlow)
-	if item.Kind == topic.KindGap {
-		s.ending(fairlead.OutOfRange)
-	}
+	s.ending(reason)
 	s.position(out, 0)
 	out.End(fanout.End{Within: tooSlowPatience})
 }

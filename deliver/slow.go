@@ -1,0 +1,62 @@
+package deliver
+
+import (
+	"math"
+	"time"
+
+	"github.com/fairlead-edge/fairlead"
+)
+
+// errBehind is why a reader is sent away that falls further behind for ever.
+var errBehind = fairlead.Errorf(fairlead.TooSlow, "the reader has been falling further behind: come back with your cursor, on a faster connection or for less")
+
+// pace is how a reader keeps up, as FindSlow has seen it.
+type pace struct {
+	since uint32 // seconds, Unix; 0 while nothing waits for the client
+	lag   uint32 // then
+}
+
+// FindSlow looks once at each session, and sends those away as too slow that for
+// Config.SlowAfter have fallen further behind: whenever they were looked at, bytes
+// waited for their client to take them, and in the end it lagged by more events
+// than at the beginning. A reader that catches up is not slow, nor one whose
+// policy skips what it cannot take, since its lag does not grow. It is tried to be
+// told where it stands until FindSlow comes again; then its connection is reset.
+// FindSlow returns how many it has sent away. It is to be called every few
+// seconds, by one goroutine.
+func (h *Handler) FindSlow(now time.Time) (sent int) {
+	if h.cfg.SlowAfter < 0 {
+		return 0
+	}
+	for _, s := range h.sessions.some(0) {
+		switch {
+		case s.page() != nil:
+		case s.away.Load() == errBehind:
+			s.reset()
+		case s.behind(now, h.cfg.SlowAfter):
+			s.sendAway(errBehind)
+			sent++
+		}
+	}
+	return sent
+}
+
+// behind reports whether the session has been slow for so long.
+func (s *session) behind(now time.Time, long time.Duration) bool {
+	at := s.conn.Stats()
+	if at.Buffered == 0 && at.Unsent <= 0 {
+		s.pace.since = 0
+		return false
+	}
+	seconds := uint32(max(now.Unix(), 1)) //nolint:gosec // until 2106
+	if s.pace.since != 0 && now.Sub(time.Unix(int64(s.pace.since), 0)) < long {
+		return false
+	}
+	lag := uint64(0)
+	for _, in := range s.reader.Status() {
+		lag += in.Lag
+	}
+	before := s.pace
+	s.pace = pace{since: seconds, lag: uint32(min(lag, math.MaxUint32))} //nolint:gosec // bounded
+	return before.since != 0 && s.pace.lag > before.lag
+}
