@@ -33,6 +33,7 @@ type connectionsPage struct {
 	Sessions  []sessionStatus           `json:"sessions"`  // at most maxListed
 	Captured  []capturedStatus          `json:"captured"`  // at most maxListed
 	Relays    map[string]int            `json:"relays"`    // upgraded connections, by route
+	Transfers []transferStatus          `json:"transfers"` // at most maxListed
 	InFlight  map[string]int            `json:"in_flight"` // requests and streams, by route
 }
 
@@ -84,7 +85,10 @@ type capturedStatus struct {
 
 func (d *daemon) serveConnections(w http.ResponseWriter, _ *http.Request) {
 	s := d.site.Load()
-	page := connectionsPage{Listeners: d.listenerPage(), Sessions: []sessionStatus{}, Captured: []capturedStatus{}, Relays: map[string]int{}, InFlight: d.flights.byRoute()}
+	page := connectionsPage{
+		Listeners: d.listenerPage(), Sessions: []sessionStatus{}, Captured: []capturedStatus{},
+		Relays: map[string]int{}, Transfers: d.transfers(maxListed), InFlight: d.flights.byRoute(),
+	}
 	for _, site := range d.sites() {
 		if site.readers != nil {
 			for _, i := range site.readers.Sessions(maxListed) {

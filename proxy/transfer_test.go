@@ -158,7 +158,7 @@ func TestARelayWhoseClientStoppedReadingIsSeenWaiting(t *testing.T) {
 			continue
 		}
 	}))
-	h, s := watched(t, up, proxy.Config{Relay: relayFrames, Observe: func(o proxy.Outcome) { outcomes <- o }})
+	h, s := watched(t, up, proxy.Config{Relay: relayHastily, Observe: func(o proxy.Outcome) { outcomes <- o }})
 	c := dial(t, s).send(handshake + "\r\n")
 	c.response()
 	got := eventually(t, h, "a client that waits", func(x proxy.Transfer) bool { return x.ToClient.Waiting > 100*time.Millisecond })
