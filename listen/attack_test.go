@@ -286,7 +286,7 @@ func TestAClientThatOnlyGivesRequestsUpLosesItsConnection(t *testing.T) {
 func TestAClientThatGivesSomeRequestsUpKeepsItsConnection(t *testing.T) {
 	v := attacked(t)
 	c, ended := v.dial(t)
-	v.giveUp(t, c, 100)
+	v.giveUp(t, c, 50)
 	c.must(c.WriteHeaders(http2.HeadersFrameParam{StreamID: 1001, BlockFragment: requestBlock("/wait"), EndHeaders: true, EndStream: true}))
 	for v.served.Load() == 0 {
 		select {

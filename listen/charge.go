@@ -15,7 +15,7 @@ const (
 	blamePrice = time.Second / 10
 	// maxDebt is how long a client may have to wait: others may share its
 	// address.
-	maxDebt = 10 * time.Second
+	maxDebt = 30 * time.Second
 )
 
 // Blame says, of the request whose context this is, that it asked for far more

@@ -48,7 +48,7 @@ type frameLimit struct {
 
 func newFrames(l *Limits, refused bool) frames {
 	f := frames{limit: frameLimit{rate: controlRate, burst: max(controlBurst, resetPrice*l.Streams)}}
-	f.left = bucket{tokens: float64(f.limit.burst) / 2, at: time.Now()} // few honest ones begin with a burst
+	f.left = bucket{tokens: float64(f.limit.burst) / 4, at: time.Now()} // few honest ones begin with a burst
 	if refused {
 		f.limit = frameLimit{rate: refusedFrames, burst: refusedFrames, all: true}
 		f.left.tokens = refusedFrames

@@ -42,11 +42,11 @@ func TestFramesThatCarryNothingCount(t *testing.T) {
 		write func() error
 		want  int // frames of it that pass
 	}{
-		{"PING", func() error { return w.WritePing(false, [8]byte{}) }, 500},
-		{"empty DATA", func() error { return w.WriteData(1, false, nil) }, 500},
-		{"empty CONTINUATION", func() error { return w.WriteContinuation(1, false, nil) }, 500},
-		{"RST_STREAM", func() error { return w.WriteRSTStream(1, http2.ErrCodeCancel) }, 125},
-		{"WINDOW_UPDATE", func() error { return w.WriteWindowUpdate(1, 1) }, 8000},
+		{"PING", func() error { return w.WritePing(false, [8]byte{}) }, 250},
+		{"empty DATA", func() error { return w.WriteData(1, false, nil) }, 250},
+		{"empty CONTINUATION", func() error { return w.WriteContinuation(1, false, nil) }, 250},
+		{"RST_STREAM", func() error { return w.WriteRSTStream(1, http2.ErrCodeCancel) }, 62},
+		{"WINDOW_UPDATE", func() error { return w.WriteWindowUpdate(1, 1) }, 4000},
 		{"DATA", func() error { return w.WriteData(1, false, []byte("x")) }, 9999},
 		{"DATA that ends", func() error { return w.WriteData(1, true, nil) }, 9999},
 		{"HEADERS", func() error { return w.WriteHeaders(http2.HeadersFrameParam{StreamID: 1, EndHeaders: true}) }, 9999},

@@ -34,7 +34,7 @@ type Limits struct {
 	// 250: RFC 9113, section 6.5.2, recommends at least 100, and a page may keep
 	// many streams of events open. It is also how many requests a second, and at
 	// least 250, the client may give up within a second of asking before its
-	// connection is closed, half as many in the connection's first moments; of
+	// connection is closed, a quarter of it in the connection's first moments; of
 	// Exempt peers, and without a bound, any number.
 	Streams int
 	// HeaderBytes bounds a request's header, in bytes; beyond it the answer is

@@ -125,7 +125,7 @@ func TestAClientPaysForAConnectionThatOnlyGaveRequestsUp(t *testing.T) {
 		if !g.admit(c, attacker) || c.refusal() != nil {
 			t.Fatal("the first is refused")
 		}
-		for range 30 {
+		for range 60 {
 			g.charge(c, floodPrice)
 		}
 		comes := func(from netip.Addr) bool {
