@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"io"
+	"math"
 	"net"
 	"net/http"
 	"time"
@@ -22,9 +23,6 @@ const (
 	controlBurst = 1000
 	// Some clients send two WINDOW_UPDATEs for each frame of a download.
 	windowPrice = 1.0 / 16
-	// A reset costs a request. All that a client has may end at once, when its
-	// page is left, which is 250 by default.
-	resetPrice = 4
 	// Of a connection that is only told why it is refused, so many frames are
 	// read, those of requests included.
 	refusedFrames = 100
@@ -38,6 +36,10 @@ type frames struct {
 	skip   uint32 // bytes of the payload to come
 	left   bucket
 	limit  frameLimit
+	// A reset costs a request. All that a client has may end at once, when its page
+	// is left, and as many each second: Limits.Streams, or minAborts.
+	resets     bucket
+	mostResets int
 }
 
 // frameLimit is what a connection may send.
@@ -47,8 +49,13 @@ type frameLimit struct {
 }
 
 func newFrames(l *Limits, refused bool) frames {
-	f := frames{limit: frameLimit{rate: controlRate, burst: max(controlBurst, resetPrice*l.Streams)}}
-	f.left = bucket{tokens: float64(f.limit.burst) / 4, at: time.Now()} // few honest ones begin with a burst
+	f := frames{limit: frameLimit{rate: controlRate, burst: controlBurst}, mostResets: math.MaxInt}
+	if l.Streams > 0 {
+		f.mostResets = max(l.Streams, minAborts)
+	}
+	// Few honest ones begin with a burst.
+	f.left = bucket{tokens: controlBurst / 4, at: time.Now()}
+	f.resets = bucket{tokens: float64(f.mostResets) / 4, at: time.Now()}
 	if refused {
 		f.limit = frameLimit{rate: refusedFrames, burst: refusedFrames, all: true}
 		f.left.tokens = refusedFrames
@@ -71,6 +78,9 @@ func (f *frames) pass(p []byte, now time.Time) bool {
 		}
 		f.have = 0
 		f.skip = binary.BigEndian.Uint32(f.header[:]) >> 8
+		if f.header[3] == frameReset && !f.resets.take(f.mostResets, now) {
+			return false
+		}
 		if cost := f.price(f.header[3], f.header[4]); cost > 0 && !f.left.pay(cost, f.limit.rate, f.limit.burst, now) {
 			return false
 		}
@@ -97,8 +107,6 @@ func (f *frames) price(kind, flags byte) float64 {
 		return 0 // other limits bound those
 	case kind == frameWindowUpdate:
 		return windowPrice
-	case kind == frameReset:
-		return resetPrice
 	}
 	return 1
 }

@@ -53,7 +53,7 @@ func TestFramesThatCarryNothingCount(t *testing.T) {
 	} {
 		b.Reset()
 		_ = c.write() // to a buffer
-		f, now, passed := newFrames(new(Limits), false), time.Now(), 0
+		f, now, passed := newFrames(&Limits{Streams: 250}, false), time.Now(), 0
 		f.left.at = now
 		for passed < 9999 && f.pass(b.Bytes(), now) {
 			passed++
