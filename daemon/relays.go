@@ -5,6 +5,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/fairlead-edge/fairlead/observe"
 	"github.com/fairlead-edge/fairlead/proxy"
 )
 
@@ -53,4 +54,17 @@ func (d *daemon) transfers(limit int) []transferStatus {
 		return cmp.Or(cmp.Compare(waiting(b), waiting(a)), a.Since.Compare(b.Since))
 	})
 	return list[:min(limit, len(list))]
+}
+
+// backlogs tells the metrics what waits, by route.
+func (d *daemon) backlogs() map[string]observe.Backlog {
+	by := make(map[string]observe.Backlog)
+	for _, site := range d.sites() {
+		for _, r := range site.routes {
+			buffered, blocked := r.proxy.Backlog()
+			b := by[r.label]
+			by[r.label] = observe.Backlog{Bytes: b.Bytes + buffered, Blocked: b.Blocked + blocked}
+		}
+	}
+	return by
 }

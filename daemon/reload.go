@@ -136,7 +136,7 @@ func (s *site) retire(old *site) {
 // busy reports whether anybody still uses the site.
 func (s *site) busy() bool {
 	for _, r := range s.routes {
-		if r.proxy.Relays() > 0 {
+		if r.proxy.Relays() > 0 || len(r.proxy.Transfers(1)) > 0 {
 			return true
 		}
 	}

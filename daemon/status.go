@@ -18,6 +18,7 @@ func (d *daemon) sources() observe.Sources {
 			return observe.Captured{Live: s.Live, Ended: s.Finished, Bytes: s.Bytes}
 		},
 		InFlight:  d.flights.byRoute,
+		Backlogs:  d.backlogs,
 		Pools:     d.poolPages().metrics,
 		Listeners: d.listenerMetrics,
 		Coders: func() observe.Coders {

@@ -27,6 +27,8 @@ type Metrics struct {
 	publishes *prometheus.CounterVec
 	skipped   *prometheus.CounterVec
 	gaps      *prometheus.CounterVec
+	passed    *prometheus.CounterVec
+	told      *prometheus.CounterVec
 	reloads   *prometheus.CounterVec
 	coding    coding
 }
@@ -52,6 +54,8 @@ func New(version string, sources Sources) *Metrics {
 		publishes: counter("fairlead_publishes_total", "Publishes to topics, by the pattern of the topic and the code of the result.", "topics", "code"),
 		skipped:   counter("fairlead_events_skipped_total", "Events that delivery policies passed over, all readers.", "transport"),
 		gaps:      counter("fairlead_gaps_total", "Gaps told to readers.", "transport"),
+		passed:    counter("fairlead_topic_events_skipped_total", "Events that delivery policies passed over, as told to readers, by the pattern of the topic.", "topics"),
+		told:      counter("fairlead_topic_gaps_total", "Gaps told to readers, by the pattern of the topic.", "topics"),
 		reloads:   counter("fairlead_config_reloads_total", "Times the configuration was read again.", "result"),
 		coding:    newCoding(),
 	}
@@ -60,7 +64,8 @@ func New(version string, sources Sources) *Metrics {
 	})
 	build.Set(1)
 	m.registry.MustRegister(
-		m.requests, m.durations, m.firstByte, m.sent, m.sessions, m.opened, m.closed, m.events, m.publishes, m.skipped, m.gaps, m.reloads, build,
+		m.requests, m.durations, m.firstByte, m.sent, m.sessions, m.opened, m.closed, m.events, m.publishes, m.skipped, m.gaps,
+		m.passed, m.told, m.reloads, build,
 		m.coding.responses, m.coding.bytes,
 		&state{sources}, collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
 	)
@@ -140,6 +145,17 @@ func (m *Metrics) Closed(s Session) {
 // Published counts a publish; topics is the pattern of the topic.
 func (m *Metrics) Published(topics string, result fairlead.Code) {
 	m.publishes.WithLabelValues(topics, orOK(result)).Inc()
+}
+
+// Missed counts what a reader was told to have missed; topics is the pattern of
+// the topic.
+func (m *Metrics) Missed(topics string, skipped uint64, gap bool) {
+	if skipped > 0 {
+		m.passed.WithLabelValues(topics).Add(float64(skipped))
+	}
+	if gap {
+		m.told.WithLabelValues(topics).Inc()
+	}
 }
 
 // Reloaded counts a reload.

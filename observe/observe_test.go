@@ -28,7 +28,10 @@ func TestAScrapeShowsWhatWasToldAndWhatTheSourcesSay(t *testing.T) {
 		Captured: func() observe.Captured { return observe.Captured{Live: 1, Ended: 4, Bytes: 5} },
 		InFlight: func() map[string]int { return map[string]int{"/v1/**": 6} },
 		Draining: func() bool { return true },
-		Coders:   func() observe.Coders { return observe.Coders{Bytes: 12, Limit: 13, Refused: 14} },
+		Backlogs: func() map[string]observe.Backlog {
+			return map[string]observe.Backlog{"/v1/**": {Bytes: 15, Blocked: 16}}
+		},
+		Coders: func() observe.Coders { return observe.Coders{Bytes: 12, Limit: 13, Refused: 14} },
 	})
 	m.Coded(observe.Coded{Coding: "zstd", Before: 100, After: 20})
 	m.Coded(observe.Coded{Reason: "not accepted", Before: 30, After: 30})
@@ -60,6 +63,8 @@ func TestAScrapeShowsWhatWasToldAndWhatTheSourcesSay(t *testing.T) {
 		`fairlead_captured_streams{state="ended"} 4`,
 		`fairlead_captured_bytes 5`,
 		`fairlead_http_requests_in_flight{route="/v1/**"} 6`,
+		`fairlead_forwarded_buffered_bytes{route="/v1/**"} 15`,
+		`fairlead_forwarded_blocked{route="/v1/**"} 16`,
 		`fairlead_draining 1`,
 		`fairlead_compression_memory_bytes 12`,
 		`fairlead_compression_memory_limit_bytes 13`,

@@ -16,6 +16,9 @@ type Sources struct {
 	// InFlight returns the number of requests and streams being served, by the
 	// pattern of their route.
 	InFlight func() map[string]int
+	// Backlogs returns what waits of what is forwarded, by the pattern of its
+	// route.
+	Backlogs func() map[string]Backlog
 	// Pools returns the pools of upstream connections.
 	Pools func() []Pool
 	// Listeners returns the addresses that clients connect to.
@@ -49,7 +52,7 @@ func (s *state) Describe(ch chan<- *prometheus.Desc) {
 	for _, d := range []*prometheus.Desc{topics, streams, captured, inFlight, draining} {
 		ch <- d
 	}
-	for _, d := range slices.Concat(poolFamilies, listenerFamilies, coderFamilies) {
+	for _, d := range slices.Concat(poolFamilies, listenerFamilies, coderFamilies, backlogFamilies) {
 		ch <- d
 	}
 }
@@ -71,6 +74,11 @@ func (s *state) Collect(ch chan<- prometheus.Metric) {
 	if s.InFlight != nil {
 		for route, n := range s.InFlight() {
 			gauge(inFlight, float64(n), route)
+		}
+	}
+	if s.Backlogs != nil {
+		for route, b := range s.Backlogs() {
+			b.collect(ch, route)
 		}
 	}
 	if s.Pools != nil {

@@ -19,6 +19,7 @@ func measureChurn(ctx context.Context, s settings, out io.Writer) error {
 	if s.duration == 0 {
 		s.duration = 10 * time.Minute
 	}
+	s.retained = 100 // so that what the topic retains does not grow meanwhile
 	t, err := startServer(ctx, s)
 	if err != nil {
 		return err

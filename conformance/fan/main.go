@@ -44,6 +44,7 @@ var children = map[string]func(args []string) error{
 
 // settings are what the command line says.
 type settings struct {
+	retained    int    // events that a topic retains; 0: as by default
 	server      string // the program with the probe
 	engine      string // of the configuration, "" leaves the key away
 	flushDelay  time.Duration

@@ -81,6 +81,9 @@ func (s settings) configuration(t *target) string {
 	if s.heartbeat > 0 {
 		text += "heartbeat: " + s.heartbeat.String() + "\n"
 	}
+	if s.retained > 0 {
+		text += fmt.Sprintf("topics: [{match: \"**\", retain: {events: %d}}]\n", s.retained)
+	}
 	var keys []string
 	if s.engine != "" {
 		keys = append(keys, "engine: "+s.engine)
