@@ -33,8 +33,67 @@ func (d *daemon) newReaders(cfg *Config, topics *topic.Store, old *site) *delive
 			Published: func(name string, _ int, result fairlead.Code) {
 				d.metrics.Published(d.site.Load().pattern(name), result)
 			},
+			Missed: func(name string, skipped uint64, gap bool) {
+				d.metrics.Missed(d.site.Load().pattern(name), skipped, gap)
+			},
 		},
 	})
+}
+
+// findSlow has those readers sent away that fall further behind, of topics where
+// nothing else bounds how far.
+func (d *daemon) findSlow(s *site) {
+	policy := s.cfg.policies()
+	meant := func(name string) bool {
+		p := policy(name)
+		return p.Deliver == topic.Every && p.Patience == 0
+	}
+	for _, site := range d.sites() {
+		if site.readers == nil {
+			continue
+		}
+		if n := site.readers.FindSlow(time.Now(), meant); n > 0 {
+			d.log.Info("readers fell further behind and are sent away", "readers", n)
+		}
+	}
+}
+
+// readerMetrics tells the metrics who reads what, by the patterns of topics.
+func (d *daemon) readerMetrics() observe.Readers {
+	s := d.site.Load()
+	out := observe.Readers{
+		Topics:      map[string]observe.Reading{anyMany: {}},
+		Connections: map[string]observe.Waiting{deliver.TransportSSE: {}, deliver.TransportWebSocket: {}},
+	}
+	for i := range s.cfg.Topics {
+		out.Topics[s.cfg.Topics[i].Match.String()] = observe.Reading{}
+	}
+	patterns := make(map[string]string) // by the names of topics that are read
+	for _, site := range d.sites() {
+		if site.readers == nil {
+			continue
+		}
+		for session := range site.readers.All() {
+			if w, ok := out.Connections[session.Transport]; ok {
+				w.Buffered += session.Buffered
+				w.Unsent += max(session.Unsent, 0)
+				out.Connections[session.Transport] = w
+			}
+			for _, at := range session.Topics {
+				pattern, ok := patterns[at.Topic]
+				if !ok {
+					pattern = s.pattern(at.Topic)
+					patterns[at.Topic] = pattern
+				}
+				r := out.Topics[pattern]
+				r.Readers++
+				r.Lag += at.Lag
+				r.MaxLag = max(r.MaxLag, at.Lag)
+				out.Topics[pattern] = r
+			}
+		}
+	}
+	return out
 }
 
 func slowAfter(cfg *Config) time.Duration {

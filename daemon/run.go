@@ -139,6 +139,9 @@ func (d *daemon) start(ctx context.Context, running *sync.WaitGroup) {
 // at: a small part of the shortest time that makes sense for them.
 const sweepEvery = 10 * time.Second
 
+// minSlow is the least limits.slow_reader: a reader is looked at four times.
+const minSlow = 3 * sweepEvery
+
 func (d *daemon) sweep(ctx context.Context) {
 	ticker := time.NewTicker(sweepEvery)
 	defer ticker.Stop()
@@ -150,14 +153,7 @@ func (d *daemon) sweep(ctx context.Context) {
 			s := d.site.Load()
 			s.topics.Sweep()
 			s.captured.Sweep()
-			for _, site := range d.sites() {
-				if site.readers == nil {
-					continue
-				}
-				if n := site.readers.FindSlow(time.Now()); n > 0 {
-					d.log.Info("readers fell further behind and are sent away", "readers", n)
-				}
-			}
+			d.findSlow(s)
 		}
 	}
 }

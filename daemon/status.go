@@ -1,7 +1,9 @@
 package daemon
 
 import (
+	"cmp"
 	"net/http"
+	"slices"
 	"time"
 
 	"github.com/fairlead-edge/fairlead"
@@ -19,6 +21,7 @@ func (d *daemon) sources() observe.Sources {
 		},
 		InFlight:  d.flights.byRoute,
 		Backlogs:  d.backlogs,
+		Readers:   d.readerMetrics,
 		Pools:     d.poolPages().metrics,
 		Listeners: d.listenerMetrics,
 		Coders: func() observe.Coders {
@@ -31,7 +34,7 @@ func (d *daemon) sources() observe.Sources {
 
 type connectionsPage struct {
 	Listeners map[string]listenerStatus `json:"listeners"`
-	Sessions  []sessionStatus           `json:"sessions"`  // at most maxListed
+	Sessions  []sessionStatus           `json:"sessions"`  // at most maxListed, those first that lag the most
 	Captured  []capturedStatus          `json:"captured"`  // at most maxListed
 	Relays    map[string]int            `json:"relays"`    // upgraded connections, by route
 	Transfers []transferStatus          `json:"transfers"` // at most maxListed
@@ -46,6 +49,7 @@ type sessionStatus struct {
 	Events       uint64          `json:"events"`
 	Bytes        uint64          `json:"bytes"`
 	Gaps         uint64          `json:"gaps"`
+	Lag          uint64          `json:"lag"`                    // events, of all topics
 	Buffered     int             `json:"buffered_bytes"`         // wait to be written
 	Unsent       *int            `json:"unsent_bytes,omitempty"` // in the kernel; where that is known
 	LastReceived time.Time       `json:"last_received"`
@@ -62,7 +66,7 @@ type readingStatus struct {
 
 func statusOf(i deliver.SessionInfo) sessionStatus {
 	s := sessionStatus{
-		Transport: i.Transport, Remote: i.Remote, Since: i.Since, Resumed: i.Resumed, Events: i.Events, Bytes: i.Bytes, Gaps: i.Gaps,
+		Transport: i.Transport, Remote: i.Remote, Since: i.Since, Resumed: i.Resumed, Events: i.Events, Bytes: i.Bytes, Gaps: i.Gaps, Lag: i.Lag,
 		Buffered: i.Buffered, LastReceived: i.LastReceived, Engine: i.Engine, Topics: make([]readingStatus, len(i.Topics)),
 	}
 	if i.Unsent >= 0 {
@@ -84,18 +88,29 @@ type capturedStatus struct {
 	Age     float64 `json:"age_seconds"`
 }
 
+// sessions returns at most limit of the readers of topics, those first that lag
+// the most.
+func (d *daemon) sessions(limit int) []sessionStatus {
+	list := []sessionStatus{}
+	for _, site := range d.sites() {
+		if site.readers != nil {
+			for _, i := range site.readers.Sessions(limit) {
+				list = append(list, statusOf(i))
+			}
+		}
+		slices.SortStableFunc(list, func(a, b sessionStatus) int { return cmp.Compare(b.Lag, a.Lag) })
+		list = list[:min(limit, len(list))]
+	}
+	return list
+}
+
 func (d *daemon) serveConnections(w http.ResponseWriter, _ *http.Request) {
 	s := d.site.Load()
 	page := connectionsPage{
-		Listeners: d.listenerPage(), Sessions: []sessionStatus{}, Captured: []capturedStatus{},
+		Listeners: d.listenerPage(), Sessions: d.sessions(maxListed), Captured: []capturedStatus{},
 		Relays: map[string]int{}, Transfers: d.transfers(maxListed), InFlight: d.flights.byRoute(),
 	}
 	for _, site := range d.sites() {
-		if site.readers != nil {
-			for _, i := range site.readers.Sessions(maxListed) {
-				page.Sessions = append(page.Sessions, statusOf(i))
-			}
-		}
 		for _, r := range site.routes {
 			if n := r.proxy.Relays(); n > 0 {
 				page.Relays[r.label] += n

@@ -213,8 +213,9 @@ func (v *validator) limits() {
 	v.positive("limits.captured_stream", int64(l.CapturedStream))
 	v.positive("limits.captured_total", int64(l.CapturedTotal))
 	v.positive("limits.captured_keep", int64(l.CapturedKeep))
-	if l.SlowReader != 0 && l.SlowReader < Duration(sweepEvery) && v.read("limits.slow_reader") {
-		v.reportf("limits.slow_reader", "%s is shorter than readers are looked at, every %s: want that or more, or 0s for never", l.SlowReader, Duration(sweepEvery))
+	if l.SlowReader != 0 && l.SlowReader < Duration(minSlow) && v.read("limits.slow_reader") {
+		v.reportf("limits.slow_reader", "%s is too short to tell, for readers are looked at every %s: want %s or more, or 0s for never",
+			l.SlowReader, Duration(sweepEvery), Duration(minSlow))
 	}
 	if l.CapturedStream > l.CapturedTotal && v.read("limits.captured_total") {
 		v.reportf("limits.captured_stream", "one stream of %s is over limits.captured_total, %s", l.CapturedStream, l.CapturedTotal)

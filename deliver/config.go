@@ -94,6 +94,9 @@ type Observer struct {
 	// Published is called after each publish that reached a topic's name, with
 	// how many events were stored and the code of the refusal, "" for none.
 	Published func(topic string, events int, result fairlead.Code)
+	// Missed is called when a reader of the topic is told that its policy passed
+	// over skipped events, or that there is a gap. Locks of the session are held.
+	Missed func(topic string, skipped uint64, gap bool)
 	// Panicked is called with what Config.OnMessage panicked with.
 	Panicked func(value any, stack []byte)
 }
@@ -159,6 +162,9 @@ func (c Config) withDefaults() Config {
 	}
 	if c.Observer.Published == nil {
 		c.Observer.Published = func(string, int, fairlead.Code) {}
+	}
+	if c.Observer.Missed == nil {
+		c.Observer.Missed = func(string, uint64, bool) {}
 	}
 	if c.Observer.Panicked == nil {
 		c.Observer.Panicked = func(any, []byte) {}

@@ -1,8 +1,11 @@
 package deliver
 
 import (
+	"cmp"
 	"context"
+	"iter"
 	"net/http"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -83,6 +86,7 @@ type SessionInfo struct {
 	Since        time.Time      // when it was admitted
 	Resumed      bool           // it began from a cursor
 	Topics       []topic.Status // where it stands
+	Lag          uint64         // events that it has yet to be given, of all its topics
 	Events       uint64         // sent
 	Bytes        uint64         // sent, before any framing of HTTP's
 	Skipped      uint64         // events passed over by delivery policies
@@ -98,6 +102,9 @@ func (s *session) info() SessionInfo {
 	i := SessionInfo{
 		Transport: s.transport.String(), Remote: s.remote, Since: since, Resumed: s.resumed, Topics: s.reader.Status(),
 		Events: s.events.Load(), Bytes: s.bytes.Load(), Unsent: -1, LastReceived: since,
+	}
+	for _, at := range i.Topics {
+		i.Lag += at.Lag
 	}
 	i.Skipped, i.Gaps = s.passed()
 	if s.page() == nil {
@@ -119,19 +126,43 @@ type registry struct {
 	empty    []chan struct{} // closed at the next moment without any
 }
 
-// Sessions returns the live sessions in no order, at most limit of them unless
-// it is 0.
+// Sessions returns the live sessions, those first that lag the most, at most limit
+// of them unless it is 0.
 func (h *Handler) Sessions(limit int) []SessionInfo {
-	all := h.sessions.some(limit)
-	infos := make([]SessionInfo, len(all))
+	type lagging struct {
+		*session
+
+		lag uint64
+	}
+	all := h.sessions.some(0)
+	ranked := make([]lagging, len(all))
 	for i, s := range all {
+		ranked[i] = lagging{s, s.lag(nil)}
+	}
+	slices.SortFunc(ranked, func(a, b lagging) int { return cmp.Or(cmp.Compare(b.lag, a.lag), cmp.Compare(a.since, b.since)) })
+	if limit > 0 {
+		ranked = ranked[:min(limit, len(ranked))]
+	}
+	infos := make([]SessionInfo, len(ranked))
+	for i, s := range ranked {
 		infos[i] = s.info()
 	}
 	return infos
 }
 
+// All yields the live sessions in no order, each as it is at that moment.
+func (h *Handler) All() iter.Seq[SessionInfo] {
+	return func(yield func(SessionInfo) bool) {
+		for _, s := range h.sessions.some(0) {
+			if !yield(s.info()) {
+				return
+			}
+		}
+	}
+}
+
 // some returns the sessions, at most limit of them unless it is 0.
-func (r *registry) some(limit int) []*session {
+func (r *registry) some(limit int) []*session { //nolint:unparam // at present all ask for all
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	all := make([]*session, 0, len(r.all))
@@ -222,15 +253,18 @@ func (s *session) lost(err error) fairlead.Code {
 
 // count notes an item that is being sent.
 func (s *session) count(item *topic.Item) {
-	switch item.Kind {
-	case topic.KindEvent:
+	gap := item.Kind == topic.KindGap
+	if item.Kind == topic.KindEvent {
 		s.events.Add(1)
-	case topic.KindGap:
+	}
+	if gap {
 		s.rarely().gaps.Add(1)
-	default:
 	}
 	if item.Skipped > 0 {
 		s.rarely().skipped.Add(item.Skipped)
+	}
+	if gap || item.Skipped > 0 {
+		s.h.cfg.Observer.Missed(item.Log.Name(), item.Skipped, gap)
 	}
 }
 

@@ -19,21 +19,25 @@ type pace struct {
 // FindSlow looks once at each session, and sends those away as too slow that for
 // Config.SlowAfter have fallen further behind: whenever they were looked at, bytes
 // waited for their client to take them, and in the end it lagged by more events
-// than at the beginning. A reader that catches up is not slow, nor one whose
-// policy skips what it cannot take, since its lag does not grow. It is tried to be
-// told where it stands until FindSlow comes again; then its connection is reset.
-// FindSlow returns how many it has sent away. It is to be called every few
-// seconds, by one goroutine.
-func (h *Handler) FindSlow(now time.Time) (sent int) {
+// than at the beginning. A reader that catches up is not slow.
+//
+// Only topics count for which meant returns true; nil means all. Where a policy
+// skips what a reader cannot take, or its publisher waits for it, the lag has a
+// bound of its own.
+//
+// Who is sent away is tried to be told where it stands until FindSlow comes again;
+// then its connection is reset. FindSlow returns how many it has sent away. It is to
+// be called by one goroutine, every few seconds.
+func (h *Handler) FindSlow(now time.Time, meant func(topic string) bool) (sent int) {
 	if h.cfg.SlowAfter < 0 {
 		return 0
 	}
 	for _, s := range h.sessions.some(0) {
-		switch {
+		switch why := s.away.Load(); {
 		case s.page() != nil:
-		case s.away.Load() == errBehind:
+		case why == errBehind:
 			s.reset()
-		case s.behind(now, h.cfg.SlowAfter):
+		case why == nil && s.behind(now, h.cfg.SlowAfter, meant):
 			s.sendAway(errBehind)
 			sent++
 		}
@@ -42,21 +46,30 @@ func (h *Handler) FindSlow(now time.Time) (sent int) {
 }
 
 // behind reports whether the session has been slow for so long.
-func (s *session) behind(now time.Time, long time.Duration) bool {
+func (s *session) behind(now time.Time, long time.Duration, meant func(topic string) bool) bool {
 	at := s.conn.Stats()
 	if at.Buffered == 0 && at.Unsent <= 0 {
 		s.pace.since = 0
 		return false
 	}
-	seconds := uint32(max(now.Unix(), 1)) //nolint:gosec // until 2106
 	if s.pace.since != 0 && now.Sub(time.Unix(int64(s.pace.since), 0)) < long {
 		return false
 	}
-	lag := uint64(0)
-	for _, in := range s.reader.Status() {
-		lag += in.Lag
-	}
 	before := s.pace
-	s.pace = pace{since: seconds, lag: uint32(min(lag, math.MaxUint32))} //nolint:gosec // bounded
+	s.pace = pace{
+		since: uint32(max(now.Unix(), 1)),                //nolint:gosec // until 2106
+		lag:   uint32(min(s.lag(meant), math.MaxUint32)), //nolint:gosec // bounded
+	}
 	return before.since != 0 && s.pace.lag > before.lag
+}
+
+// lag returns how many events the reader has yet to be given, of the topics that
+// are meant.
+func (s *session) lag(meant func(topic string) bool) (events uint64) {
+	for _, at := range s.reader.Status() {
+		if meant == nil || meant(at.Topic) {
+			events += at.Lag
+		}
+	}
+	return events
 }

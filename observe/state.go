@@ -19,6 +19,8 @@ type Sources struct {
 	// Backlogs returns what waits of what is forwarded, by the pattern of its
 	// route.
 	Backlogs func() map[string]Backlog
+	// Readers returns where the readers of topics stand.
+	Readers func() Readers
 	// Pools returns the pools of upstream connections.
 	Pools func() []Pool
 	// Listeners returns the addresses that clients connect to.
@@ -52,7 +54,7 @@ func (s *state) Describe(ch chan<- *prometheus.Desc) {
 	for _, d := range []*prometheus.Desc{topics, streams, captured, inFlight, draining} {
 		ch <- d
 	}
-	for _, d := range slices.Concat(poolFamilies, listenerFamilies, coderFamilies, backlogFamilies) {
+	for _, d := range slices.Concat(readerFamilies, poolFamilies, listenerFamilies, coderFamilies, backlogFamilies) {
 		ch <- d
 	}
 }
@@ -80,6 +82,9 @@ func (s *state) Collect(ch chan<- prometheus.Metric) {
 		for route, b := range s.Backlogs() {
 			b.collect(ch, route)
 		}
+	}
+	if s.Readers != nil {
+		s.Readers().collect(ch)
 	}
 	if s.Pools != nil {
 		for _, p := range s.Pools() {
