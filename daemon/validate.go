@@ -214,7 +214,7 @@ func (v *validator) limits() {
 	v.positive("limits.captured_total", int64(l.CapturedTotal))
 	v.positive("limits.captured_keep", int64(l.CapturedKeep))
 	if l.SlowReader != 0 && l.SlowReader < Duration(minSlow) && v.read("limits.slow_reader") {
-		v.reportf("limits.slow_reader", "%s is too short to tell, for readers are looked at every %s: want %s or more, or 0s for never",
+		v.reportf("limits.slow_reader", "%s is too short to tell who is slow: readers are looked at every %s; want %s or more, or 0s for never",
 			l.SlowReader, Duration(sweepEvery), Duration(minSlow))
 	}
 	if l.CapturedStream > l.CapturedTotal && v.read("limits.captured_total") {
