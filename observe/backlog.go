@@ -10,7 +10,7 @@ type Backlog struct {
 }
 
 var (
-	backlogBytes   = prometheus.NewDesc("fairlead_forwarded_buffered_bytes", "Bytes of forwarded bodies and upgraded connections that were read and are not yet written.", []string{"route"}, nil)
+	backlogBytes   = prometheus.NewDesc("fairlead_forwarded_buffered_bytes", "Bytes of forwarded bodies and upgraded connections that wait to be written.", []string{"route"}, nil)
 	backlogBlocked = prometheus.NewDesc("fairlead_forwarded_blocked", "Forwarded bodies and upgraded connections of which a write has waited for a second.", []string{"route"}, nil)
 
 	backlogFamilies = []*prometheus.Desc{backlogBytes, backlogBlocked}
