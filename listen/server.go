@@ -163,6 +163,9 @@ func (s *Server) begin(tcp net.Listener, udp net.PacketConn) (*quicServer, bool)
 		if udp != nil {
 			_ = udp.Close()
 		}
+		if older := s.cfg.QUIC.Previous; older != nil {
+			_ = older.Close() // which tells the older process that nothing comes of it
+		}
 		return nil, false
 	}
 	s.tcp = tcp
