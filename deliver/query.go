@@ -20,7 +20,7 @@ type query struct {
 	wait      time.Duration
 
 	fresh fairlead.Cursor // where a reader without a cursor starts
-	batch int             // how many items are read at once
+	batch int             // how many items are read while subscribing
 }
 
 const (
@@ -40,9 +40,12 @@ func (h *Handler) parseQuery(r *http.Request) (*query, error) {
 	if err != nil {
 		return nil, fairlead.Errorf(fairlead.InvalidArgument, "the query of the URL cannot be read: percent-encode its values")
 	}
-	q := &query{limit: defaultLimit, wait: preferredWait(r.Header), fresh: fairlead.Latest, batch: batch}
+	q := &query{limit: defaultLimit, wait: preferredWait(r.Header), fresh: fairlead.Latest}
 	if err := q.choose(values); err != nil {
 		return nil, err
+	}
+	if q.failOnGap {
+		q.batch = batch
 	}
 	if err := q.count(values); err != nil {
 		return nil, err

@@ -103,11 +103,9 @@ var (
 
 // Closed ends the session.
 func (s *stream) Closed(err error) {
-	if err != nil {
-		s.cut = true
-		if !s.ended {
-			s.ending(s.lost(err))
-		}
+	s.cut = s.cut || err != nil
+	if !s.ended {
+		s.ending(s.lost(err))
 	}
 	s.end(s.some.reason)
 }

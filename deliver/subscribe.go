@@ -30,7 +30,7 @@ func (s *subscription) read() []topic.Item {
 }
 
 const (
-	// batch is how many items a stream or socket reads at once.
+	// batch is how many items are read to see whether a gap is the first.
 	batch = 32
 
 	// A topic that has its one reader is tried again that often, that far
