@@ -124,7 +124,7 @@ func (d *daemon) record(ctx context.Context, f flight, e *ended) {
 	if f.err != nil {
 		attrs = append(attrs, slog.String("error", loggedCause(f.err)))
 	}
-	d.log.LogAttrs(ctx, slog.LevelInfo, "request", attrs...)
+	d.access.LogAttrs(ctx, slog.LevelInfo, "request", attrs...)
 }
 
 func isStream(w *watched, r *http.Request) bool {

@@ -46,6 +46,7 @@ func Signals() (signals <-chan os.Signal, stop func()) {
 type daemon struct {
 	options Options
 	log     *slog.Logger
+	access  *slog.Logger // of the records of requests, which may wait a moment
 	level   *slog.LevelVar
 	metrics *observe.Metrics
 	site    atomic.Pointer[site]
@@ -88,7 +89,9 @@ func Run(ctx context.Context, o Options, p Process) error {
 	defer cancel()
 	d := &daemon{options: o, leaving: make(chan struct{}), asked: make(chan struct{}, 1), base: base}
 	d.level = new(slog.LevelVar)
-	d.log = newLogger(p.Stderr, cfg.Log, d.level)
+	stderr := &logBuffer{to: p.Stderr}
+	defer stderr.close()
+	d.log, d.access = newLoggers(stderr, cfg.Log, d.level)
 	d.metrics = observe.New(Version(), d.sources())
 	if err := d.inherit(p); err != nil {
 		return err

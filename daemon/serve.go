@@ -6,14 +6,21 @@ import (
 	"os"
 )
 
-// newLogger returns the logger that cfg describes; level changes it later.
-func newLogger(w io.Writer, cfg Log, level *slog.LevelVar) *slog.Logger {
+// newLoggers returns the logger that cfg describes, and the one for the records
+// of requests; level changes both later.
+func newLoggers(to *logBuffer, cfg Log, level *slog.LevelVar) (log, access *slog.Logger) {
 	setLevel(level, cfg.Level)
 	o := &slog.HandlerOptions{Level: level}
-	if cfg.Format == "text" || cfg.Format == "auto" && isTerminal(w) {
-		return slog.New(slog.NewTextHandler(w, o))
+	terminal := isTerminal(to.to)
+	if cfg.Format == "text" || cfg.Format == "auto" && terminal {
+		log, access = slog.New(slog.NewTextHandler(to, o)), slog.New(slog.NewTextHandler(to.later(), o))
+	} else {
+		log, access = slog.New(slog.NewJSONHandler(to, o)), slog.New(slog.NewJSONHandler(to.later(), o))
 	}
-	return slog.New(slog.NewJSONHandler(w, o))
+	if terminal { // somebody looks
+		access = log
+	}
+	return log, access
 }
 
 func setLevel(to *slog.LevelVar, name string) {

@@ -22,7 +22,7 @@ import (
 )
 
 func newWatcher(log io.Writer) *daemon {
-	return &daemon{leaving: make(chan struct{}), metrics: observe.New("", observe.Sources{}), log: slog.New(slog.NewTextHandler(log, nil))}
+	return &daemon{leaving: make(chan struct{}), metrics: observe.New("", observe.Sources{}), access: slog.New(slog.NewTextHandler(log, nil))}
 }
 
 func TestARequestWhoseConnectionWasTakenIsOverWhenTheConnectionIs(t *testing.T) {

@@ -40,7 +40,7 @@ func (h *Handler) Drain(ctx context.Context, window time.Duration) error {
 	h.sessions.mu.Lock()
 	h.sessions.draining = d
 	h.sessions.mu.Unlock()
-	order := h.sessions.some(0)
+	order := h.sessions.list()
 	h.leave()
 	rand.Shuffle(len(order), func(i, j int) { order[i], order[j] = order[j], order[i] })
 
@@ -98,7 +98,7 @@ func (r *registry) gone() <-chan struct{} {
 }
 
 func (h *Handler) resetAll(ctx context.Context) error {
-	all := h.sessions.some(0)
+	all := h.sessions.list()
 	for _, s := range all {
 		s.reset()
 	}

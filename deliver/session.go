@@ -134,7 +134,7 @@ func (h *Handler) Sessions(limit int) []SessionInfo {
 
 		lag uint64
 	}
-	all := h.sessions.some(0)
+	all := h.sessions.list()
 	ranked := make([]lagging, len(all))
 	for i, s := range all {
 		ranked[i] = lagging{s, s.lag(nil)}
@@ -153,7 +153,7 @@ func (h *Handler) Sessions(limit int) []SessionInfo {
 // All yields the live sessions in no order, each as it is at that moment.
 func (h *Handler) All() iter.Seq[SessionInfo] {
 	return func(yield func(SessionInfo) bool) {
-		for _, s := range h.sessions.some(0) {
+		for _, s := range h.sessions.list() {
 			if !yield(s.info()) {
 				return
 			}
@@ -161,15 +161,12 @@ func (h *Handler) All() iter.Seq[SessionInfo] {
 	}
 }
 
-// some returns the sessions, at most limit of them unless it is 0.
-func (r *registry) some(limit int) []*session { //nolint:unparam // at present all ask for all
+// list returns the sessions.
+func (r *registry) list() []*session {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	all := make([]*session, 0, len(r.all))
 	for s := range r.all {
-		if limit > 0 && len(all) == limit {
-			break
-		}
 		all = append(all, s)
 	}
 	return all

@@ -32,7 +32,7 @@ func (h *Handler) FindSlow(now time.Time, meant func(topic string) bool) (sent i
 	if h.cfg.SlowAfter < 0 {
 		return 0
 	}
-	for _, s := range h.sessions.some(0) {
+	for _, s := range h.sessions.list() {
 		switch why := s.away.Load(); {
 		case s.page() != nil:
 		case why == errBehind:

@@ -38,6 +38,7 @@ type order struct {
 	// frame
 	Bytes int `json:"bytes,omitempty"`
 	Times int `json:"times,omitempty"` // that a write sends the frame
+	Every int `json:"every,omitempty"` // requests for each of which the floor writes; 0: 1
 
 	// churn
 	Rate int           `json:"rate,omitempty"` // connects a second, Count in all

@@ -53,7 +53,7 @@ func duelAt(ctx context.Context, s settings, out io.Writer, n, publications, eve
 	if err != nil {
 		return err
 	}
-	if err := floor.frames(size, events); err != nil {
+	if err := floor.frames(size, events, 1); err != nil {
 		return err
 	}
 	var d *duel

@@ -18,10 +18,13 @@ import (
 )
 
 // floor is the least that a server can do: it writes the same bytes to each
-// connection, with a write(2) each. A request for /publish publishes.
+// connection, with a write(2) each. A request for /publish publishes, or each
+// so many of them do.
 type floor struct {
 	mu    sync.Mutex
 	frame []byte // what a write sends: several frames, perhaps
+	every int    // requests for each of which it writes once
+	taken int    // requests since it last wrote
 	files []*os.File
 	fds   []uintptr // theirs; in no epoll
 }
@@ -37,7 +40,7 @@ func runFloor(args []string) error {
 	if err != nil {
 		return err
 	}
-	f := &floor{frame: makeFrame(150, 1)}
+	f := &floor{frame: makeFrame(150, 1), every: 1}
 	go f.accept(l)
 	return serveOrders(func(o order) (report, error) {
 		if o.Do != "frame" {
@@ -45,7 +48,7 @@ func runFloor(args []string) error {
 		}
 		f.mu.Lock()
 		defer f.mu.Unlock()
-		f.frame = makeFrame(o.Bytes, o.Times)
+		f.frame, f.every, f.taken = makeFrame(o.Bytes, o.Times), max(1, o.Every), 0
 		return report{}, nil
 	})
 }
@@ -131,10 +134,15 @@ func complete(request []byte) bool {
 	return found && bytes.HasSuffix(body, []byte("\n"))
 }
 
-// send writes the frame, with the time that the request has, to all.
+// send writes the frame, with the time that the request has, to all, if it is
+// time for that.
 func (f *floor) send(request []byte) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
+	if f.taken++; f.taken < f.every {
+		return
+	}
+	f.taken = 0
 	if at := bytes.IndexByte(request, mark); at >= 0 && len(request) > at+digits {
 		copy(f.frame, request[at:at+1+digits])
 	}

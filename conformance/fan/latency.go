@@ -36,7 +36,7 @@ func measureLatency(ctx context.Context, s settings, out io.Writer) error {
 	if err != nil {
 		return err
 	}
-	if err := floor.frames(size, 1); err != nil {
+	if err := floor.frames(size, 1, 1); err != nil {
 		return err
 	}
 	const turns = 5

@@ -196,7 +196,7 @@ func measureRivals(ctx context.Context, s settings, out io.Writer) error {
 			return err
 		}
 	}
-	if err := floor.frames(sizes[server], 1); err != nil {
+	if err := floor.frames(sizes[server], 1, 1); err != nil {
 		return err
 	}
 	sizes[floor] = sizes[server]

@@ -138,10 +138,11 @@ func startFloor(ctx context.Context) (*target, error) {
 	return t, nil
 }
 
-// frames makes the floor write so many frames of a size at once.
-func (t *target) frames(size, times int) error {
+// frames makes the floor write so many frames of a size at once, at each so many
+// requests.
+func (t *target) frames(size, times, every int) error {
 	t.times = times
-	_, err := t.child.ask(order{Do: "frame", Bytes: size, Times: times})
+	_, err := t.child.ask(order{Do: "frame", Bytes: size, Times: times, Every: every})
 	return err
 }
 
