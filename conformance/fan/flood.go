@@ -88,7 +88,7 @@ type flooded struct {
 
 	writes, toWrites []float64 // of a floor that takes no publishes, and the ratio to it
 	perWrite, sizes  []float64
-	delays          map[uint16]int64
+	delays           map[uint16]int64
 }
 
 func (f *flooded) run(ctx context.Context, a *arena, server, floor *target) error {
