@@ -86,8 +86,7 @@ type Lease interface {
 // Observer has functions for metrics and logs. Each may be nil, and must not
 // block.
 type Observer struct {
-	// Opened is called when a session begins; transport is TransportSSE,
-	// TransportWebSocket or TransportPoll.
+	// Opened is called when a session begins; transport is TransportSSE and so on.
 	Opened func(transport string)
 	// Closed is called when a session has ended.
 	Closed func(Ended)
@@ -106,6 +105,9 @@ const (
 	TransportSSE       = "sse"
 	TransportWebSocket = "websocket"
 	TransportPoll      = "poll"
+	TransportGRPC      = "grpc" // of a Feed, as are the following
+	TransportGRPCWeb   = "grpcweb"
+	TransportConnect   = "connect"
 )
 
 // Ended describes a session that is over.

@@ -167,7 +167,7 @@ func (h *Handler) describe(w http.ResponseWriter, name string) error {
 }
 
 func (h *Handler) remove(w http.ResponseWriter, r *http.Request, name string) error {
-	if err := h.mayPublish(w.Header(), r); err != nil {
+	if err := h.mayPublish(w.Header(), r.Header); err != nil {
 		return err
 	}
 	if hasBody(r) {

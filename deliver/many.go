@@ -4,7 +4,6 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/json"
-	"errors"
 	"net/http"
 	"runtime/debug"
 	"slices"
@@ -33,11 +32,6 @@ type many struct {
 	gone   bool
 }
 
-type place struct {
-	log    *topic.Log
-	cursor fairlead.Cursor
-}
-
 // serveMany serves many topics on one socket.
 func (h *Handler) serveMany(w http.ResponseWriter, r *http.Request) error {
 	if offered := websocket.Subprotocols(r); !slices.Contains(offered, protocolJSON) {
@@ -45,7 +39,7 @@ func (h *Handler) serveMany(w http.ResponseWriter, r *http.Request) error {
 	}
 	s := &socket{}
 	s.reader = topic.NewWokenReader(&s.conn)
-	s.many = &many{socket: s, publisher: h.mayPublish(nil, r), values: context.Background()}
+	s.many = &many{socket: s, publisher: h.mayPublish(nil, r.Header), values: context.Background()}
 	if h.cfg.OnMessage != nil {
 		s.many.values = context.WithoutCancel(r.Context()) // which keeps the request
 	}
@@ -184,39 +178,19 @@ func (m *many) enter(ctx context.Context, id json.RawMessage, name string, after
 
 // subscribe returns the reply. m.mu is held.
 func (m *many) subscribe(id json.RawMessage, name string, after fairlead.Cursor) ([]byte, error) {
-	l, err := m.h.cfg.Topics.Get(name)
-	if err != nil {
-		return nil, err
-	}
-	switch old := m.topics[name]; {
-	case old != nil && old.log == l:
-		return nil, fairlead.Errorf(fairlead.Conflict, "the topic %q is subscribed already", name)
-	case old != nil: // it was removed, and created again
-		m.forget(name)
-	case len(m.topics) >= m.h.cfg.MaxTopics:
-		return nil, fairlead.Errorf(fairlead.TooLarge, "this connection reads %d topics, as many as are allowed; open another", len(m.topics))
-	}
-	if after == "" {
-		after = fairlead.Latest
-	}
-	start, err := add(m.reader, l, after)
-	if errors.Is(err, topic.ErrPastEnd) {
-		_, err = add(m.reader, l, stepBack(after)) // to be told which end it was
-		start = after
-	}
-	if err != nil {
-		return nil, err
-	}
 	if m.topics == nil {
 		m.topics = make(map[string]*place)
 	}
-	m.topics[name] = &place{l, start}
+	start, err := m.join(m.topics, name, after, func() { m.forget(name) })
+	if err != nil {
+		return nil, err
+	}
 	return cursorReply(id, start), nil
 }
 
 func (m *many) unsubscribe(id json.RawMessage, name string) {
 	m.mu.Lock()
-	reply := errorReply(id, fairlead.Errorf(fairlead.NotFound, "the topic %q is not subscribed", name))
+	reply := errorReply(id, notSubscribed(name))
 	if m.topics[name] != nil {
 		m.forget(name)
 		reply = okReply(id, nil)
@@ -234,24 +208,12 @@ func (m *many) forget(name string) {
 
 // moved notes where the reader stands in the item's topic.
 func (m *many) moved(item *topic.Item) {
-	name := item.Log.Name()
-	at := m.topics[name]
-	if at == nil || at.log != item.Log {
-		return
-	}
-	at.cursor = item.Cursor
-	if item.Kind == topic.KindEnd || item.Kind == topic.KindFault {
-		m.forget(name)
+	if moveOn(m.topics, item) {
+		m.forget(item.Log.Name())
 	}
 }
 
-func (m *many) cursors() map[string]fairlead.Cursor {
-	all := make(map[string]fairlead.Cursor, len(m.topics))
-	for name, at := range m.topics {
-		all[name] = at.cursor
-	}
-	return all
-}
+func (m *many) cursors() map[string]fairlead.Cursor { return cursorsOf(m.topics) }
 
 // publish waits while a topic makes its publisher wait.
 func (m *many) publish(ctx context.Context, id json.RawMessage, req *wire.Request) []byte {

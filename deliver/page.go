@@ -35,7 +35,7 @@ func (h *Handler) servePage(w http.ResponseWriter, r *http.Request, q *query) er
 	call := &pageCall{hang: func() { _ = rc.SetWriteDeadline(time.Now()) }}
 	call.ctx, call.cancel = context.WithCancelCause(r.Context())
 	s.rarely().poll = call
-	h.begin(s, r, overPoll, sub.resumed)
+	h.begin(s, r.RemoteAddr, overPoll, sub.resumed)
 	reason := fairlead.Code("")
 	defer func() {
 		call.over()

@@ -23,8 +23,9 @@ const (
 	maxIdempotencyKey = 255    // bytes
 )
 
-// mayPublish checks that the request may change topics.
-func (h *Handler) mayPublish(header http.Header, r *http.Request) error {
+// mayPublish checks that a request with the header may change topics; answer, unless
+// it is nil, gets what the answer then needs.
+func (h *Handler) mayPublish(answer, header http.Header) error {
 	if h.cfg.PublishToken == "" {
 		if h.cfg.AllowPublish {
 			return nil
@@ -32,12 +33,12 @@ func (h *Handler) mayPublish(header http.Header, r *http.Request) error {
 		return fairlead.Errorf(fairlead.PermissionDenied,
 			"publishing is off: set publish_token on the server, which is on without one only while it listens on loopback alone")
 	}
-	scheme, token, _ := strings.Cut(r.Header.Get("Authorization"), " ")
+	scheme, token, _ := strings.Cut(header.Get("Authorization"), " ")
 	// Hashed, so that not even the length shows in the time it takes.
 	got, want := sha256.Sum256([]byte(strings.TrimSpace(token))), sha256.Sum256([]byte(h.cfg.PublishToken))
 	if !strings.EqualFold(scheme, "Bearer") || subtle.ConstantTimeCompare(got[:], want[:]) != 1 {
-		if header != nil {
-			header.Set("WWW-Authenticate", `Bearer realm="fairlead"`)
+		if answer != nil {
+			answer.Set("WWW-Authenticate", `Bearer realm="fairlead"`)
 		}
 		return fairlead.Errorf(fairlead.Unauthenticated, "publishing needs the header Authorization: Bearer TOKEN, with the server's publish_token")
 	}
@@ -79,7 +80,7 @@ type stored struct {
 }
 
 func (h *Handler) store(w http.ResponseWriter, r *http.Request, name string) (stored, error) {
-	if err := h.mayPublish(w.Header(), r); err != nil {
+	if err := h.mayPublish(w.Header(), r.Header); err != nil {
 		return stored{}, err
 	}
 	b, isBatch, err := h.parsePublish(w, r)

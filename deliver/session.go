@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"context"
 	"iter"
-	"net/http"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -73,15 +72,19 @@ const (
 	overSSE transport = iota
 	overWebSocket
 	overPoll
+	overGRPC
+	overGRPCWeb
+	overConnect
 )
 
-func (t transport) String() string {
-	return [...]string{TransportSSE, TransportWebSocket, TransportPoll}[t]
-}
+// transports are their names.
+var transports = [...]string{TransportSSE, TransportWebSocket, TransportPoll, TransportGRPC, TransportGRPCWeb, TransportConnect}
+
+func (t transport) String() string { return transports[t] }
 
 // SessionInfo describes a live session to the operator.
 type SessionInfo struct {
-	Transport    string         // TransportSSE, TransportWebSocket or TransportPoll
+	Transport    string         // TransportSSE and so on
 	Remote       string         // address of the client's connection
 	Since        time.Time      // when it was admitted
 	Resumed      bool           // it began from a cursor
@@ -107,12 +110,14 @@ func (s *session) info() SessionInfo {
 		i.Lag += at.Lag
 	}
 	i.Skipped, i.Gaps = s.passed()
-	if s.page() == nil {
-		at := s.conn.Stats()
-		i.Buffered, i.Unsent, i.Engine = at.Buffered, at.Unsent, at.Engine
-		if at.Received > 0 {
-			i.LastReceived = at.LastReceived
-		}
+	if call := s.page(); call != nil {
+		i.Buffered = int(call.buffered.Load())
+		return i
+	}
+	at := s.conn.Stats()
+	i.Buffered, i.Unsent, i.Engine = at.Buffered, at.Unsent, at.Engine
+	if at.Received > 0 {
+		i.LastReceived = at.LastReceived
 	}
 	return i
 }
@@ -172,10 +177,9 @@ func (r *registry) list() []*session {
 	return all
 }
 
-// begin registers a session of the request, which has what it needs to be sent
-// away.
-func (h *Handler) begin(s *session, r *http.Request, over transport, resumed bool) {
-	s.h, s.transport, s.remote, s.since, s.resumed = h, over, r.RemoteAddr, time.Now().UnixNano(), resumed
+// begin registers a session, which has what it needs to be sent away.
+func (h *Handler) begin(s *session, remote string, over transport, resumed bool) {
+	s.h, s.transport, s.remote, s.since, s.resumed = h, over, remote, time.Now().UnixNano(), resumed
 	h.cfg.Observer.Opened(over.String())
 	h.sessions.mu.Lock()
 	if h.sessions.all == nil {
@@ -265,10 +269,13 @@ func (s *session) count(item *topic.Item) {
 	}
 }
 
-// pageCall is what a page has of its own: a handler that waits.
+// pageCall is what a session has whose handler asks for what comes: a page, or a
+// Feed.
 type pageCall struct {
-	ctx    context.Context
-	cancel context.CancelCauseFunc
+	ctx      context.Context
+	cancel   context.CancelCauseFunc
+	feed     bool
+	buffered atomic.Int64 // bytes of events that a Feed's transport is sending
 
 	mu   sync.Mutex
 	hang func() // breaks its I/O; nil when the handler has returned

@@ -34,7 +34,7 @@ func (h *Handler) FindSlow(now time.Time, meant func(topic string) bool) (sent i
 	}
 	for _, s := range h.sessions.list() {
 		switch why := s.away.Load(); {
-		case s.page() != nil:
+		case s.page() != nil && !s.page().feed:
 		case why == errBehind:
 			s.reset()
 		case why == nil && s.behind(now, h.cfg.SlowAfter, meant):
@@ -47,8 +47,7 @@ func (h *Handler) FindSlow(now time.Time, meant func(topic string) bool) (sent i
 
 // behind reports whether the session has been slow for so long.
 func (s *session) behind(now time.Time, long time.Duration, meant func(topic string) bool) bool {
-	at := s.conn.Stats()
-	if at.Buffered == 0 && at.Unsent <= 0 {
+	if !s.waited() {
 		s.pace.since = 0
 		return false
 	}
@@ -61,6 +60,15 @@ func (s *session) behind(now time.Time, long time.Duration, meant func(topic str
 		lag:   uint32(min(s.lag(meant), math.MaxUint32)), //nolint:gosec // bounded
 	}
 	return before.since != 0 && s.pace.lag > before.lag
+}
+
+// waited reports whether something waits for the client to take it.
+func (s *session) waited() bool {
+	if call := s.page(); call != nil {
+		return call.buffered.Load() > 0
+	}
+	at := s.conn.Stats()
+	return at.Buffered > 0 || at.Unsent > 0
 }
 
 // lag returns how many events the reader has yet to be given, of the topics that

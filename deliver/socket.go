@@ -83,7 +83,7 @@ func (h *Handler) serveSocket(w http.ResponseWriter, r *http.Request, s *socket,
 		s.reader.Close()
 		return
 	}
-	h.begin(&s.session, r, overWebSocket, resumed)
+	h.begin(&s.session, r.RemoteAddr, overWebSocket, resumed)
 	if h.cfg.Engine != nil && r.TLS == nil && r.ProtoMajor == 1 {
 		s.lease = h.cfg.Take(r)
 	}

@@ -39,7 +39,7 @@ func (h *Handler) serveSSE(w http.ResponseWriter, r *http.Request, q *query) err
 		// response must not inherit.
 		w.Header().Set("Connection", "close")
 	}
-	h.begin(&s.session, r, overSSE, sub.resumed)
+	h.begin(&s.session, r.RemoteAddr, overSSE, sub.resumed)
 	sse.SetHeader(w.Header())
 	if t := h.takeOver(w, r); t != nil {
 		s.chunked, s.lease = true, h.cfg.Take(r)
