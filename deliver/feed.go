@@ -34,7 +34,14 @@ func (h *Handler) Admit(header http.Header, r *http.Request) error { return h.or
 // would: with its token, its limits and its errors. The events may be of at most
 // Config.MaxBody bytes in all.
 func (h *Handler) Publish(ctx context.Context, header http.Header, name string, b topic.Batch) (topic.Result, error) {
-	res, err := h.admitted(ctx, header, name, b)
+	return h.publishAs(ctx, h.mayPublish(nil, header), name, b)
+}
+
+// publishAs publishes for who may, unless forbidden says why not.
+func (h *Handler) publishAs(ctx context.Context, forbidden error, name string, b topic.Batch) (res topic.Result, err error) {
+	if err = forbidden; err == nil {
+		res, err = h.admitted(ctx, name, b)
+	}
 	code, n := fairlead.Code(""), 0
 	if err != nil {
 		code = fairlead.AsError(err).Code
@@ -45,19 +52,24 @@ func (h *Handler) Publish(ctx context.Context, header http.Header, name string, 
 	return res, err
 }
 
-func (h *Handler) admitted(ctx context.Context, header http.Header, name string, b topic.Batch) (topic.Result, error) {
-	if err := h.mayPublish(nil, header); err != nil {
-		return topic.Result{}, err
-	}
+// admitted appends what keeps to the limits of a publish.
+func (h *Handler) admitted(ctx context.Context, name string, b topic.Batch) (topic.Result, error) {
 	if len(b.Events) > maxBatch {
 		return topic.Result{}, tooMany()
 	}
 	if len(b.IdempotencyKey) > maxIdempotencyKey {
-		return topic.Result{}, fairlead.Errorf(fairlead.InvalidArgument, "an idempotency key has at most %d bytes", maxIdempotencyKey)
+		return topic.Result{}, fairlead.Errorf(fairlead.InvalidArgument, "an idempotency_key has at most %d bytes", maxIdempotencyKey)
 	}
 	size := int64(0)
 	for i := range b.Events {
-		if err := b.Events[i].Validate(); err != nil {
+		err := b.Events[i].Validate()
+		if err == nil {
+			err = checkAttributes(b.Events[i].Attributes)
+		}
+		if !isTraceparent(b.Events[i].Traceparent) {
+			b.Events[i].Traceparent = "" // W3C Trace Context §3.2.2
+		}
+		if err != nil {
 			if len(b.Events) > 1 {
 				err = inBatch(i, err)
 			}

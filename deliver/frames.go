@@ -15,13 +15,14 @@ import (
 // The wire formats of an event that its readers share: as many as
 // topic.MaxFormats, to be raised there for another one.
 const (
-	formatSSE       topic.Format = iota // with its cursor as id
-	formatSSEBare                       // without an id line
-	formatSSEJSON                       // an envelope as data, without an id line
-	formatJSON                          // an envelope
-	formatFrame                         // a WebSocket frame of an envelope
-	formatFrameMany                     // a WebSocket frame of {"event":envelope}
-	formatSSEChunk                      // formatSSE as a chunk of HTTP/1.1
+	formatSSE        topic.Format = iota // with its cursor as id
+	formatSSEBare                        // without an id line
+	formatSSEJSON                        // an envelope as data, without an id line
+	formatJSON                           // an envelope
+	formatFrame                          // a WebSocket frame of an envelope
+	formatFrameMany                      // a WebSocket frame of {"event":envelope}
+	formatSSEChunk                       // formatSSE as a chunk of HTTP/1.1
+	formatFrameProto                     // a WebSocket frame of a SessionResponse
 )
 
 func encodeSSE(e *fairlead.Event) []byte {

@@ -2,31 +2,26 @@ package deliver
 
 import (
 	"context"
-	"crypto/sha256"
 	"encoding/json"
 	"net/http"
 	"runtime/debug"
-	"slices"
 	"unicode/utf8"
 
 	"github.com/fairlead-edge/fairlead"
-	"github.com/fairlead-edge/fairlead/internal/wire"
 	"github.com/fairlead-edge/fairlead/topic"
-	"github.com/fairlead-edge/fairlead/websocket"
 )
 
-// maxID is the longest id of a client's message, in bytes of JSON.
-const maxID = 256
-
-// many is what a socket of the subprotocol fairlead.v1.json adds to one.
+// many is what a socket of a subprotocol adds to one.
 type many struct {
 	*socket
 
+	speaks    dialect
 	publisher error           // why the client may not publish; nil: it may
 	values    context.Context // of what its messages are done under
 
 	// Guarded by socket.mu.
 	topics map[string]*place
+	window window
 	ctx    context.Context    // of what its messages are done under; nil before the first
 	cancel context.CancelFunc // of it
 	gone   bool
@@ -34,12 +29,14 @@ type many struct {
 
 // serveMany serves many topics on one socket.
 func (h *Handler) serveMany(w http.ResponseWriter, r *http.Request) error {
-	if offered := websocket.Subprotocols(r); !slices.Contains(offered, protocolJSON) {
-		return fairlead.Errorf(fairlead.InvalidArgument, "offer a subprotocol that is spoken here: %s; for one topic open %s/NAME without one", protocolJSON, h.cfg.Prefix)
+	speaks := dialects[pickDialect(r)]
+	if speaks == nil {
+		return fairlead.Errorf(fairlead.InvalidArgument, "offer a subprotocol that is spoken here: %s or %s; for one topic open %s/NAME without one",
+			protocolJSON, protocolProto, h.cfg.Prefix)
 	}
 	s := &socket{}
 	s.reader = topic.NewWokenReader(&s.conn)
-	s.many = &many{socket: s, publisher: h.mayPublish(nil, r.Header), values: context.Background()}
+	s.many = &many{socket: s, speaks: speaks, publisher: h.mayPublish(nil, r.Header), values: context.Background()}
 	if h.cfg.OnMessage != nil {
 		s.many.values = context.WithoutCancel(r.Context()) // which keeps the request
 	}
@@ -71,10 +68,10 @@ func (m *many) leave() {
 	}
 }
 
-// reply has a message sent.
-func (m *many) reply(message []byte) {
+// reply has a frame sent.
+func (m *many) reply(frame []byte) {
 	m.mu.Lock()
-	m.answer(message)
+	m.answer(frame)
 	m.mu.Unlock()
 	m.conn.Wake()
 }
@@ -86,72 +83,54 @@ func (m *many) handleAll(messages []received) {
 		if ctx.Err() != nil {
 			return
 		}
-		if r.kind != websocket.Text {
-			m.reply(errorReply(nil, fairlead.Errorf(fairlead.InvalidArgument, "%s is spoken in text messages; this one is binary", protocolJSON)))
+		asked, err := m.speaks.parse(r)
+		if err != nil {
+			m.reply(m.speaks.problem(asked.id, err))
 			continue
 		}
-		m.handle(ctx, r.text)
+		m.handle(ctx, &asked)
 	}
 }
 
-func (m *many) handle(ctx context.Context, message []byte) {
-	var req wire.Request
-	if err := json.Unmarshal(message, &req); err != nil {
-		m.reply(errorReply(nil, fairlead.Errorf(fairlead.InvalidArgument, "a message is one JSON object, such as {\"id\":1,\"subscribe\":\"name\"}")))
-		return
+func (m *many) handle(ctx context.Context, a *asked) {
+	switch a.verb {
+	case toSubscribe:
+		m.enter(ctx, a.id, a.topic, a.cursor)
+	case toUnsubscribe:
+		m.unsubscribe(a.id, a.topic)
+	case toPublish:
+		m.reply(m.publish(ctx, a))
+	case toPing:
+		m.reply(m.speaks.ok(a.id, ""))
+	case toAcknowledge, toSetWindow:
+		m.flow(a)
+	case toAsk:
+		m.reply(m.ask(ctx, a.id, a.request))
 	}
-	id, err := checkID(req.ID)
-	if err == nil {
-		err = oneVerb(&req)
+}
+
+// flow sets the window, or makes room in it.
+func (m *many) flow(a *asked) {
+	m.mu.Lock()
+	err := error(nil)
+	if a.verb == toSetWindow {
+		err = m.window.resize(a.window)
+	} else {
+		err = m.window.acknowledge(a.topic, a.cursor)
 	}
+	reply := m.speaks.ok(a.id, "")
 	if err != nil {
-		m.reply(errorReply(id, err))
-		return
+		reply = m.speaks.problem(a.id, err)
 	}
-	switch {
-	case req.Subscribe != nil:
-		m.enter(ctx, id, *req.Subscribe, req.After)
-	case req.Unsubscribe != nil:
-		m.unsubscribe(id, *req.Unsubscribe)
-	case req.Publish != nil:
-		m.reply(m.publish(ctx, id, &req))
-	case req.Ping:
-		m.reply(okReply(id, nil))
-	default:
-		m.reply(m.ask(ctx, id, req.Request))
-	}
-}
-
-// checkID returns the id if it can be repeated: a number or a string.
-func checkID(id json.RawMessage) (json.RawMessage, error) {
-	switch {
-	case len(id) == 0 || string(id) == "null":
-		return nil, nil
-	case len(id) > maxID:
-		return nil, fairlead.Errorf(fairlead.InvalidArgument, "the id of a message has at most %d bytes", maxID)
-	case id[0] == '{' || id[0] == '[' || id[0] == 't' || id[0] == 'f':
-		return nil, fairlead.Errorf(fairlead.InvalidArgument, "the id of a message is a number or a string")
-	}
-	return id, nil
-}
-
-func oneVerb(r *wire.Request) error {
-	n := 0
-	for _, is := range []bool{r.Subscribe != nil, r.Unsubscribe != nil, r.Publish != nil, r.Ping, r.Request != nil} {
-		if is {
-			n++
-		}
-	}
-	if n != 1 {
-		return fairlead.Errorf(fairlead.InvalidArgument, "a message has one of subscribe, unsubscribe, publish, ping and request; this one has %d", n)
-	}
-	return nil
+	m.answer(reply)
+	m.mu.Unlock()
+	m.conn.Wake()
 }
 
 // enter subscribes, and tries again while the topic has its one reader.
 func (m *many) enter(ctx context.Context, id json.RawMessage, name string, after fairlead.Cursor) {
 	if err := fairlead.CheckTopicName(name); err != nil {
-		m.reply(errorReply(id, err))
+		m.reply(m.speaks.problem(id, err))
 		return
 	}
 	for try := 0; ; try++ {
@@ -160,7 +139,7 @@ func (m *many) enter(ctx context.Context, id json.RawMessage, name string, after
 		reply, err := m.subscribe(id, name, after)
 		retry := busy(err) && m.topics[name] == nil && try < busyTries
 		if err != nil {
-			reply = errorReply(id, err)
+			reply = m.speaks.problem(id, err)
 		}
 		if !retry {
 			m.answer(reply)
@@ -185,15 +164,15 @@ func (m *many) subscribe(id json.RawMessage, name string, after fairlead.Cursor)
 	if err != nil {
 		return nil, err
 	}
-	return cursorReply(id, start), nil
+	return m.speaks.ok(id, start), nil
 }
 
 func (m *many) unsubscribe(id json.RawMessage, name string) {
 	m.mu.Lock()
-	reply := errorReply(id, notSubscribed(name))
+	reply := m.speaks.problem(id, notSubscribed(name))
 	if m.topics[name] != nil {
 		m.forget(name)
-		reply = okReply(id, nil)
+		reply = m.speaks.ok(id, "")
 	}
 	m.answer(reply)
 	m.mu.Unlock()
@@ -204,6 +183,7 @@ func (m *many) unsubscribe(id json.RawMessage, name string) {
 func (m *many) forget(name string) {
 	m.reader.Remove(m.topics[name].log)
 	delete(m.topics, name)
+	m.window.forget(name)
 }
 
 // moved notes where the reader stands in the item's topic.
@@ -216,60 +196,31 @@ func (m *many) moved(item *topic.Item) {
 func (m *many) cursors() map[string]fairlead.Cursor { return cursorsOf(m.topics) }
 
 // publish waits while a topic makes its publisher wait.
-func (m *many) publish(ctx context.Context, id json.RawMessage, req *wire.Request) []byte {
-	res, err := m.store(ctx, req)
-	code, n := fairlead.Code(""), 0
-	if err != nil {
-		code = fairlead.AsError(err).Code
-	} else if !res.Repeated {
-		n = res.Count
+func (m *many) publish(ctx context.Context, a *asked) []byte {
+	err := m.publisher
+	if err != nil && fairlead.AsError(err).Code == fairlead.Unauthenticated {
+		err = fairlead.Errorf(fairlead.Unauthenticated, "%s; on a WebSocket it is sent with the handshake", fairlead.AsError(err).Message)
 	}
-	m.h.cfg.Observer.Published(*req.Publish, n, code)
+	res, err := m.h.publishAs(ctx, err, a.topic, a.batch)
 	if err != nil {
-		return errorReply(id, err)
+		return m.speaks.problem(a.id, err)
 	}
-	return cursorReply(id, res.Last)
+	return m.speaks.ok(a.id, res.Last)
 }
 
-func (m *many) store(ctx context.Context, req *wire.Request) (topic.Result, error) {
-	if err := m.publisher; err != nil {
-		if e := fairlead.AsError(err); e.Code == fairlead.Unauthenticated {
-			err = fairlead.Errorf(e.Code, "%s; on a WebSocket it is sent with the handshake", e.Message)
-		}
-		return topic.Result{}, err
-	}
-	e, err := eventOf(req)
-	if err != nil {
-		return topic.Result{}, err
-	}
-	if int64(len(e.Data)) > m.h.cfg.MaxBody {
-		return topic.Result{}, m.h.bodyTooLarge()
-	}
-	b := topic.Batch{Events: []fairlead.Event{e}, IdempotencyKey: req.IdempotencyKey}
-	if len(b.IdempotencyKey) > maxIdempotencyKey {
-		return topic.Result{}, fairlead.Errorf(fairlead.InvalidArgument, "an idempotency_key has at most %d bytes", maxIdempotencyKey)
-	}
-	if b.IdempotencyKey != "" {
-		again := *req
-		again.ID = nil
-		b.Fingerprint = sha256.Sum256(marshal(again))
-	}
-	return m.h.append(ctx, *req.Publish, b)
-}
-
-// ask hands an application's message to OnMessage.
+// ask hands an application's message to OnMessage; they are JSON's only.
 func (m *many) ask(ctx context.Context, id, request json.RawMessage) []byte {
 	if m.h.cfg.OnMessage == nil {
-		return errorReply(id, fairlead.Errorf(fairlead.InvalidArgument, "this server has no answers to requests of its own"))
+		return m.speaks.problem(id, fairlead.Errorf(fairlead.InvalidArgument, "this server has no answers to requests of its own"))
 	}
 	reply, err := m.onMessage(ctx, Message{Request: request, Remote: m.remote})
 	switch {
 	case err != nil:
-		return errorReply(id, err)
+		return m.speaks.problem(id, err)
 	case reply.OK != nil && !(json.Valid(reply.OK) && utf8.Valid(reply.OK)):
-		return errorReply(id, fairlead.Errorf(fairlead.Internal, "the application's answer is not JSON in UTF-8"))
+		return m.speaks.problem(id, fairlead.Errorf(fairlead.Internal, "the application's answer is not JSON in UTF-8"))
 	}
-	return okReply(id, reply.OK)
+	return textFrame(okReply(id, reply.OK))
 }
 
 func (m *many) onMessage(ctx context.Context, message Message) (reply Reply, err error) {
@@ -280,23 +231,4 @@ func (m *many) onMessage(ctx context.Context, message Message) (reply Reply, err
 		}
 	}()
 	return m.h.cfg.OnMessage(ctx, message)
-}
-
-// okReply returns {"id":…,"ok":…}; nil stands for {}.
-func okReply(id, ok json.RawMessage) []byte {
-	if ok == nil {
-		ok = json.RawMessage("{}")
-	}
-	return marshal(wire.Message{ID: id, OK: ok})
-}
-
-func cursorReply(id json.RawMessage, c fairlead.Cursor) []byte {
-	return okReply(id, marshal(struct {
-		Cursor fairlead.Cursor `json:"cursor"`
-	}{c}))
-}
-
-func errorReply(id json.RawMessage, err error) []byte {
-	e := fairlead.AsError(err)
-	return marshal(wire.Message{ID: id, Error: &wire.Problem{Code: e.Code, Message: e.Message}})
 }

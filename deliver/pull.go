@@ -24,11 +24,14 @@ type pulled struct {
 // They are pooled: an array of each session's own would be cleared each time.
 var arrays = sync.Pool{New: func() any { return new([pullItems]topic.Item) }}
 
-// pull takes what the reader has for a session, and has the session asked again
-// when there is more.
-func pull(r *topic.Reader, out *fanout.Out) pulled {
+// pull takes what the reader has for a session, at most most items, and has the
+// session asked again when there is more; for most of 0 that is the caller's.
+func pull(r *topic.Reader, out *fanout.Out, most int) pulled {
+	if most == 0 {
+		return pulled{}
+	}
 	all := arrays.Get().(*[pullItems]topic.Item) //nolint:errcheck // the pool holds nothing else
-	n, more, due := r.PollSome(all[:], pullBytes)
+	n, more, due := r.PollSome(all[:most], pullBytes)
 	if more {
 		out.More()
 	}
@@ -40,6 +43,9 @@ func pull(r *topic.Reader, out *fanout.Out) pulled {
 
 // release gives the array back, which keeps no event.
 func (p pulled) release() {
+	if p.all == nil {
+		return
+	}
 	clear(p.items)
 	arrays.Put(p.all)
 }

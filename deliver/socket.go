@@ -13,9 +13,6 @@ import (
 	"github.com/fairlead-edge/fairlead/websocket"
 )
 
-// protocolJSON is the subprotocol with many topics on one socket.
-const protocolJSON = "fairlead.v1.json"
-
 const (
 	// missedBeats is for how many heartbeats in a row a client may send nothing,
 	// not even a pong, before its connection counts as half open.
@@ -48,7 +45,7 @@ type socketOfSome struct {
 // serveOne serves one topic, an envelope a message.
 func (h *Handler) serveOne(w http.ResponseWriter, r *http.Request, q *query) error {
 	if len(websocket.Subprotocols(r)) > 0 {
-		return fairlead.Errorf(fairlead.InvalidArgument, "the socket of one topic has no subprotocol; %s is spoken at %s", protocolJSON, h.cfg.Prefix)
+		return fairlead.Errorf(fairlead.InvalidArgument, "the socket of one topic has no subprotocol; %s and %s are spoken at %s", protocolJSON, protocolProto, h.cfg.Prefix)
 	}
 	s := &socket{failGap: q.failOnGap}
 	s.reader = topic.NewWokenReader(&s.conn)
@@ -76,7 +73,7 @@ func (h *Handler) serveSocket(w http.ResponseWriter, r *http.Request, s *socket,
 		Refuse:      refuseHandshake,
 	}
 	if s.many != nil {
-		cfg.Subprotocols = []string{protocolJSON}
+		cfg.Subprotocols = []string{pickDialect(r)}
 	}
 	t, err := websocket.Take(w, r, cfg)
 	if err != nil { // and it is answered
@@ -117,7 +114,11 @@ func (s *socket) Pull(out *fanout.Out) {
 		s.leave(out, why)
 		return
 	}
-	got := pull(s.reader, out)
+	most := pullItems
+	if s.many != nil {
+		most = s.many.window.room(most)
+	}
+	got := pull(s.reader, out, most)
 	s.send(out, got.items)
 	got.release()
 }
@@ -182,7 +183,7 @@ func (s *socket) read(out *fanout.Out, parser *websocket.Parser, p []byte) {
 	case len(messages) == 0:
 	case s.many == nil:
 		for range messages {
-			out.Add(replyFrame(errorReply(nil, fairlead.Errorf(fairlead.InvalidArgument,
+			out.Add(textFrame(errorReply(nil, fairlead.Errorf(fairlead.InvalidArgument,
 				"this socket only delivers; to subscribe and publish use the subprotocol %s at %s", protocolJSON, s.h.cfg.Prefix))))
 		}
 	default:
@@ -196,15 +197,13 @@ type received struct {
 	text []byte
 }
 
-func replyFrame(reply []byte) []byte { return websocket.AppendFrame(nil, websocket.Text, reply) }
-
-// answer has a reply sent. s.mu is held. What replies there can be at one time
+// answer has a frame sent. s.mu is held. What replies there can be at one time
 // is bounded by what one read of the client's messages asks for.
-func (s *socket) answer(reply []byte) {
+func (s *socket) answer(frame []byte) {
 	if s.some == nil {
 		s.some = new(socketOfSome)
 	}
-	s.some.replies = append(s.some.replies, replyFrame(reply))
+	s.some.replies = append(s.some.replies, frame)
 }
 
 // send gives items until one that ends the session. s.mu is held.
@@ -218,6 +217,7 @@ func (s *socket) send(out *fanout.Out, items []topic.Item) {
 		s.count(item)
 		s.share(out, s.frame(item))
 		if s.many != nil {
+			s.many.window.handed(item)
 			s.many.moved(item)
 			continue
 		}
@@ -242,15 +242,13 @@ func (s *socket) share(out *fanout.Out, frame []byte) {
 // frame returns the item as a WebSocket frame.
 func (s *socket) frame(item *topic.Item) []byte {
 	switch {
+	case s.many != nil:
+		return s.many.speaks.item(item)
 	case item.Kind != topic.KindEvent:
 		_, member, payload := control(item, item.Log.Name())
-		return replyFrame(asMember(member, payload))
-	case item.Skipped > 0 && s.many != nil:
-		return replyFrame(asMember("event", envelope(item)))
+		return textFrame(asMember(member, payload))
 	case item.Skipped > 0:
-		return replyFrame(envelope(item))
-	case s.many != nil:
-		return item.Record.Frame(formatFrameMany, encodeFrameMany)
+		return textFrame(envelope(item))
 	}
 	return item.Record.Frame(formatFrame, encodeFrame)
 }
@@ -277,7 +275,11 @@ func (s *socket) leave(out *fanout.Out, why *fairlead.Error) {
 		s.giveUp(out, why.Code, text)
 		return
 	}
-	advice := marshal(wire.Draining{RetryAfterMS: why.RetryAfter.Milliseconds(), Cursors: s.cursors()})
-	s.share(out, replyFrame(asMember("draining", advice)))
+	advice := wire.Draining{RetryAfterMS: why.RetryAfter.Milliseconds(), Cursors: s.cursors()}
+	if s.many != nil {
+		s.share(out, s.many.speaks.draining(advice))
+	} else {
+		s.share(out, textFrame(asMember("draining", marshal(advice))))
+	}
 	s.finish(out, why.Code, why.Code.CloseCode(), "come back later")
 }

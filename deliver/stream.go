@@ -79,7 +79,7 @@ func (s *stream) Pull(out *fanout.Out) {
 		s.leave(out, why)
 		return
 	}
-	got := pull(s.reader, out)
+	got := pull(s.reader, out, pullItems)
 	s.send(out, got.items)
 	got.release()
 }

@@ -66,7 +66,9 @@ type Page struct {
 //	{"id":2,"unsubscribe":"name"}
 //	{"id":3,"publish":"name","data":…,"key":…}
 //	{"id":4,"ping":true}
-//	{"id":5,"request":…}
+//	{"id":5,"window":100}
+//	{"id":6,"acknowledge":"name","cursor":"…"}
+//	{"id":7,"request":…}
 type Request struct {
 	// ID is any JSON number or string; the reply repeats it.
 	ID          json.RawMessage `json:"id,omitempty"`
@@ -74,9 +76,12 @@ type Request struct {
 	Unsubscribe *string         `json:"unsubscribe,omitempty"`
 	Publish     *string         `json:"publish,omitempty"`
 	Ping        bool            `json:"ping,omitempty"`
+	Acknowledge *string         `json:"acknowledge,omitempty"`
+	Window      *int            `json:"window,omitempty"`
 	Request     json.RawMessage `json:"request,omitempty"`
 
-	After fairlead.Cursor `json:"after,omitempty"` // of subscribe
+	After  fairlead.Cursor `json:"after,omitempty"`  // of subscribe
+	Cursor fairlead.Cursor `json:"cursor,omitempty"` // of acknowledge
 
 	// Of publish, as in an envelope.
 	Type           string            `json:"type,omitempty"`
