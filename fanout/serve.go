@@ -117,8 +117,9 @@ func (v *served) look() {
 // depth is owner.depth.
 func (v *served) depth(*Conn) (buffered, unsent int) { return int(v.out.buffered.Load()), -1 }
 
-// caught makes an error of a panic of the session.
-func (*served) caught(err *error) {
+// caught makes an error of a panic, since those of one session are not to end
+// all the others.
+func caught(err *error) {
 	if p := recover(); p != nil {
 		*err = fmt.Errorf("fanout: a session panicked: %v\n%s", p, debug.Stack())
 	}
@@ -126,7 +127,7 @@ func (*served) caught(err *error) {
 
 // write asks the session and writes until the connection ends.
 func (v *served) write(ctx context.Context) (err error) {
-	defer v.caught(&err)
+	defer caught(&err)
 	timer := time.NewTimer(math.MaxInt64)
 	defer timer.Stop()
 	for {
@@ -320,7 +321,7 @@ func (v *served) read(r io.Reader) {
 		v.mu.Unlock()
 		v.look()
 	}()
-	defer v.caught(&v.broken)
+	defer caught(&v.broken)
 	p := make([]byte, readBuffer)
 	late := 0 // bytes read since the end, or since the last wait
 	for {

@@ -2,9 +2,7 @@ package fanout
 
 import (
 	"errors"
-	"fmt"
 	"math/rand/v2"
-	"runtime/debug"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -74,14 +72,6 @@ func (s *shard) beat(f *flow) {
 		f.session.Beat(&s.out)
 	}()
 	s.give(f, false, err)
-}
-
-// caught makes an error of a panic, since those of one session are not to end
-// all the others.
-func caught(err *error) {
-	if v := recover(); v != nil {
-		*err = fmt.Errorf("fanout: a session panicked: %v\n%s", v, debug.Stack())
-	}
 }
 
 // give does what s.out says that the session gave, and closes the flow for err.
