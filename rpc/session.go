@@ -1,0 +1,259 @@
+package rpc
+
+import (
+	"context"
+	"errors"
+	"io"
+	"sync"
+	"time"
+
+	"connectrpc.com/connect"
+	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/types/known/durationpb"
+
+	"github.com/fairlead-edge/fairlead"
+	"github.com/fairlead-edge/fairlead/deliver"
+	fairleadv1 "github.com/fairlead-edge/fairlead/proto/fairlead/v1"
+	"github.com/fairlead-edge/fairlead/topic"
+)
+
+const (
+	// maxAnswers is how many answers may wait to be sent before nothing more is
+	// received.
+	maxAnswers = 64
+	// notice is how long before its greatest age a session is told, or a quarter of
+	// that if it is less.
+	notice = 5 * time.Second
+)
+
+// Session reads many topics, and publishes.
+func (s *service) Session(ctx context.Context, stream *connect.BidiStream[fairleadv1.SessionRequest, fairleadv1.SessionResponse]) error {
+	c := &conversation{reader: s.begin(ctx, stream.Peer()), stream: stream}
+	c.room.L = &c.mu
+	if !c.old.IsZero() {
+		c.told = c.old.Add(-min(notice, s.cfg.MaxAge/4))
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	var receiving sync.WaitGroup
+	receiving.Go(func() { c.receive(ctx) })
+	err := c.run()
+	cancel()
+	c.leave()
+	c.line.deafen()
+	receiving.Wait()
+	c.feed.End(err)
+	if err == nil {
+		return nil
+	}
+	return toStatus(err, nil)
+}
+
+// conversation is a call of Session: one goroutine receives and acts, the other
+// sends.
+type conversation struct {
+	*reader
+
+	stream *connect.BidiStream[fairleadv1.SessionRequest, fairleadv1.SessionResponse]
+	told   time.Time // when the client is told that the stream is old; the zero time: never, or not again
+
+	mu      sync.Mutex
+	room    sync.Cond // what the receiver waits for: answers that were taken, or the end
+	answers []*fairleadv1.SessionResponse
+	left    bool  // nothing more is sent
+	heard   error // why nothing more is received; io.EOF when the client has said all
+}
+
+// run sends until the end.
+func (c *conversation) run() error {
+	items := make([]topic.Item, taken)
+	for {
+		c.line.sent()
+		n, err := c.feed.Next(items, c.idle(time.Now()))
+		// Answers first: what a topic gives comes after the answer to its subscription.
+		answers, heard := c.take()
+		for _, m := range answers {
+			if err := c.send(m); err != nil {
+				return err
+			}
+		}
+		if err != nil {
+			return c.goodbye(err)
+		}
+		for i := range items[:n] {
+			if err := c.send(deliver.ToSession(&items[i])); err != nil {
+				return err
+			}
+			if items[i].Kind == topic.KindLag {
+				return fairlead.Errorf(fairlead.TooSlow, "the reader fell behind what is retained in a topic that skips nothing silently: come back with the cursor")
+			}
+		}
+		clear(items[:n])
+		if heard != nil && !errors.Is(heard, io.EOF) {
+			return heard
+		}
+		if heard != nil && len(c.feed.Cursors()) == 0 {
+			return nil // nothing can come any more
+		}
+		if err := c.aged(n); err != nil {
+			return err
+		}
+	}
+}
+
+// aged tells a stream that is old so, and keeps a silent one alive.
+func (c *conversation) aged(n int) error {
+	now := time.Now()
+	if c.tooOld(now) {
+		return errTooOld()
+	}
+	if !c.told.IsZero() && !now.Before(c.told) {
+		c.told = time.Time{}
+		return c.advise(comeBack)
+	}
+	if n == 0 && now.Sub(c.sent) >= c.cfg.Heartbeat {
+		return c.send(&fairleadv1.SessionResponse{})
+	}
+	return nil
+}
+
+// idle is how long nothing may be sent, from now.
+func (c *conversation) idle(now time.Time) time.Duration {
+	wait := c.reader.idle(now)
+	if !c.told.IsZero() {
+		wait = max(0, min(wait, c.told.Sub(now)))
+	}
+	return wait
+}
+
+// goodbye tells a client that is sent away where to go on.
+func (c *conversation) goodbye(err error) error {
+	if why, ok := errors.AsType[*fairlead.Error](err); ok && why.Code == fairlead.Draining {
+		if err := c.advise(why.RetryAfter); err != nil {
+			return err
+		}
+	}
+	return err
+}
+
+// advise says where to go on, and when.
+func (c *conversation) advise(after time.Duration) error {
+	return c.send(&fairleadv1.SessionResponse{Message: &fairleadv1.SessionResponse_Draining_{
+		Draining: deliver.ToDraining(after.Milliseconds(), c.feed.Cursors()),
+	}})
+}
+
+func (c *conversation) send(m *fairleadv1.SessionResponse) error {
+	c.line.sending()
+	if err := c.stream.Send(m); err != nil {
+		return err
+	}
+	c.sent = time.Now()
+	c.feed.Sent(proto.Size(m))
+	return nil
+}
+
+// take returns the answers that wait, and why nothing more is received, if so.
+func (c *conversation) take() ([]*fairleadv1.SessionResponse, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	answers := c.answers
+	c.answers = nil
+	c.room.Broadcast()
+	return answers, c.heard
+}
+
+// leave says that nothing more is sent.
+func (c *conversation) leave() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.left = true
+	c.room.Broadcast()
+}
+
+// receive acts on the client's messages, one after the other.
+func (c *conversation) receive(ctx context.Context) {
+	for c.awaitRoom() {
+		req, err := c.stream.Receive()
+		if err != nil {
+			c.mu.Lock()
+			c.heard = err
+			c.mu.Unlock()
+			c.feed.Wake()
+			return
+		}
+		c.act(ctx, req)
+	}
+}
+
+// awaitRoom waits until there is room for an answer, and reports whether anybody
+// is to send it.
+func (c *conversation) awaitRoom() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for !c.left && len(c.answers) >= maxAnswers {
+		c.room.Wait()
+	}
+	return !c.left
+}
+
+// act does what the client asks for, and answers. It may block.
+func (c *conversation) act(ctx context.Context, req *fairleadv1.SessionRequest) {
+	var err error
+	at := fairlead.Cursor("")
+	switch a := req.GetAction().(type) {
+	case *fairleadv1.SessionRequest_Subscribe_:
+		err = c.feed.Subscribe(ctx, a.Subscribe.GetTopic(), fairlead.Cursor(a.Subscribe.GetAfter()), func(start fairlead.Cursor) {
+			c.answer(done(req, start)) // before the topic's first event
+		})
+		if err == nil {
+			c.feed.Wake()
+			return
+		}
+	case *fairleadv1.SessionRequest_Unsubscribe_:
+		err = c.feed.Unsubscribe(a.Unsubscribe.GetTopic())
+	case *fairleadv1.SessionRequest_Publish:
+		at, err = c.publish(ctx, a.Publish)
+	case *fairleadv1.SessionRequest_Ping_:
+	case *fairleadv1.SessionRequest_Acknowledge_:
+		err = c.feed.Acknowledge(a.Acknowledge.GetTopic(), fairlead.Cursor(a.Acknowledge.GetCursor()))
+	case *fairleadv1.SessionRequest_Window_:
+		err = c.feed.SetWindow(int(a.Window.GetEvents()))
+	default:
+		err = fairlead.Errorf(fairlead.InvalidArgument, "the message has no action that is known here")
+	}
+	if err != nil {
+		c.answer(refused(req, err))
+	} else {
+		c.answer(done(req, at))
+	}
+	c.feed.Wake()
+}
+
+func (c *conversation) publish(ctx context.Context, req *fairleadv1.PublishRequest) (fairlead.Cursor, error) {
+	b, err := deliver.BatchOf(req)
+	if err != nil {
+		return "", err
+	}
+	res, err := c.cfg.Readers.Publish(ctx, c.stream.RequestHeader(), req.GetTopic(), b)
+	return res.Last, err
+}
+
+// answer has an answer sent.
+func (c *conversation) answer(m *fairleadv1.SessionResponse) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.answers = append(c.answers, m)
+}
+
+func done(req *fairleadv1.SessionRequest, at fairlead.Cursor) *fairleadv1.SessionResponse {
+	return &fairleadv1.SessionResponse{Id: req.GetId(), Message: &fairleadv1.SessionResponse_Ok_{Ok: &fairleadv1.SessionResponse_Ok{Cursor: string(at)}}}
+}
+
+func refused(req *fairleadv1.SessionRequest, err error) *fairleadv1.SessionResponse {
+	e := fairlead.AsError(err)
+	m := &fairleadv1.SessionResponse_Error{Code: string(e.Code), Message: e.Message}
+	if e.RetryAfter > 0 {
+		m.RetryAfter = durationpb.New(e.RetryAfter)
+	}
+	return &fairleadv1.SessionResponse{Id: req.GetId(), Message: &fairleadv1.SessionResponse_Error_{Error: m}}
+}

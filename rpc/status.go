@@ -1,0 +1,60 @@
+package rpc
+
+import (
+	"context"
+	"errors"
+	"maps"
+	"strconv"
+	"strings"
+	"time"
+
+	"connectrpc.com/connect"
+	"google.golang.org/genproto/googleapis/rpc/errdetails"
+	"google.golang.org/protobuf/types/known/durationpb"
+
+	"github.com/fairlead-edge/fairlead"
+)
+
+const (
+	// domain is that of ErrorInfo.
+	domain = "fairlead"
+	// pushback is the trailer that says when a call may be tried again (gRPC retry
+	// design, A6).
+	pushback = "Grpc-Retry-Pushback-Ms"
+	// cursorTrailer says where a stream that ended as it should stands.
+	cursorTrailer = "Fairlead-Cursor"
+)
+
+// toStatus returns err as a call ends with it: by the table of codes, with details.
+// facts go into ErrorInfo. What is no error of Fairlead's says nothing of itself.
+func toStatus(err error, facts map[string]string) *connect.Error {
+	if status, ok := errors.AsType[*connect.Error](err); ok {
+		return status
+	}
+	switch {
+	case errors.Is(err, context.DeadlineExceeded):
+		err = fairlead.Errorf(fairlead.DeadlineExceeded, "the call's deadline has passed")
+	case errors.Is(err, context.Canceled):
+		err = fairlead.Errorf(fairlead.Cancelled, "the call was cancelled")
+	}
+	e := fairlead.AsError(err)
+	status := connect.NewError(connect.Code(e.Code.GRPC()), errors.New(e.Message)) //nolint:gosec // of a table
+	info := &errdetails.ErrorInfo{Reason: strings.ToUpper(string(e.Code)), Domain: domain, Metadata: maps.Clone(facts)}
+	if e.Cursor != "" {
+		if info.Metadata == nil {
+			info.Metadata = make(map[string]string)
+		}
+		info.Metadata["cursor"] = string(e.Cursor)
+	}
+	if d, err := connect.NewErrorDetail(info); err == nil {
+		status.AddDetail(d)
+	}
+	if e.RetryAfter > 0 {
+		if d, err := connect.NewErrorDetail(&errdetails.RetryInfo{RetryDelay: durationpb.New(e.RetryAfter)}); err == nil {
+			status.AddDetail(d)
+		}
+		status.Meta().Set(pushback, strconv.FormatInt(max(1, e.RetryAfter.Milliseconds()), 10))
+		status.Meta().Set("Retry-After", strconv.FormatInt(int64((e.RetryAfter+time.Second-1)/time.Second), 10))
+	}
+	return status
+}

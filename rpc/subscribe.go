@@ -1,0 +1,166 @@
+package rpc
+
+import (
+	"context"
+	"math/rand/v2"
+	"strconv"
+	"time"
+
+	"connectrpc.com/connect"
+	"google.golang.org/protobuf/proto"
+
+	"github.com/fairlead-edge/fairlead"
+	"github.com/fairlead-edge/fairlead/deliver"
+	"github.com/fairlead-edge/fairlead/internal/wire"
+	fairleadv1 "github.com/fairlead-edge/fairlead/proto/fairlead/v1"
+	"github.com/fairlead-edge/fairlead/topic"
+)
+
+const (
+	// taken is how many items are taken from the topics at once: what a stream that
+	// does not move holds of them.
+	taken = 32
+	// comeBack is when a stream that was too old may be opened again.
+	comeBack = 100 * time.Millisecond
+)
+
+// reader is a stream that reads topics.
+type reader struct {
+	cfg  *Config
+	line *line
+	feed *deliver.Feed
+	sent time.Time // when a message was last sent
+	old  time.Time // when the stream is; the zero time: never
+}
+
+func (s *service) begin(ctx context.Context, peer connect.Peer) *reader {
+	r := &reader{cfg: s.cfg, line: lineOf(ctx), sent: time.Now()}
+	r.feed = s.cfg.Readers.Feed(ctx, deliver.FeedConfig{Transport: peer.Protocol, Remote: peer.Addr, HangUp: r.line.hangUp})
+	if age := s.cfg.MaxAge; age > 0 {
+		r.old = r.sent.Add(age - rand.N(age/10+1))
+	}
+	return r
+}
+
+// idle is how long nothing may be sent, from now.
+func (r *reader) idle(now time.Time) time.Duration {
+	wait := r.cfg.Heartbeat - now.Sub(r.sent)
+	if !r.old.IsZero() {
+		wait = min(wait, r.old.Sub(now))
+	}
+	return max(0, wait)
+}
+
+// tooOld reports whether the stream has reached its age.
+func (r *reader) tooOld(now time.Time) bool { return !r.old.IsZero() && !now.Before(r.old) }
+
+func errTooOld() *fairlead.Error {
+	e := fairlead.Errorf(fairlead.Draining, "the stream has reached its greatest age: open another, from the cursor")
+	e.RetryAfter = comeBack
+	return e
+}
+
+// Subscribe reads a topic.
+func (s *service) Subscribe(ctx context.Context, req *connect.Request[fairleadv1.SubscribeRequest], stream *connect.ServerStream[fairleadv1.SubscribeResponse]) error {
+	r := &subscription{reader: s.begin(ctx, req.Peer()), stream: stream, topic: req.Msg.GetTopic(), failOnGap: req.Msg.GetFailOnGap()}
+	err := r.run(ctx, fairlead.Cursor(req.Msg.GetAfter()))
+	r.feed.End(err)
+	if err == nil {
+		return nil
+	}
+	facts := map[string]string{"topic": r.topic}
+	if r.at != "" {
+		facts["cursor"] = string(r.at)
+	}
+	if g := r.gap; g != nil {
+		facts["after"], facts["earliest"] = g.GetAfter(), g.GetEarliest()
+		if g.Skipped != nil {
+			facts["skipped"] = strconv.FormatUint(g.GetSkipped(), 10)
+		}
+	}
+	return toStatus(err, facts)
+}
+
+// subscription is a call of Subscribe.
+type subscription struct {
+	*reader
+
+	stream    *connect.ServerStream[fairleadv1.SubscribeResponse]
+	topic     string
+	failOnGap bool
+	at        fairlead.Cursor // where the client stands
+	gap       *fairleadv1.Gap // that ended it
+}
+
+// run returns nil at the end of the topic.
+func (r *subscription) run(ctx context.Context, after fairlead.Cursor) error {
+	if err := r.feed.Subscribe(ctx, r.topic, after, func(c fairlead.Cursor) { r.at = c }); err != nil {
+		return err
+	}
+	if err := r.send(&fairleadv1.SubscribeResponse{Cursor: string(r.at)}); err != nil {
+		return err
+	}
+	items := make([]topic.Item, taken)
+	for {
+		r.line.sent()
+		n, err := r.feed.Next(items, r.idle(time.Now()))
+		if err != nil {
+			return err
+		}
+		for i := range items[:n] {
+			if over, err := r.give(&items[i]); over || err != nil {
+				return err
+			}
+		}
+		clear(items[:n])
+		now := time.Now()
+		if r.tooOld(now) {
+			return errTooOld()
+		}
+		if n == 0 && now.Sub(r.sent) >= r.cfg.Heartbeat {
+			if err := r.send(&fairleadv1.SubscribeResponse{Cursor: string(r.at)}); err != nil {
+				return err
+			}
+		}
+	}
+}
+
+// give sends an item; over is true for the end of the topic.
+func (r *subscription) give(item *topic.Item) (over bool, err error) {
+	m := &fairleadv1.SubscribeResponse{Cursor: string(item.Cursor), Skipped: item.Skipped}
+	switch item.Kind {
+	case topic.KindEvent:
+		m.Item = &fairleadv1.SubscribeResponse_Event{Event: wire.ToProto(&item.Record.Event)}
+	case topic.KindGap:
+		gap := deliver.ToGap(item)
+		if r.failOnGap {
+			r.gap = gap
+			return false, fairlead.Errorf(fairlead.OutOfRange, "events after the cursor are no longer retained")
+		}
+		m.Item = &fairleadv1.SubscribeResponse_Gap{Gap: gap}
+	case topic.KindEnd:
+		r.stream.ResponseTrailer().Set(cursorTrailer, string(item.Cursor))
+		return true, nil
+	case topic.KindFault:
+		r.at = item.Cursor
+		return false, fairlead.Errorf(fairlead.Fault, "the source of the topic broke: %s: %s", item.Fault.Code, item.Fault.Message)
+	default: // it lags
+		r.at = item.Gap.After
+		return false, fairlead.Errorf(fairlead.TooSlow, "the reader fell behind what is retained, and the topic skips nothing silently: come back with the cursor")
+	}
+	if err := r.send(m); err != nil {
+		return false, err
+	}
+	r.at = item.Cursor
+	return false, nil
+}
+
+func (r *subscription) send(m *fairleadv1.SubscribeResponse) error {
+	r.line.sending()
+	if err := r.stream.Send(m); err != nil {
+		return err
+	}
+	r.sent = time.Now()
+	r.feed.Sent(proto.Size(m))
+	return nil
+}
