@@ -15,6 +15,10 @@ const (
 	SSE       Transport = "sse"
 	WebSocket Transport = "ws"
 	Poll      Transport = "poll"
+	// GRPC calls fairlead.v1.Topics over HTTP/2, without TLS for http://, at the
+	// host of the URL, whose path must be /topics/ and the topic's name. Of its
+	// parameters, after, last_event_id and gap=fail count.
+	GRPC Transport = "grpc"
 )
 
 // Config is how to subscribe and publish; the zero value is ready to use.
@@ -26,7 +30,9 @@ type Config struct {
 	After fairlead.Cursor
 	// HTTP makes the requests; default http.DefaultClient. It must not have a
 	// Timeout, which would cut streams. WebSockets are dialled with its
-	// *http.Transport's DialContext and TLSClientConfig, and through no proxy.
+	// *http.Transport's DialContext and TLSClientConfig, and through no proxy. Each
+	// call of gRPC has a connection of its own, made as its *http.Transport would;
+	// another RoundTripper must speak HTTP/2 itself.
 	HTTP *http.Client
 	// Header is sent with every request.
 	Header http.Header

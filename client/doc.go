@@ -1,5 +1,5 @@
 // Package client publishes to Fairlead's topics and reads them, over SSE,
-// WebSocket or long-poll, from the point where it left off.
+// WebSocket, gRPC or long-poll, from the point where it left off.
 //
 // [Subscribe] is an iterator over what a reader sees. When the connection
 // breaks, is drained or falls silent it connects again after a jittered,

@@ -179,8 +179,10 @@ func (r *reader) open(ctx context.Context, cancel context.CancelCauseFunc) (sess
 		return r.openWebSocket(ctx, cancel)
 	case Poll:
 		return r.openPoll(ctx, cancel)
+	case GRPC:
+		return r.openGRPC(ctx, cancel)
 	}
-	return nil, fairlead.Errorf(fairlead.InvalidArgument, "there is no transport %q: use %s, %s or %s", r.cfg.Transport, SSE, WebSocket, Poll)
+	return nil, fairlead.Errorf(fairlead.InvalidArgument, "there is no transport %q: use %s, %s, %s or %s", r.cfg.Transport, SSE, WebSocket, GRPC, Poll)
 }
 
 // move notes where the reader stands.

@@ -15,7 +15,7 @@ import (
 
 type subCommand struct {
 	URL       string `arg:"" help:"A topic, or any event stream."`
-	Transport string `default:"sse" enum:"sse,ws,poll" help:"How to read: ${enum}; default ${default}."`
+	Transport string `default:"sse" enum:"sse,ws,grpc,poll" help:"How to read: ${enum}; default ${default}."`
 	After     string `placeholder:"CURSOR" help:"Where to start: a cursor, earliest, latest or snapshot."`
 	Token     string `placeholder:"TOKEN" env:"FAIRLEAD_TOKEN" help:"Sent as the bearer token."`
 	JSON      bool   `name:"json" help:"Print each item as a JSON object on a line, with its cursor."`
