@@ -24,7 +24,7 @@
 // reason and in its metadata the cursor to go on from; google.rpc.RetryInfo and the
 // trailer grpc-retry-pushback-ms say when. A Session is first told to go, with its
 // cursors, by a message. It ends with OK when its client has said all and all that it
-// subscribed to has ended.
+// subscribed to has ended; from then on nothing waits to be acknowledged.
 //
 // # Health and reflection
 //

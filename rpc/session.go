@@ -175,6 +175,7 @@ func (c *conversation) receive(ctx context.Context) {
 	for c.awaitRoom() {
 		req, err := c.stream.Receive()
 		if err != nil {
+			_ = c.feed.SetWindow(0) // who has said all acknowledges nothing any more
 			c.mu.Lock()
 			c.heard = err
 			c.mu.Unlock()
