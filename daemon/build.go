@@ -9,6 +9,7 @@ import (
 	"github.com/fairlead-edge/fairlead/compress"
 	"github.com/fairlead-edge/fairlead/deliver"
 	"github.com/fairlead-edge/fairlead/proxy"
+	"github.com/fairlead-edge/fairlead/rpc"
 	"github.com/fairlead-edge/fairlead/topic"
 	"github.com/fairlead-edge/fairlead/upstream"
 )
@@ -19,6 +20,7 @@ type site struct {
 	topics   *topic.Store
 	pattern  func(name string) string // that decides about a topic
 	readers  *deliver.Handler         // nil when the topics are off
+	rpc      *rpc.Handler             // the same
 	coders   *coders
 	captured *capture.Store
 	pools    map[string]*upstream.Pool
@@ -58,6 +60,7 @@ func (d *daemon) build(cfg Config, old *site) (*site, error) {
 
 	// Topics: the resource /topics, on every transport.
 	s.readers = d.newReaders(&cfg, s.topics, old)
+	s.rpc = d.newRPC(&cfg, s.readers, old)
 
 	// Routes: proxy → capture → upstream pool.
 	for _, r := range cfg.Routes {
@@ -81,7 +84,7 @@ func (d *daemon) build(cfg Config, old *site) (*site, error) {
 }
 
 // choose hands a request to who serves its path: the captured streams, the
-// topics, or the route with the most specific pattern. No spelling of our own
+// topics, their calls, or the route with the most specific pattern. No spelling of our own
 // paths leads to an upstream, for their last segment is a secret.
 func (d *daemon) choose(s *site) http.Handler {
 	topics := s.cfg.TopicsPrefix
@@ -108,6 +111,8 @@ func (d *daemon) choose(s *site) http.Handler {
 		} else if readers != nil && under(path, topics) {
 			d.flights.routed(r, ofReaders)
 			readers.ServeHTTP(w, r)
+		} else if r, own := d.ownRPC(s, r); own {
+			s.rpc.ServeHTTP(w, r)
 		} else if to, ok := s.match.find(routePath(path)); ok {
 			d.flights.routed(r, to.label)
 			to.coded.ServeHTTP(w, r)

@@ -77,6 +77,9 @@ func (d *daemon) drain(ctx context.Context) {
 	defer cancel()
 	var finished sync.WaitGroup
 	for _, s := range d.sites() {
+		if s.rpc != nil {
+			s.rpc.SetServing(false)
+		}
 		if s.readers != nil {
 			finished.Go(func() { _ = s.readers.Drain(ctx, d.window()) }) // ctx says the rest
 		}

@@ -63,7 +63,10 @@ func (d *daemon) readerMetrics() observe.Readers {
 	s := d.site.Load()
 	out := observe.Readers{
 		Topics:      map[string]observe.Reading{anyMany: {}},
-		Connections: map[string]observe.Waiting{deliver.TransportSSE: {}, deliver.TransportWebSocket: {}},
+		Connections: map[string]observe.Waiting{
+			deliver.TransportSSE: {}, deliver.TransportWebSocket: {},
+			deliver.TransportGRPC: {}, deliver.TransportGRPCWeb: {}, deliver.TransportConnect: {},
+		},
 	}
 	for i := range s.cfg.Topics {
 		out.Topics[s.cfg.Topics[i].Match.String()] = observe.Reading{}

@@ -130,7 +130,7 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		}
 	}
 	l := &line{rc: http.NewResponseController(w), patience: h.cfg.WriteTimeout}
-	h.mux.ServeHTTP(w, r.WithContext(l.in(r.Context())))
+	h.mux.ServeHTTP(flusher{w, l.rc}, r.WithContext(l.in(r.Context())))
 	l.sent() // the connection may have another request
 }
 
@@ -143,3 +143,16 @@ func (h *Handler) refuse(w http.ResponseWriter, r *http.Request, err error) {
 	e := fairlead.AsError(err)
 	http.Error(w, e.Message, e.Code.HTTPStatus())
 }
+
+// flusher is a writer as connect-go wants one, whatever is around the server's.
+type flusher struct {
+	http.ResponseWriter
+
+	rc *http.ResponseController
+}
+
+// Flush sends what is written. A writer that cannot holds it back until the end.
+func (f flusher) Flush() { _ = f.rc.Flush() }
+
+// Unwrap lets an http.ResponseController reach the server's writer.
+func (f flusher) Unwrap() http.ResponseWriter { return f.ResponseWriter }

@@ -1,0 +1,43 @@
+package daemon
+
+import (
+	"net/http"
+	"strings"
+	"time"
+
+	"github.com/fairlead-edge/fairlead/deliver"
+	"github.com/fairlead-edge/fairlead/rpc"
+)
+
+// newRPC returns the topics over gRPC, nil when they are off. The old one is kept
+// with the readers whose sessions its streams are.
+func (d *daemon) newRPC(cfg *Config, readers *deliver.Handler, old *site) *rpc.Handler {
+	if readers == nil {
+		return nil
+	}
+	if readers == old.readers && cfg.Timeouts.Age == old.cfg.Timeouts.Age {
+		return old.rpc
+	}
+	return rpc.New(rpc.Config{
+		Readers: readers, Heartbeat: time.Duration(cfg.Heartbeat), MaxAge: time.Duration(cfg.Timeouts.Age),
+	})
+}
+
+// ownRPC reports whether the request is a call of a service that is served here, and
+// then notes its route; the request that it returns is to be served in any case. Of
+// the services that others have too, such as health, the calls about other names go
+// where a route leads them.
+func (d *daemon) ownRPC(s *site, r *http.Request) (*http.Request, bool) {
+	if s.rpc == nil || !s.rpc.Serves(r.URL.Path) {
+		return r, false
+	}
+	own := true
+	if _, routed := s.match.find(routePath(r.URL.Path)); routed {
+		r, own = s.rpc.Own(r)
+	}
+	if own {
+		service, _, _ := strings.Cut(r.URL.Path[1:], "/")
+		d.flights.routed(r, "/"+service+"/"+anyMany)
+	}
+	return r, own
+}
