@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -15,10 +16,11 @@ import (
 	"github.com/fairlead-edge/fairlead"
 	"github.com/fairlead-edge/fairlead/client"
 	"github.com/fairlead-edge/fairlead/deliver"
+	"github.com/fairlead-edge/fairlead/rpc"
 	"github.com/fairlead-edge/fairlead/topic"
 )
 
-var transports = []client.Transport{client.SSE, client.WebSocket, client.Poll}
+var transports = []client.Transport{client.SSE, client.WebSocket, client.GRPC, client.Poll}
 
 // patience bounds a test that would otherwise hang.
 const patience = 30 * time.Second
@@ -28,12 +30,26 @@ func topics(t *testing.T, wrap func(http.Handler) http.Handler, policy topic.Pol
 	t.Helper()
 	store = topic.NewStore(topic.StoreConfig{Policy: func(string) topic.Policy { return policy }})
 	h = deliver.New(deliver.Config{Topics: store, AllowPublish: true})
-	s := httptest.NewServer(wrap(h))
+	s := httptest.NewUnstartedServer(wrap(both(h)))
+	s.Config.Protocols = protocols()
+	s.Start()
 	t.Cleanup(s.Close)
 	return s.URL + "/topics/a", client.Config{HTTP: s.Client(), MinBackoff: time.Millisecond}, h, store
 }
 
 func plain(h http.Handler) http.Handler { return h }
+
+// both serves the topics of h over HTTP and over gRPC.
+func both(h *deliver.Handler) http.Handler {
+	calls := rpc.New(rpc.Config{Readers: h})
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if calls.Serves(r.URL.Path) {
+			calls.ServeHTTP(w, r)
+			return
+		}
+		h.ServeHTTP(w, r)
+	})
+}
 
 func publish(t *testing.T, at string, cfg client.Config, all ...string) (cursors []fairlead.Cursor) {
 	t.Helper()
@@ -74,7 +90,7 @@ func TestACursorGoesFromTransportToTransport(t *testing.T) {
 	publish(t, at, cfg, want...)
 	cfg.After = fairlead.Earliest
 	for i := 0; len(got) < len(want); i++ {
-		cfg.Transport = transports[i%3]
+		cfg.Transport = transports[i%len(transports)]
 		var data []string
 		data, cfg.After = read(t, at, cfg, 4)
 		got = append(got, data...)
@@ -133,7 +149,11 @@ func TestEveryTransportTellsAFaultAndAGap(t *testing.T) {
 			if item.Kind == client.KindGap && (item.Gap.After != cursors[0] || item.Gap.Skipped != 1) {
 				t.Errorf("%s: %+v", cfg.Transport, item.Gap)
 			}
-			if item.Kind == client.KindFault && (item.Fault.Code != fairlead.Unavailable || item.Fault.Message != "it broke") {
+			code := fairlead.Unavailable
+			if cfg.Transport == client.GRPC {
+				code = fairlead.Fault // its message has the source's
+			}
+			if item.Kind == client.KindFault && (item.Fault.Code != code || !strings.HasSuffix(item.Fault.Message, "it broke")) {
 				t.Errorf("%s: %+v", cfg.Transport, item.Fault)
 			}
 		}
@@ -193,9 +213,9 @@ func changeNodes(t *testing.T, transport client.Transport) {
 	store := topic.NewStore(topic.StoreConfig{})
 	node := func() *deliver.Handler { return deliver.New(deliver.Config{Topics: store, AllowPublish: true}) }
 	first := node()
-	var serving atomic.Pointer[deliver.Handler]
-	serving.Store(first)
-	s := serve(t, func(w http.ResponseWriter, r *http.Request) { serving.Load().ServeHTTP(w, r) })
+	var serving atomic.Value
+	serving.Store(both(first))
+	s := serve(t, func(w http.ResponseWriter, r *http.Request) { serving.Load().(http.Handler).ServeHTTP(w, r) })
 	var d delays
 	cfg := client.Config{HTTP: s.Client, Transport: transport, After: fairlead.Earliest, OnRetry: d.note}
 	publish(t, url, cfg, "a")
@@ -213,7 +233,7 @@ func changeNodes(t *testing.T, transport client.Transport) {
 		if len(got) > 1 {
 			continue
 		}
-		serving.Store(node())
+		serving.Store(both(node()))
 		drained.Go(func() {
 			if err := first.Drain(t.Context(), 0); err != nil {
 				t.Error(err)

@@ -39,7 +39,7 @@ func TestConnectionsThatBreakAnywhereLoseAndRepeatNothing(t *testing.T) {
 			t.Parallel()
 			synctest.Test(t, func(t *testing.T) {
 				store := topic.NewStore(topic.StoreConfig{})
-				s := serve(t, deliver.New(deliver.Config{Topics: store}).ServeHTTP)
+				s := serve(t, both(deliver.New(deliver.Config{Topics: store})).ServeHTTP)
 				through := s.Client.Transport.(*http.Transport)
 				dial, broken, room := through.DialContext, 0, 4_000
 				if transport == client.Poll {

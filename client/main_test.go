@@ -22,7 +22,15 @@ func TestMain(m *testing.M) { leak.Main(m) }
 // serve serves h in memory.
 func serve(t *testing.T, h http.HandlerFunc) *memnet.Server {
 	t.Helper()
-	return memnet.Serve(t, &http.Server{Handler: h, ReadHeaderTimeout: time.Minute}, &http.Transport{DisableKeepAlives: true})
+	return memnet.Serve(t, &http.Server{Handler: h, ReadHeaderTimeout: time.Minute, Protocols: protocols()}, &http.Transport{DisableKeepAlives: true})
+}
+
+// protocols are those of a server without TLS that takes gRPC, too.
+func protocols() *http.Protocols {
+	p := new(http.Protocols)
+	p.SetHTTP1(true)
+	p.SetUnencryptedHTTP2(true)
+	return p
 }
 
 // url is where every in-memory server is.

@@ -42,6 +42,9 @@ func (s *grpcSession) ended() (Item, error) {
 		return Item{}, err // by who serves the connection: the topic's source is told as a fault
 	}
 	e := errorOf(status)
+	if status.Code() == connect.CodeUnimplemented {
+		e.Message = "the server says " + strconv.Quote(e.Message) + ": it has no topics over gRPC; use another transport"
+	}
 	if e.Cursor != "" {
 		s.reader.move(e.Cursor)
 	}
