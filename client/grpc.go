@@ -43,7 +43,7 @@ func (r *reader) openGRPC(ctx context.Context, cancel context.CancelCauseFunc) (
 	})
 	maps.Copy(call.Header(), r.header)
 	over := *r.cfg.HTTP
-	over.Transport = http2Only(over.Transport)
+	over.Transport = forCalls(over.Transport, r.url.Scheme)
 	topics := fairleadv1connect.NewTopicsClient(&grpcHTTP{&over, w}, r.url.Scheme+"://"+r.url.Host,
 		connect.WithGRPC(), connect.WithReadMaxBytes(int(r.cfg.MaxEvent)))
 	stream, err := topics.Subscribe(ctx, call)
@@ -72,10 +72,10 @@ func topicName(u *url.URL) (string, error) {
 	return name, fairlead.CheckTopicName(name)
 }
 
-// http2Only returns a transport like the one given that speaks HTTP/2 alone, without
-// TLS by prior knowledge (RFC 9113 §3.3), on a connection for each request: one that
-// turned out to be dead is not used again.
-func http2Only(like http.RoundTripper) http.RoundTripper {
+// forCalls returns a transport like the one given that speaks HTTP/2, without TLS by
+// prior knowledge (RFC 9113 §3.3), on a connection for each request: one that turned
+// out to be dead is not used again.
+func forCalls(like http.RoundTripper, scheme string) http.RoundTripper {
 	if like == nil {
 		like = http.DefaultTransport
 	}
@@ -87,7 +87,9 @@ func http2Only(like http.RoundTripper) http.RoundTripper {
 	t.DisableKeepAlives = true
 	t.Protocols = new(http.Protocols)
 	t.Protocols.SetHTTP2(true)
-	t.Protocols.SetUnencryptedHTTP2(true)
+	// With TLS a server without HTTP/2 answers all the same, and so can be told.
+	t.Protocols.SetHTTP1(scheme == "https")
+	t.Protocols.SetUnencryptedHTTP2(scheme == "http")
 	return t
 }
 
@@ -99,8 +101,11 @@ type grpcHTTP struct {
 
 // Do returns the answer if it is one of gRPC.
 func (h *grpcHTTP) Do(req *http.Request) (*http.Response, error) {
-	resp, err := h.client.Do(req)
-	if err != nil {
+	resp, err := h.client.Do(req) //nolint:gosec // to where the caller of Subscribe said
+	switch {
+	case err != nil && strings.Contains(err.Error(), "looked like an HTTP/1.1 header"): // net/http has no type for it
+		return nil, fairlead.Errorf(fairlead.NotAcceptable, "the server does not speak HTTP/2 without TLS there, and so has no topics over gRPC; use another transport")
+	case err != nil:
 		return nil, err
 	}
 	resp.Body = watchedBody{resp.Body, h.watch}

@@ -75,6 +75,14 @@ func torn(messages ...*fairleadv1.SubscribeResponse) http.HandlerFunc {
 	}
 }
 
+// framed answers with the bytes of a body.
+func framed(body string) http.HandlerFunc {
+	return func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Type", "application/grpc+proto")
+		_, _ = io.WriteString(w, body)
+	}
+}
+
 func at(cursor string) *fairleadv1.SubscribeResponse {
 	return &fairleadv1.SubscribeResponse{Cursor: cursor}
 }
@@ -165,9 +173,7 @@ func TestACallGoesOnAfterTheLastEvent(t *testing.T) {
 			[]string{"f@6", "end@9"}, []string{"0", "1", "4", "9"},
 		},
 		"a stream that ends without a status": {
-			[]http.HandlerFunc{func(w http.ResponseWriter, _ *http.Request) {
-				w.Header().Set("Content-Type", "application/grpc")
-			}, answer(nil)},
+			[]http.HandlerFunc{framed(""), answer(nil)},
 			[]string{"end@0"}, []string{"0", "0"},
 		},
 		"too slow, which says where": {
@@ -340,6 +346,19 @@ func TestAURLThatIsNoTopicsIsAnErrorOverGRPC(t *testing.T) {
 	for _, path := range []string{"", "/", "/topics", "/topics/", "/live/a", "/.well-known/fairlead/streams/a", "/topics/a//b", "/topics/$a", "/topics/%ff"} {
 		if _, err := collect(t.Context(), "http://topic.test"+path, client.Config{Transport: client.GRPC}); codeOf(t, err) != fairlead.InvalidArgument {
 			t.Errorf("%q: %v", path, err)
+		}
+	}
+}
+
+func TestAServerWithoutHTTP2IsAnErrorThatSaysSo(t *testing.T) {
+	t.Parallel()
+	plain, secure := httptest.NewServer(http.NotFoundHandler()), httptest.NewTLSServer(http.NotFoundHandler())
+	defer plain.Close()
+	defer secure.Close()
+	for _, s := range []*httptest.Server{plain, secure} {
+		_, err := collect(t.Context(), s.URL+"/topics/a", client.Config{Transport: client.GRPC, HTTP: s.Client()})
+		if codeOf(t, err) != fairlead.NotAcceptable || !strings.Contains(err.Error(), "over gRPC; use another transport") {
+			t.Errorf("%s: %v", s.URL, err)
 		}
 	}
 }

@@ -1,6 +1,7 @@
 package client_test
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"net/http"
@@ -10,121 +11,15 @@ import (
 	"testing/synctest"
 	"time"
 
+	"connectrpc.com/connect"
+
 	"github.com/fairlead-edge/fairlead"
 	"github.com/fairlead-edge/fairlead/client"
+	fairleadv1 "github.com/fairlead-edge/fairlead/proto/fairlead/v1"
 )
 
 // mute never answers.
 func mute(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() }
-
-// delays records the delays before connections, which are within a spread.
-type delays []time.Duration
-
-func (d *delays) note(_ error, delay time.Duration) { *d = append(*d, delay) }
-
-func (d *delays) within(t *testing.T, bounds ...[2]time.Duration) {
-	t.Helper()
-	if len(*d) != len(bounds) {
-		t.Fatalf("delays %v, want %d of them", *d, len(bounds))
-	}
-	for i, b := range bounds {
-		if (*d)[i] < b[0] || (*d)[i] > b[1] {
-			t.Errorf("delay %d is %v, want it within %v", i, (*d)[i], b)
-		}
-	}
-}
-
-func TestTheDelayDoublesAndIsKeptToExactly(t *testing.T) {
-	t.Parallel()
-	for _, transport := range []client.Transport{client.SSE, client.WebSocket, client.Poll} {
-		t.Run(string(transport), func(t *testing.T) {
-			t.Parallel()
-			synctest.Test(t, func(t *testing.T) {
-				s := serve(t, replies(status(500), status(502), status(503), status(500), status(504), status(204)))
-				var d delays
-				began := time.Now()
-				items, err := collect(t.Context(), url, client.Config{
-					Transport: transport, HTTP: s.Client, After: "c", MinBackoff: time.Second, MaxBackoff: 4 * time.Second, OnRetry: d.note,
-				})
-				if items != nil || err != nil {
-					t.Errorf("%v, %v", items, err)
-				}
-				d.within(t, [2]time.Duration{time.Second / 2, time.Second}, [2]time.Duration{time.Second, 2 * time.Second},
-					[2]time.Duration{2 * time.Second, 4 * time.Second}, [2]time.Duration{2 * time.Second, 4 * time.Second}, [2]time.Duration{2 * time.Second, 4 * time.Second})
-				sum := time.Duration(0)
-				for _, delay := range d {
-					sum += delay
-				}
-				if waited := time.Since(began); waited != sum {
-					t.Errorf("waited %v, said %v", waited, sum)
-				}
-			})
-		})
-	}
-}
-
-func TestOnlyAStableConnectionMakesTheDelaySmallAgain(t *testing.T) {
-	t.Parallel()
-	for lived, small := range map[time.Duration]bool{9 * time.Second: false, 10 * time.Second: true} {
-		synctest.Test(t, func(t *testing.T) {
-			live := func(w http.ResponseWriter, r *http.Request) {
-				stream(":\n")(w, r)
-				time.Sleep(lived)
-			}
-			s := serve(t, replies(status(500), status(500), live, status(204)))
-			var d delays
-			_, _ = collect(t.Context(), url, client.Config{HTTP: s.Client, OnRetry: d.note})
-			last := [2]time.Duration{time.Second, 2 * time.Second}
-			if small {
-				last = [2]time.Duration{time.Second / 4, time.Second / 2}
-			}
-			d.within(t, [2]time.Duration{time.Second / 4, time.Second / 2}, [2]time.Duration{time.Second / 2, time.Second}, last)
-		})
-	}
-}
-
-// What a connection gave does not make the next failures start small, but it
-// does not count as one of them either.
-func TestAConnectionThatLedSomewhereDoesNotMakeTheDelayGrow(t *testing.T) {
-	t.Parallel()
-	event := func(id int, more string) http.HandlerFunc {
-		return cut(fmt.Sprintf("%sid: %d\ndata: a\n\n", more, id))
-	}
-	small, double := [2]time.Duration{time.Second / 4, time.Second / 2}, [2]time.Duration{time.Second / 2, time.Second}
-	for name, c := range map[string]struct {
-		all  []http.HandlerFunc
-		want [][2]time.Duration
-	}{
-		"events": {
-			[]http.HandlerFunc{event(1, ""), event(2, ""), event(3, ""), event(4, ""), status(204)},
-			[][2]time.Duration{small, small, small, small},
-		},
-		"events of a server that says when to come back": {
-			[]http.HandlerFunc{event(1, "retry: 2000\n\n"), event(2, ""), event(3, ""), status(204)},
-			[][2]time.Duration{{2 * time.Second, 3 * time.Second}, {2 * time.Second, 3 * time.Second}, {2 * time.Second, 3 * time.Second}},
-		},
-		"events between failures": {
-			[]http.HandlerFunc{status(500), event(1, ""), status(500), status(204)},
-			[][2]time.Duration{small, small, double},
-		},
-		"the same event again and again": {
-			[]http.HandlerFunc{event(1, ""), event(1, ""), event(1, ""), status(204)},
-			[][2]time.Duration{small, small, double},
-		},
-	} {
-		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			synctest.Test(t, func(t *testing.T) {
-				s := serve(t, replies(c.all...))
-				var d delays
-				if _, err := collect(t.Context(), url, client.Config{HTTP: s.Client, OnRetry: d.note}); err != nil {
-					t.Error(err)
-				}
-				d.within(t, c.want...)
-			})
-		})
-	}
-}
 
 // A topic with one reader may still have this one's last connection.
 func TestAReaderThatMeetsItsOwnLastConnectionTriesAgain(t *testing.T) {
@@ -133,16 +28,21 @@ func TestAReaderThatMeetsItsOwnLastConnectionTriesAgain(t *testing.T) {
 		client.SSE:       cut("id: 1\ndata: a\n\n"),
 		client.WebSocket: dropping(`{"cursor":"1","data":"a"}`),
 		client.Poll:      page(`{"events":[{"cursor":"1","data":"a"}],"next":"1","closed":false}`),
+		client.GRPC:      torn(event("1", "a")),
 	} {
 		t.Run(string(transport), func(t *testing.T) {
 			t.Parallel()
 			synctest.Test(t, func(t *testing.T) {
-				s := serve(t, replies(first, status(409), status(409), status(204)))
+				taken := status(409)
+				if transport == client.GRPC {
+					taken = answer(refusal(connect.CodeFailedPrecondition, reason("CONFLICT")))
+				}
+				s := serve(t, replies(first, taken, taken, ended(transport)))
 				tries := 0
 				items, err := collect(t.Context(), url, client.Config{
 					Transport: transport, HTTP: s.Client, After: "0", OnRetry: func(error, time.Duration) { tries++ },
 				})
-				if want := []string{"a@1"}; !slices.Equal(items, want) || err != nil || tries < 2 {
+				if len(items) == 0 || items[0] != "a@1" || err != nil || tries < 2 {
 					t.Errorf("%q, %v after %d tries", items, err, tries)
 				}
 			})
@@ -156,15 +56,21 @@ func TestAServerThatFallsSilentIsLeftAndNeverCountsAsStable(t *testing.T) {
 		stream("id: 1\ndata: a\n\n")(w, r)
 		<-r.Context().Done()
 	}
-	for name, h := range map[string]http.HandlerFunc{"after an event": silent, "before the header": mute} {
+	for name, c := range map[string]struct {
+		transport client.Transport
+		h         http.HandlerFunc
+	}{
+		"after an event": {client.SSE, silent}, "before the header": {client.SSE, mute},
+		"a call, after an event": {client.GRPC, holding(event("1", "a"))}, "a call, before the header": {client.GRPC, mute},
+	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			synctest.Test(t, func(t *testing.T) {
-				s := serve(t, gets(replies(h, h, h, status(204))))
+				s := serve(t, gets(replies(c.h, c.h, c.h, ended(c.transport))))
 				var d delays
 				var why []error
 				began := time.Now()
-				_, err := collect(t.Context(), url, client.Config{HTTP: s.Client, After: "1", OnRetry: func(err error, delay time.Duration) {
+				_, err := collect(t.Context(), url, client.Config{Transport: c.transport, HTTP: s.Client, After: "1", OnRetry: func(err error, delay time.Duration) {
 					why = append(why, err)
 					d.note(err, delay)
 				}})
@@ -197,6 +103,12 @@ func TestASlowConsumerIsNotASilentServer(t *testing.T) {
 			say(c, `{"cursor":"2","data":"b"}`, `{"end":{}}`)
 			_ = c.CloseNow()
 		},
+		client.GRPC: calls{serve: func(_ context.Context, _ *fairleadv1.SubscribeRequest, send func(...*fairleadv1.SubscribeResponse)) error {
+			send(event("1", "a"))
+			time.Sleep(time.Minute)
+			send(event("2", "b"))
+			return nil
+		}}.handler(),
 	} {
 		t.Run(string(transport), func(t *testing.T) {
 			t.Parallel()
@@ -247,6 +159,13 @@ func TestAnyByteIsASignOfLife(t *testing.T) {
 			}
 			return replies(empty, empty, empty, empty, page(`{"events":[],"next":"0","closed":true}`))
 		}(),
+		client.GRPC: calls{serve: func(_ context.Context, _ *fairleadv1.SubscribeRequest, send func(...*fairleadv1.SubscribeResponse)) error {
+			for range 10 {
+				send(at("0"))
+				time.Sleep(40 * time.Second)
+			}
+			return nil
+		}}.handler(),
 	} {
 		t.Run(string(transport), func(t *testing.T) {
 			t.Parallel()
@@ -258,52 +177,6 @@ func TestAnyByteIsASignOfLife(t *testing.T) {
 				if want := []string{"end@0"}; !slices.Equal(items, want) || err != nil {
 					t.Errorf("%q, %v, want %q", items, err, want)
 				}
-			})
-		})
-	}
-}
-
-func TestAHintOfTheServerIsKeptWithinBounds(t *testing.T) {
-	t.Parallel()
-	spread := func(d time.Duration) [2]time.Duration { return [2]time.Duration{d, d * 3 / 2} }
-	closing := func(code int, messages ...string) http.HandlerFunc {
-		return func(w http.ResponseWriter, r *http.Request) {
-			c := accept(w, r)
-			say(c, messages...)
-			_ = c.Close(code, "")
-		}
-	}
-	for name, c := range map[string]struct {
-		transport client.Transport
-		first     http.HandlerFunc
-		want      [2]time.Duration
-	}{
-		"Retry-After":                 {client.SSE, status(503, "Retry-After", "7"), spread(7 * time.Second)},
-		"Retry-After of 429, polling": {client.Poll, status(429, "Retry-After", "7"), spread(7 * time.Second)},
-		"Retry-After of a handshake":  {client.WebSocket, status(503, "Retry-After", "7"), spread(7 * time.Second)},
-		"Retry-After past all bounds": {client.SSE, status(503, "Retry-After", "9223372036854775807"), spread(time.Hour)},
-		"Retry-After as a date": {client.SSE, func(w http.ResponseWriter, r *http.Request) {
-			status(503, "Retry-After", time.Now().Add(9*time.Second).UTC().Format(http.TimeFormat))(w, r)
-		}, spread(9 * time.Second)},
-		"Retry-After of the past":  {client.SSE, status(503, "Retry-After", "Sun, 06 Nov 1994 08:49:37 GMT"), [2]time.Duration{time.Second / 4, time.Second / 2}},
-		"Retry-After below zero":   {client.SSE, status(503, "Retry-After", "-5"), [2]time.Duration{time.Second / 4, time.Second / 2}},
-		"retry":                    {client.SSE, stream("retry: 7000\n\n"), spread(7 * time.Second)},
-		"retry past all bounds":    {client.SSE, stream("retry: 99999999999999999999\n\n"), spread(time.Hour)},
-		"draining, as an event":    {client.SSE, stream("event: fairlead.draining\ndata: {\"retry_after_ms\":7000}\n\n"), spread(7 * time.Second)},
-		"draining, as a message":   {client.WebSocket, closing(1012, `{"draining":{"retry_after_ms":7000}}`), spread(7 * time.Second)},
-		"draining past all bounds": {client.WebSocket, closing(1013, `{"draining":{"retry_after_ms":9223372036854775807}}`), spread(time.Hour)},
-		"draining below zero":      {client.WebSocket, closing(1013, `{"draining":{"retry_after_ms":-7}}`), [2]time.Duration{time.Second / 4, time.Second / 2}},
-	} {
-		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			synctest.Test(t, func(t *testing.T) {
-				s := serve(t, replies(c.first, status(204)))
-				var d delays
-				items, err := collect(t.Context(), url, client.Config{Transport: c.transport, HTTP: s.Client, After: "c", OnRetry: d.note})
-				if items != nil || err != nil {
-					t.Errorf("%v, %v", items, err)
-				}
-				d.within(t, c.want)
 			})
 		})
 	}
@@ -341,6 +214,18 @@ func TestWhatTryingAgainWouldNotMendIsAnError(t *testing.T) {
 		"a transport there is not":    {"pigeon", status(200), fairlead.InvalidArgument},
 		"a message that is too large": {client.WebSocket, sending(strings.Repeat(" ", 1<<10+1)), fairlead.TooLarge},
 		"a message that is none":      {client.WebSocket, sending("hello"), fairlead.NotAcceptable},
+		"a call's event too large":    {client.GRPC, answer(nil, event("1", strings.Repeat("x", 1<<10))), fairlead.TooLarge},
+		"a call's message of nothing": {client.GRPC, framed("\x00\x00\x00\x00\x02\xff\xff"), fairlead.NotAcceptable},
+		"INVALID_ARGUMENT":            {client.GRPC, answer(refusal(connect.CodeInvalidArgument)), fairlead.InvalidArgument},
+		"NOT_FOUND":                   {client.GRPC, answer(refusal(connect.CodeNotFound)), fairlead.NotFound},
+		"PERMISSION_DENIED":           {client.GRPC, answer(refusal(connect.CodePermissionDenied)), fairlead.PermissionDenied},
+		"UNAUTHENTICATED":             {client.GRPC, answer(refusal(connect.CodeUnauthenticated)), fairlead.Unauthenticated},
+		"OUT_OF_RANGE":                {client.GRPC, answer(refusal(connect.CodeOutOfRange)), fairlead.OutOfRange},
+		"FAILED_PRECONDITION":         {client.GRPC, answer(refusal(connect.CodeFailedPrecondition)), fairlead.Conflict},
+		"NOT_FOUND, another host":     {client.GRPC, answer(refusal(connect.CodeNotFound, reason("MISDIRECTED_REQUEST"))), fairlead.MisdirectedRequest},
+		"a reason of another status":  {client.GRPC, answer(refusal(connect.CodeNotFound, reason("DRAINING"))), fairlead.NotFound},
+		"too large, of too large":     {client.GRPC, answer(refusal(connect.CodeResourceExhausted, reason("TOO_LARGE"))), fairlead.TooLarge},
+		"a call's status 403":         {client.GRPC, status(403), fairlead.PermissionDenied},
 		"close 4410":                  {client.WebSocket, closing(4410), fairlead.OutOfRange},
 		"close 4404":                  {client.WebSocket, closing(4404), fairlead.NotFound},
 		"close 4500":                  {client.WebSocket, closing(4500), fairlead.Fault},
@@ -381,8 +266,8 @@ func TestWhenTheContextEndsTheErrorIsItsCause(t *testing.T) {
 		stream(":\n")(w, r)
 		<-r.Context().Done()
 	}
-	for _, transport := range []client.Transport{client.SSE, client.WebSocket, client.Poll} {
-		h := map[client.Transport]http.HandlerFunc{client.SSE: hang, client.WebSocket: sending(), client.Poll: mute}[transport]
+	for _, transport := range transports {
+		h := map[client.Transport]http.HandlerFunc{client.SSE: hang, client.WebSocket: sending(), client.Poll: mute, client.GRPC: holding(at("c"))}[transport]
 		for name, h := range map[string]http.HandlerFunc{"while it reads": h, "between connections": status(500)} {
 			t.Run(string(transport)+" "+name, func(t *testing.T) {
 				t.Parallel()
@@ -419,6 +304,12 @@ func TestBreakingOffTheLoopClosesTheConnection(t *testing.T) {
 				say(c, `{"cursor":"1","data":"a"}`)
 				_, _, _ = c.Read()
 				_ = c.CloseNow()
+				close(gone)
+			}
+		},
+		client.GRPC: func(gone chan struct{}) http.HandlerFunc {
+			return func(w http.ResponseWriter, r *http.Request) {
+				holding(event("1", "a"), event("2", "b"))(w, r)
 				close(gone)
 			}
 		},
