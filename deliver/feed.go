@@ -23,6 +23,10 @@ type FeedConfig struct {
 	// when the session is to end at once, perhaps more than once, by any goroutine,
 	// and must not block.
 	HangUp func()
+	// Before is called each time before Next looks what there is, so that what Next
+	// then returns came later than what Before saw. When it returns true, Next returns
+	// at once. The Feed is locked: it must not be called. nil: nothing is.
+	Before func() bool
 }
 
 // Admit refuses requests of web pages of other origins than the handler's own and
@@ -90,7 +94,8 @@ func (h *Handler) admitted(ctx context.Context, name string, b topic.Batch) (top
 // Next is for one goroutine at a time; all else may be called by others meanwhile.
 type Feed struct {
 	session
-	call pageCall
+	call   pageCall
+	before func() bool
 
 	wake  chan struct{} // holds a token when Next is to look
 	asked atomic.Bool   // Next is to return
@@ -106,7 +111,7 @@ type Feed struct {
 func (h *Handler) Feed(ctx context.Context, cfg FeedConfig) *Feed {
 	f := &Feed{wake: make(chan struct{}, 1), topics: make(map[string]*place)}
 	f.reader = topic.NewWokenReader(feedWaker{f})
-	f.call.hang, f.call.feed = cfg.HangUp, true
+	f.before, f.call.hang, f.call.feed = cfg.Before, cfg.HangUp, true
 	f.call.ctx, f.call.cancel = context.WithCancelCause(ctx)
 	f.rarely().poll = &f.call
 	h.begin(&f.session, cfg.Remote, transport(max(0, slices.Index(transports[:], cfg.Transport))), false) //nolint:gosec // there are few
@@ -264,6 +269,9 @@ func (f *Feed) poll(items []topic.Item) (n int, due time.Time, err error) {
 	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
+	if f.before != nil && f.before() {
+		f.asked.Store(true)
+	}
 	room := f.window.room(len(items))
 	if room == 0 {
 		return 0, due, nil // an acknowledgement wakes

@@ -179,3 +179,27 @@ func TestAFeedWhoseClientHasGoneSaysSo(t *testing.T) {
 	}
 	f.End(gone)
 }
+
+func TestAFeedSaysWhenItLooks(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := deliver.New(deliver.Config{AllowPublish: true})
+		publishAll(t, h, "a", "1")
+		waiting, looked := true, 0
+		f := h.Feed(t.Context(), deliver.FeedConfig{Before: func() bool { looked++; return waiting }})
+		defer f.End(nil)
+		began := time.Now()
+		wantNext(t, f)
+		if looked != 1 || time.Since(began) != 0 {
+			t.Errorf("it looked %d times, and returned after %v", looked, time.Since(began))
+		}
+		waiting = false
+		if err := f.Subscribe(t.Context(), "a", fairlead.Earliest, unheard); err != nil {
+			t.Fatal(err)
+		}
+		wantNext(t, f, "1")
+		wantNext(t, f) // after a minute
+		if looked < 3 || time.Since(began) != time.Minute {
+			t.Errorf("it looked %d times, and returned after %v", looked, time.Since(began))
+		}
+	})
+}

@@ -6,7 +6,6 @@ import (
 	"time"
 
 	"connectrpc.com/connect"
-	"connectrpc.com/grpchealth"
 	"connectrpc.com/grpcreflect"
 
 	"github.com/fairlead-edge/fairlead"
@@ -25,10 +24,10 @@ type Config struct {
 	// Default 4 MiB.
 	MaxMessage int
 	// Heartbeat is after how much silence a stream gets a message that shows that it
-	// lives. Default 15 s.
+	// lives, give or take a tenth. Default 15 s.
 	Heartbeat time.Duration
-	// WriteTimeout is how long a message may take to be written before its stream is
-	// reset. Default 30 s.
+	// WriteTimeout is how long a stream may stall before it is reset: nothing is taken
+	// of what is written, or nothing comes of a request that is one message. Default 30 s.
 	WriteTimeout time.Duration
 	// MaxAge is how long a stream lasts at most, less up to a tenth, so that those that
 	// began together do not end together. Default 0: as long as it likes.
@@ -40,14 +39,14 @@ type Config struct {
 type Handler struct {
 	cfg    Config
 	mux    *http.ServeMux
-	health *grpchealth.StaticChecker
+	health *health
 	errors *connect.ErrorWriter
 }
 
 // The paths of the services.
 const (
 	pathTopics     = "/" + fairleadv1connect.TopicsName + "/"
-	pathHealth     = "/" + grpchealth.HealthV1ServiceName + "/"
+	pathHealth     = "/grpc.health.v1.Health/"
 	pathReflection = "/" + grpcreflect.ReflectV1ServiceName + "/"
 	pathOldReflect = "/" + grpcreflect.ReflectV1AlphaServiceName + "/"
 )
@@ -69,11 +68,11 @@ func New(cfg Config) *Handler {
 		connect.WithCompressMinBytes(minCoded),
 		connect.WithInterceptors(cfg.Interceptors...),
 	}
-	h := &Handler{cfg: cfg, mux: http.NewServeMux(), health: grpchealth.NewStaticChecker(fairleadv1connect.TopicsName)}
+	h := &Handler{cfg: cfg, mux: http.NewServeMux(), health: newHealth(cfg.Heartbeat)}
 	h.errors = connect.NewErrorWriter(options...)
-	h.mux.Handle(fairleadv1connect.NewTopicsHandler(&service{&h.cfg}, options...))
-	h.mux.Handle(grpchealth.NewHandler(h.health, options...))
-	reflector := grpcreflect.NewStaticReflector(fairleadv1connect.TopicsName)
+	h.mux.Handle(fairleadv1connect.NewTopicsHandler(&service{&h.cfg, h.health}, options...))
+	h.health.register(h.mux, options)
+	reflector := newReflector()
 	h.mux.Handle(grpcreflect.NewHandlerV1(reflector, options...))
 	h.mux.Handle(grpcreflect.NewHandlerV1Alpha(reflector, options...))
 	return h
@@ -94,14 +93,10 @@ func shared(path string) bool {
 	return strings.HasPrefix(path, pathHealth) || strings.HasPrefix(path, pathReflection) || strings.HasPrefix(path, pathOldReflect)
 }
 
-// SetServing says whether health answers that the topics are served, as at first.
-func (h *Handler) SetServing(yes bool) {
-	status := grpchealth.StatusNotServing
-	if yes {
-		status = grpchealth.StatusServing
-	}
-	h.health.SetStatus(fairleadv1connect.TopicsName, status)
-}
+// SetServing says whether health answers that the topics are served, as at first. When
+// they are not any more, uploads and watchers of the health are sent away, with the
+// code Unavailable; who publishes or reads is not.
+func (h *Handler) SetServing(yes bool) { h.health.set(yes) }
 
 // What a web page may send and see beside what is allowed to every page (the Fetch
 // standard, CORS protocol).
@@ -129,9 +124,21 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 			return
 		}
 	}
-	l := &line{rc: http.NewResponseController(w), patience: h.cfg.WriteTimeout}
-	h.mux.ServeHTTP(flusher{w, l.rc}, r.WithContext(l.in(r.Context())))
-	l.sent() // the connection may have another request
+	many := manyMessages(r.URL.Path)
+	if many && r.ProtoMajor < 2 && r.URL.Path != fairleadv1connect.TopicsUploadProcedure {
+		header.Set("Connection", "close") // a client that does not know might wait for ever
+		http.Error(w, "this call needs both directions at once: make it over HTTP/2 or HTTP/3", http.StatusHTTPVersionNotSupported)
+		return
+	}
+	l, r := open(w, r, h.cfg.WriteTimeout, !many)
+	defer l.close()
+	h.mux.ServeHTTP(l, r)
+}
+
+// manyMessages reports whether the client of a call sends more than one.
+func manyMessages(path string) bool {
+	return path == fairleadv1connect.TopicsSessionProcedure || path == fairleadv1connect.TopicsUploadProcedure ||
+		shared(path) && !strings.HasPrefix(path, pathHealth)
 }
 
 // refuse answers in the protocol of the call.
@@ -143,16 +150,3 @@ func (h *Handler) refuse(w http.ResponseWriter, r *http.Request, err error) {
 	e := fairlead.AsError(err)
 	http.Error(w, e.Message, e.Code.HTTPStatus())
 }
-
-// flusher is a writer as connect-go wants one, whatever is around the server's.
-type flusher struct {
-	http.ResponseWriter
-
-	rc *http.ResponseController
-}
-
-// Flush sends what is written. A writer that cannot holds it back until the end.
-func (f flusher) Flush() { _ = f.rc.Flush() }
-
-// Unwrap lets an http.ResponseController reach the server's writer.
-func (f flusher) Unwrap() http.ResponseWriter { return f.ResponseWriter }

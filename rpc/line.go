@@ -2,23 +2,46 @@ package rpc
 
 import (
 	"context"
+	"io"
 	"net/http"
 	"sync"
 	"time"
 )
 
 // line is the stream below a call, which connect-go does not show to those it calls.
+// It breaks what stalls: a write whose client takes nothing, and a request that does
+// not come.
 type line struct {
-	rc       *http.ResponseController
-	patience time.Duration // of a write
+	http.ResponseWriter
 
-	mu   sync.Mutex
-	hung bool
+	rc       *http.ResponseController
+	patience time.Duration
+	writing  *time.Timer // runs while something is written; nil before
+	written  func(n int) // is told how many bytes were written; may be nil
+	reading  *time.Timer // runs while the request is read; nil where that may take its time
+
+	mu      sync.Mutex
+	over    bool // the call is, and what is below may be another's
+	stalled bool
 }
+
+// piece is how much of a message is to be taken by its client within the line's
+// patience, in bytes.
+const piece = 64 << 10
 
 type lineKey struct{}
 
-func (l *line) in(ctx context.Context) context.Context { return context.WithValue(ctx, lineKey{}, l) }
+// open puts a line below the call, which closes it in the end. The request of a call
+// that has one message is to come without stalling.
+func open(w http.ResponseWriter, r *http.Request, patience time.Duration, one bool) (*line, *http.Request) {
+	l := &line{ResponseWriter: w, rc: http.NewResponseController(w), patience: patience}
+	r = r.WithContext(context.WithValue(r.Context(), lineKey{}, l))
+	if one && r.Body != nil {
+		l.reading = time.AfterFunc(patience, l.deafen)
+		r.Body = request{r.Body, l}
+	}
+	return l, r
+}
 
 // lineOf returns the line of the call. [Handler] has put it there.
 func lineOf(ctx context.Context) *line {
@@ -26,28 +49,98 @@ func lineOf(ctx context.Context) *line {
 	return l
 }
 
-// sending gives what is written from now on its time.
-func (l *line) sending() { l.writeBy(time.Now().Add(l.patience)) }
+// endless says that the response may take longer than the server grants one.
+func (l *line) endless() {
+	_ = l.rc.SetWriteDeadline(time.Time{}) // some writers have none, such as a recorder in a test
+}
 
-// sent ends that: on HTTP/2 the deadline would end the stream, though nothing is
-// being written.
-func (l *line) sent() { l.writeBy(time.Time{}) }
+// Unwrap returns the writer below.
+func (l *line) Unwrap() http.ResponseWriter { return l.ResponseWriter }
 
-func (l *line) writeBy(t time.Time) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if !l.hung {
-		_ = l.rc.SetWriteDeadline(t) // some writers have none, such as a recorder in a test
+// Write writes a piece at a time.
+func (l *line) Write(p []byte) (n int, err error) {
+	defer l.watch().Stop()
+	for {
+		l.writing.Reset(l.patience)
+		m, err := l.ResponseWriter.Write(p[n:min(len(p), n+piece)])
+		n += m
+		if err != nil || n == len(p) {
+			if l.written != nil {
+				l.written(n)
+			}
+			return n, err
+		}
 	}
 }
 
+// FlushError sends what was written.
+func (l *line) FlushError() error {
+	defer l.watch().Stop()
+	l.writing.Reset(l.patience)
+	return l.rc.Flush()
+}
+
+// Flush is for connect-go, which asks for it by this name. The next Write fails, too.
+func (l *line) Flush() { _ = l.FlushError() }
+
+// watch returns the timer of what is written.
+func (l *line) watch() *time.Timer {
+	if l.writing == nil {
+		l.writing = time.AfterFunc(l.patience, func() { l.breakOff(true) })
+	}
+	return l.writing
+}
+
 // hangUp breaks what is being written, and all that would be.
-func (l *line) hangUp() {
+func (l *line) hangUp() { l.breakOff(false) }
+
+func (l *line) breakOff(stalled bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.hung = true
-	_ = l.rc.SetWriteDeadline(time.Now())
+	if !l.over {
+		l.stalled = l.stalled || stalled
+		_ = l.rc.SetWriteDeadline(time.Unix(1, 0))
+	}
 }
 
 // deafen ends reading.
-func (l *line) deafen() { _ = l.rc.SetReadDeadline(time.Now()) }
+func (l *line) deafen() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if !l.over {
+		_ = l.rc.SetReadDeadline(time.Unix(1, 0))
+	}
+}
+
+// hasStalled reports whether the client took nothing for too long.
+func (l *line) hasStalled() bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.stalled
+}
+
+// close ends the line's part in the connection, which may have another request.
+func (l *line) close() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.over = true
+	for _, t := range [...]*time.Timer{l.writing, l.reading} {
+		if t != nil {
+			t.Stop()
+		}
+	}
+}
+
+// request is the body of a call that has one message.
+type request struct {
+	io.ReadCloser
+
+	line *line
+}
+
+// Read reads within the line's patience.
+func (r request) Read(p []byte) (int, error) {
+	r.line.reading.Reset(r.line.patience)
+	defer r.line.reading.Stop()
+	return r.ReadCloser.Read(p)
+}

@@ -2,6 +2,7 @@ package rpc
 
 import (
 	"bytes"
+	"context"
 	"encoding/binary"
 	"encoding/json"
 	"io"
@@ -10,6 +11,8 @@ import (
 	"strings"
 
 	"google.golang.org/protobuf/encoding/protowire"
+	"google.golang.org/protobuf/reflect/protoreflect"
+	"google.golang.org/protobuf/reflect/protoregistry"
 
 	fairleadv1 "github.com/fairlead-edge/fairlead/proto/fairlead/v1"
 	"github.com/fairlead-edge/fairlead/proto/fairlead/v1/fairleadv1connect"
@@ -23,7 +26,8 @@ const maxAsked = 1 << 10
 // name that is served here: so that where a route leads the services of health and
 // reflection to another server, that one answers for all other names. It reads the
 // first message of the body, as far as it is needed, and returns a request that has
-// it still.
+// it still. A client that sends none is waited for until the request's context ends or,
+// over HTTP/2 and HTTP/3, for Config.WriteTimeout; then the body is closed.
 func (h *Handler) Own(r *http.Request) (*http.Request, bool) {
 	if !shared(r.URL.Path) {
 		return r, true
@@ -33,14 +37,20 @@ func (h *Handler) Own(r *http.Request) (*http.Request, bool) {
 	}
 	kind, _, _ := mime.ParseMediaType(r.Header.Get("Content-Type")) // what is none is not ours
 	body := r.Body
+	if r.ProtoMajor >= 2 { // closing a body of HTTP/1.1 waits for who reads it
+		ctx, cancel := context.WithTimeout(r.Context(), h.cfg.WriteTimeout)
+		defer cancel()
+		defer context.AfterFunc(ctx, func() { _ = body.Close() })()
+	}
 	head := make([]byte, maxAsked)
 	n, message := firstMessage(body, head, kind)
 	again := r.WithContext(r.Context()) // a copy: the caller's keeps its body
 	again.Body = &rejoined{io.MultiReader(bytes.NewReader(head[:n]), body), body}
+	health := strings.HasPrefix(r.URL.Path, pathHealth)
 	if strings.HasSuffix(kind, "json") {
-		return again, asksJSON(message)
+		return again, asksJSON(message, health)
 	}
-	return again, asks(message, strings.HasPrefix(r.URL.Path, pathHealth))
+	return again, asks(message, health)
 }
 
 // rejoined is a body whose beginning was read.
@@ -106,16 +116,26 @@ func asks(message []byte, health bool) bool {
 
 // ours reports whether the symbol is one of our schema.
 func ours(symbol string) bool {
-	return strings.HasPrefix(symbol, string(fairleadv1.File_fairlead_v1_topics_proto.Package())+".")
+	file := fairleadv1.File_fairlead_v1_topics_proto
+	d, err := protoregistry.GlobalFiles.FindDescriptorByName(protoreflect.FullName(symbol))
+	return err == nil && d.ParentFile().Path() == file.Path() || symbol == string(file.Package())
 }
 
 // asksJSON is asks of the JSON that Connect speaks.
-func asksJSON(message []byte) bool {
+func asksJSON(message []byte, health bool) bool {
 	var m struct {
 		Service      string `json:"service"`
 		FileByName   string `json:"fileByFilename"`
+		ByName       string `json:"file_by_filename"` // which is as good (the JSON mapping of protobuf)
 		FileOfSymbol string `json:"fileContainingSymbol"`
+		OfSymbol     string `json:"file_containing_symbol"`
 	}
-	return json.Unmarshal(message, &m) == nil &&
-		(m.Service == fairleadv1connect.TopicsName || m.FileByName == fairleadv1.File_fairlead_v1_topics_proto.Path() || ours(m.FileOfSymbol))
+	if json.Unmarshal(message, &m) != nil {
+		return false
+	}
+	if health {
+		return m.Service == fairleadv1connect.TopicsName
+	}
+	own := fairleadv1.File_fairlead_v1_topics_proto.Path()
+	return m.FileByName == own || m.ByName == own || ours(m.FileOfSymbol) || ours(m.OfSymbol)
 }

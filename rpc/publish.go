@@ -6,6 +6,7 @@ import (
 	"io"
 	"net/http"
 	"strconv"
+	"time"
 
 	"connectrpc.com/connect"
 
@@ -16,7 +17,10 @@ import (
 )
 
 // service is what connect-go calls.
-type service struct{ cfg *Config }
+type service struct {
+	cfg    *Config
+	health *health
+}
 
 // Publish appends to a topic.
 func (s *service) Publish(ctx context.Context, req *connect.Request[fairleadv1.PublishRequest]) (*connect.Response[fairleadv1.PublishResponse], error) {
@@ -46,26 +50,53 @@ func trace(events []fairlead.Event, header http.Header) {
 
 // Upload appends to a topic what comes, as it comes.
 func (s *service) Upload(ctx context.Context, stream *connect.ClientStream[fairleadv1.UploadRequest]) (*connect.Response[fairleadv1.UploadResponse], error) {
+	ctx, stop := s.bounded(ctx)
+	defer stop()
 	u := &upload{}
 	for {
 		req, err := receive(stream)
-		if errors.Is(err, io.EOF) {
+		switch {
+		case errors.Is(err, io.EOF):
 			return connect.NewResponse(&u.sum), nil
-		}
-		var b topic.Batch
-		if err == nil {
-			b, err = u.batchOf(req)
-		}
-		var res topic.Result
-		if err == nil {
-			trace(b.Events, stream.RequestHeader())
-			res, err = s.cfg.Readers.Publish(ctx, stream.RequestHeader(), u.topic, b)
+		case err == nil:
+			err = s.append(ctx, stream.RequestHeader(), u, req)
+		case ctx.Err() != nil:
+			err = context.Cause(ctx) // why reading ended
 		}
 		if err != nil {
 			return nil, u.failed(err)
 		}
+	}
+}
+
+// bounded returns the context of a call that receives for as long as it may: until
+// its deadline, its age, or the end of the service. Then receiving ends, too.
+func (s *service) bounded(ctx context.Context) (context.Context, context.CancelFunc) {
+	line := lineOf(ctx)
+	line.endless()
+	ctx, cancel := context.WithCancelCause(ctx)
+	free := context.CancelFunc(func() {})
+	if old := s.cfg.oldAt(time.Now()); !old.IsZero() {
+		ctx, free = context.WithDeadlineCause(ctx, old, errTooOld())
+	}
+	_, changed := s.health.now()
+	left := context.AfterFunc(changed, func() { cancel(errLeaving()) })
+	deaf := context.AfterFunc(ctx, line.deafen)
+	return ctx, func() { deaf(); left(); free(); cancel(nil) }
+}
+
+// append appends one message's event.
+func (s *service) append(ctx context.Context, header http.Header, u *upload, req *fairleadv1.UploadRequest) error {
+	b, err := u.batchOf(req)
+	if err != nil {
+		return err
+	}
+	trace(b.Events, header)
+	res, err := s.cfg.Readers.Publish(ctx, header, u.topic, b)
+	if err == nil {
 		u.stored(res)
 	}
+	return err
 }
 
 // receive returns the next message, or [io.EOF] at the end of them.

@@ -8,7 +8,6 @@ import (
 	"time"
 
 	"connectrpc.com/connect"
-	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/durationpb"
 
 	"github.com/fairlead-edge/fairlead"
@@ -28,24 +27,33 @@ const (
 
 // Session reads many topics, and publishes.
 func (s *service) Session(ctx context.Context, stream *connect.BidiStream[fairleadv1.SessionRequest, fairleadv1.SessionResponse]) error {
-	c := &conversation{reader: s.begin(ctx, stream.Peer()), stream: stream}
+	c := &conversation{stream: stream}
 	c.room.L = &c.mu
+	c.reader = s.begin(ctx, stream.Peer(), c.before)
 	if !c.old.IsZero() {
 		c.told = c.old.Add(-min(notice, s.cfg.MaxAge/4))
 	}
+	if err := c.serve(func() error { return c.talk(ctx) }); err != nil {
+		return toStatus(err, nil)
+	}
+	return nil
+}
+
+// talk receives and sends until the end.
+func (c *conversation) talk(ctx context.Context) error {
 	ctx, cancel := context.WithCancel(ctx)
 	var receiving sync.WaitGroup
 	receiving.Go(func() { c.receive(ctx) })
-	err := c.run()
-	cancel()
-	c.leave()
-	c.line.deafen()
-	receiving.Wait()
-	c.feed.End(err)
-	if err == nil {
-		return nil
-	}
-	return toStatus(err, nil)
+	defer func() {
+		cancel()
+		c.leave()
+		c.line.deafen()
+		receiving.Wait()
+		if c.panicked != nil {
+			panic(c.panicked) // where the call's interceptors see it
+		}
+	}()
+	return c.send()
 }
 
 // conversation is a call of Session: one goroutine receives and acts, the other
@@ -56,31 +64,48 @@ type conversation struct {
 	stream *connect.BidiStream[fairleadv1.SessionRequest, fairleadv1.SessionResponse]
 	told   time.Time // when the client is told that the stream is old; the zero time: never, or not again
 
-	mu      sync.Mutex
-	room    sync.Cond // what the receiver waits for: answers that were taken, or the end
-	answers []*fairleadv1.SessionResponse
-	left    bool  // nothing more is sent
-	heard   error // why nothing more is received; io.EOF when the client has said all
+	taken []*fairleadv1.SessionResponse // answers that go before what Next returned; of the sender
+
+	mu       sync.Mutex
+	room     sync.Cond // what the receiver waits for: answers that were taken, or the end
+	answers  []*fairleadv1.SessionResponse
+	left     bool  // nothing more is sent
+	heard    error // why nothing more is received; io.EOF when the client has said all
+	panicked any   // what the receiver panicked with
 }
 
-// run sends until the end.
-func (c *conversation) run() error {
+// before takes the answers that wait, before the feed is asked for more: so that the
+// answer to a subscription comes before what the topic gives, and that to its end
+// after it.
+func (c *conversation) before() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if len(c.answers) > 0 {
+		c.taken, c.answers = append(c.taken, c.answers...), nil
+		c.room.Broadcast()
+	}
+	return len(c.taken) > 0
+}
+
+// send sends until the end.
+func (c *conversation) send() error {
 	items := make([]topic.Item, taken)
 	for {
-		c.line.sent()
 		n, err := c.feed.Next(items, c.idle(time.Now()))
-		// Answers first: what a topic gives comes after the answer to its subscription.
-		answers, heard := c.take()
-		for _, m := range answers {
-			if err := c.send(m); err != nil {
+		if err != nil {
+			c.before()
+		}
+		for _, m := range c.taken {
+			if err := c.give(m); err != nil {
 				return err
 			}
 		}
+		c.taken = nil
 		if err != nil {
 			return c.goodbye(err)
 		}
 		for i := range items[:n] {
-			if err := c.send(deliver.ToSession(&items[i])); err != nil {
+			if err := c.give(deliver.ToSession(&items[i])); err != nil {
 				return err
 			}
 			if items[i].Kind == topic.KindLag {
@@ -88,16 +113,28 @@ func (c *conversation) run() error {
 			}
 		}
 		clear(items[:n])
-		if heard != nil && !errors.Is(heard, io.EOF) {
-			return heard
-		}
-		if heard != nil && len(c.feed.Cursors()) == 0 {
-			return nil // nothing can come any more
+		if over, err := c.over(); over || err != nil {
+			return err
 		}
 		if err := c.aged(n); err != nil {
 			return err
 		}
 	}
+}
+
+// over reports whether nothing can come any more, since the client has said all and
+// what it reads has ended. Its error is that of receiving.
+func (c *conversation) over() (bool, error) {
+	c.mu.Lock()
+	heard, waiting := c.heard, len(c.answers)
+	c.mu.Unlock()
+	switch {
+	case heard == nil || waiting > 0:
+		return false, nil
+	case !errors.Is(heard, io.EOF):
+		return true, heard
+	}
+	return len(c.feed.Cursors()) == 0, nil
 }
 
 // aged tells a stream that is old so, and keeps a silent one alive.
@@ -110,8 +147,8 @@ func (c *conversation) aged(n int) error {
 		c.told = time.Time{}
 		return c.advise(comeBack)
 	}
-	if n == 0 && now.Sub(c.sent) >= c.cfg.Heartbeat {
-		return c.send(&fairleadv1.SessionResponse{})
+	if n == 0 && now.Sub(c.sent) >= c.beat {
+		return c.give(&fairleadv1.SessionResponse{})
 	}
 	return nil
 }
@@ -137,29 +174,17 @@ func (c *conversation) goodbye(err error) error {
 
 // advise says where to go on, and when.
 func (c *conversation) advise(after time.Duration) error {
-	return c.send(&fairleadv1.SessionResponse{Message: &fairleadv1.SessionResponse_Draining_{
+	return c.give(&fairleadv1.SessionResponse{Message: &fairleadv1.SessionResponse_Draining_{
 		Draining: deliver.ToDraining(after.Milliseconds(), c.feed.Cursors()),
 	}})
 }
 
-func (c *conversation) send(m *fairleadv1.SessionResponse) error {
-	c.line.sending()
+func (c *conversation) give(m *fairleadv1.SessionResponse) error {
 	if err := c.stream.Send(m); err != nil {
 		return err
 	}
 	c.sent = time.Now()
-	c.feed.Sent(proto.Size(m))
 	return nil
-}
-
-// take returns the answers that wait, and why nothing more is received, if so.
-func (c *conversation) take() ([]*fairleadv1.SessionResponse, error) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	answers := c.answers
-	c.answers = nil
-	c.room.Broadcast()
-	return answers, c.heard
 }
 
 // leave says that nothing more is sent.
@@ -172,14 +197,18 @@ func (c *conversation) leave() {
 
 // receive acts on the client's messages, one after the other.
 func (c *conversation) receive(ctx context.Context) {
+	err := error(fairlead.Errorf(fairlead.Internal, "the call panicked"))
+	defer func() {
+		c.panicked = recover()
+		_ = c.feed.SetWindow(0) // who has said all acknowledges nothing any more
+		c.mu.Lock()
+		c.heard = err
+		c.mu.Unlock()
+		c.feed.Wake()
+	}()
 	for c.awaitRoom() {
-		req, err := c.stream.Receive()
-		if err != nil {
-			_ = c.feed.SetWindow(0) // who has said all acknowledges nothing any more
-			c.mu.Lock()
-			c.heard = err
-			c.mu.Unlock()
-			c.feed.Wake()
+		var req *fairleadv1.SessionRequest
+		if req, err = c.stream.Receive(); err != nil {
 			return
 		}
 		c.act(ctx, req)

@@ -38,8 +38,9 @@ func toStatus(err error, facts map[string]string) *connect.Error {
 		err = fairlead.Errorf(fairlead.Cancelled, "the call was cancelled")
 	}
 	e := fairlead.AsError(err)
-	status := connect.NewError(connect.Code(e.Code.GRPC()), errors.New(e.Message)) //nolint:gosec // of a table
+	status := connect.NewError(connect.Code(e.Code.GRPC()), errors.New(short(e.Message))) //nolint:gosec // of a table
 	info := &errdetails.ErrorInfo{Reason: strings.ToUpper(string(e.Code)), Domain: domain, Metadata: maps.Clone(facts)}
+	maps.DeleteFunc(info.Metadata, func(_, fact string) bool { return fact == "" || len(fact) > maxFact })
 	if e.Cursor != "" {
 		if info.Metadata == nil {
 			info.Metadata = make(map[string]string)
@@ -57,4 +58,18 @@ func toStatus(err error, facts map[string]string) *connect.Error {
 		status.Meta().Set("Retry-After", strconv.FormatInt(int64((e.RetryAfter+time.Second-1)/time.Second), 10))
 	}
 	return status
+}
+
+// The end of a call goes into a header's block, and may repeat what the client sent.
+const (
+	maxText = 1024 // bytes of a message
+	maxFact = 255  // of a fact: a topic's name is not longer
+)
+
+// short returns the beginning of a message that is too long.
+func short(text string) string {
+	if len(text) <= maxText {
+		return text
+	}
+	return strings.ToValidUTF8(text[:maxText], "") + " …"
 }

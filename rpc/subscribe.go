@@ -7,7 +7,6 @@ import (
 	"time"
 
 	"connectrpc.com/connect"
-	"google.golang.org/protobuf/proto"
 
 	"github.com/fairlead-edge/fairlead"
 	"github.com/fairlead-edge/fairlead/deliver"
@@ -29,22 +28,43 @@ type reader struct {
 	cfg  *Config
 	line *line
 	feed *deliver.Feed
-	sent time.Time // when a message was last sent
-	old  time.Time // when the stream is; the zero time: never
+	beat time.Duration // how much silence there is at most
+	sent time.Time     // when a message was last sent
+	old  time.Time     // when the stream is; the zero time: never
 }
 
-func (s *service) begin(ctx context.Context, peer connect.Peer) *reader {
-	r := &reader{cfg: s.cfg, line: lineOf(ctx), sent: time.Now()}
-	r.feed = s.cfg.Readers.Feed(ctx, deliver.FeedConfig{Transport: peer.Protocol, Remote: peer.Addr, HangUp: r.line.hangUp})
-	if age := s.cfg.MaxAge; age > 0 {
-		r.old = r.sent.Add(age - rand.N(age/10+1))
-	}
+// begin begins a session; before is as in [deliver.FeedConfig].
+func (s *service) begin(ctx context.Context, peer connect.Peer, before func() bool) *reader {
+	r := &reader{cfg: s.cfg, line: lineOf(ctx), sent: time.Now(), old: s.cfg.oldAt(time.Now())}
+	// Not all beat at once that an event has silenced together.
+	r.beat = s.cfg.Heartbeat*9/10 + rand.N(s.cfg.Heartbeat/5+1)
+	r.line.endless()
+	r.feed = s.cfg.Readers.Feed(ctx, deliver.FeedConfig{Transport: peer.Protocol, Remote: peer.Addr, HangUp: r.line.hangUp, Before: before})
+	r.line.written = r.feed.Sent
 	return r
+}
+
+// oldAt is when a stream that begins now is too old; the zero time: never.
+func (c *Config) oldAt(now time.Time) time.Time {
+	if c.MaxAge <= 0 {
+		return time.Time{}
+	}
+	return now.Add(c.MaxAge - rand.N(c.MaxAge/10+1))
+}
+
+// serve runs the session, and ends it with what that returns, or with a panic.
+func (r *reader) serve(run func() error) (err error) {
+	err = fairlead.Errorf(fairlead.Internal, "the call panicked")
+	defer func() { r.feed.End(err) }()
+	if err = run(); err != nil && r.line.hasStalled() {
+		err = fairlead.Errorf(fairlead.TooSlow, "nothing was taken for %v", r.cfg.WriteTimeout)
+	}
+	return err
 }
 
 // idle is how long nothing may be sent, from now.
 func (r *reader) idle(now time.Time) time.Duration {
-	wait := r.cfg.Heartbeat - now.Sub(r.sent)
+	wait := r.beat - now.Sub(r.sent)
 	if !r.old.IsZero() {
 		wait = min(wait, r.old.Sub(now))
 	}
@@ -62,9 +82,8 @@ func errTooOld() *fairlead.Error {
 
 // Subscribe reads a topic.
 func (s *service) Subscribe(ctx context.Context, req *connect.Request[fairleadv1.SubscribeRequest], stream *connect.ServerStream[fairleadv1.SubscribeResponse]) error {
-	r := &subscription{reader: s.begin(ctx, req.Peer()), stream: stream, topic: req.Msg.GetTopic(), failOnGap: req.Msg.GetFailOnGap()}
-	err := r.run(ctx, fairlead.Cursor(req.Msg.GetAfter()))
-	r.feed.End(err)
+	r := &subscription{reader: s.begin(ctx, req.Peer(), nil), stream: stream, topic: req.Msg.GetTopic(), failOnGap: req.Msg.GetFailOnGap()}
+	err := r.serve(func() error { return r.run(ctx, fairlead.Cursor(req.Msg.GetAfter())) })
 	if err == nil {
 		return nil
 	}
@@ -102,7 +121,6 @@ func (r *subscription) run(ctx context.Context, after fairlead.Cursor) error {
 	}
 	items := make([]topic.Item, taken)
 	for {
-		r.line.sent()
 		n, err := r.feed.Next(items, r.idle(time.Now()))
 		if err != nil {
 			return err
@@ -117,7 +135,7 @@ func (r *subscription) run(ctx context.Context, after fairlead.Cursor) error {
 		if r.tooOld(now) {
 			return errTooOld()
 		}
-		if n == 0 && now.Sub(r.sent) >= r.cfg.Heartbeat {
+		if n == 0 && now.Sub(r.sent) >= r.beat {
 			if err := r.send(&fairleadv1.SubscribeResponse{Cursor: string(r.at)}); err != nil {
 				return err
 			}
@@ -156,11 +174,9 @@ func (r *subscription) give(item *topic.Item) (over bool, err error) {
 }
 
 func (r *subscription) send(m *fairleadv1.SubscribeResponse) error {
-	r.line.sending()
 	if err := r.stream.Send(m); err != nil {
 		return err
 	}
 	r.sent = time.Now()
-	r.feed.Sent(proto.Size(m))
 	return nil
 }
