@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/http"
 	"slices"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -88,6 +89,42 @@ func TestConnectionsThatBreakAnywhereLoseAndRepeatNothing(t *testing.T) {
 					t.Errorf("no connection broke")
 				}
 			})
+		})
+	}
+}
+
+func TestACallThatBreaksAfterAnyByteLosesAndRepeatsNothing(t *testing.T) {
+	t.Parallel()
+	store := topic.NewStore(topic.StoreConfig{})
+	l, err := store.Open("a")
+	if err != nil {
+		t.Fatal(err)
+	}
+	res, err := l.Append(t.Context(), topic.Batch{Events: []fairlead.Event{{Data: []byte("a")}, {Data: []byte("b")}, {Data: []byte("c")}}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	l.Close()
+	want := []string{"a@" + string(res.First), "b", "c@" + string(res.Last), "end@"}
+	for room, broken := 1, true; broken; room++ {
+		synctest.Test(t, func(t *testing.T) {
+			s := serve(t, both(deliver.New(deliver.Config{Topics: store})).ServeHTTP)
+			through := s.Client.Transport.(*http.Transport)
+			dial, dialled := through.DialContext, 0
+			through.DialContext = func(ctx context.Context, network, address string) (net.Conn, error) {
+				conn, err := dial(ctx, network, address)
+				if dialled++; err != nil || dialled > 1 {
+					return conn, err
+				}
+				return &frail{conn, room}, nil
+			}
+			broken = false
+			items, err := collect(t.Context(), url, client.Config{
+				Transport: client.GRPC, HTTP: s.Client, After: fairlead.Earliest, OnRetry: func(error, time.Duration) { broken = true },
+			})
+			if !slices.EqualFunc(items, want, strings.HasPrefix) || err != nil {
+				t.Errorf("after %d bytes: %q, %v, want %q", room, items, err, want)
+			}
 		})
 	}
 }
