@@ -1,0 +1,204 @@
+package grpcpool
+
+import (
+	"context"
+	"time"
+
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/connectivity"
+	"google.golang.org/grpc/status"
+)
+
+// waiter is a call that waits for its turn. Who takes it from the queue, under
+// the pool's mutex, sends the channel it got, or closes turn with the pool.
+type waiter struct {
+	turn chan *channel // holds one
+}
+
+// acquire gives a call its place on a channel, or has it wait for one. What it
+// returns must be released.
+func (p *Pool) acquire(ctx context.Context) (*channel, error) {
+	p.mu.Lock()
+	if p.closed {
+		p.mu.Unlock()
+		return nil, errClosed
+	}
+	p.counts.calls++
+	if p.waiters.Len() == 0 { // nobody overtakes
+		if c := p.takeLocked(); c != nil {
+			p.mu.Unlock()
+			return c, nil
+		}
+	}
+	if p.waiters.Len() >= p.cfg.WaitLimit {
+		p.counts.refused++
+		full, waiting := p.load, p.waiters.Len()
+		p.mu.Unlock()
+		return nil, status.Errorf(codes.ResourceExhausted,
+			"grpcpool: %d calls are in flight and %d wait; MaxChannels and WaitLimit say how many may", full, waiting)
+	}
+	w := &waiter{turn: make(chan *channel, 1)}
+	place := p.waiters.PushBack(w)
+	p.counts.waits++
+	p.mu.Unlock()
+
+	since := time.Now()
+	var c *channel
+	open := true
+	select {
+	case c, open = <-w.turn:
+	case <-ctx.Done():
+	}
+	waited := time.Since(since)
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.counts.waited += waited
+	p.counts.longest = max(p.counts.longest, waited)
+	if c != nil {
+		return c, nil
+	}
+	if !open {
+		return nil, errClosed
+	}
+	p.counts.gaveUp++
+	p.waiters.Remove(place)
+	select {
+	case c = <-w.turn: // came as the context ended
+		if c != nil {
+			p.releaseLocked(c)
+		}
+	default:
+	}
+	return nil, status.FromContextError(ctx.Err()).Err()
+}
+
+// takeLocked gives a call the best place there is, nil if there is none. It
+// opens another channel when those there are begin to be full.
+func (p *Pool) takeLocked() *channel {
+	best, ample := p.bestLocked()
+	if !ample {
+		if err := p.growLocked(); err == nil && best == nil {
+			best, _ = p.bestLocked()
+		}
+	}
+	if best == nil {
+		return nil
+	}
+	best.load++
+	best.calls++
+	p.load++
+	p.peak = max(p.peak, p.load)
+	return best
+}
+
+// bestLocked returns the channel with the fewest calls among those that are
+// connected and have room, or else among those that are about to be. ample:
+// some channel is below the load at which another is opened.
+func (p *Pool) bestLocked() (best *channel, ample bool) {
+	rank := 0
+	for _, c := range p.channels {
+		capacity := c.capacity()
+		if c.retiring || c.load >= capacity {
+			continue
+		}
+		ample = ample || 10*(c.load+1) <= 8*capacity
+		r := rankOf(c.state)
+		if best == nil || r < rank || r == rank && c.load < best.load {
+			best, rank = c, r
+		}
+	}
+	return best, ample
+}
+
+// rankOf says how soon a channel in the state can carry a call.
+func rankOf(s connectivity.State) int {
+	switch s {
+	case connectivity.Ready:
+		return 0
+	case connectivity.TransientFailure, connectivity.Shutdown:
+		return 2
+	default:
+		return 1
+	}
+}
+
+// growLocked opens another channel if there may be one, first of all one that
+// was to be closed.
+func (p *Pool) growLocked() error {
+	for _, c := range p.channels {
+		if c.retiring && c.load > 0 {
+			c.retiring = false
+			return nil
+		}
+	}
+	if p.closed || len(p.channels) >= p.cfg.MaxChannels {
+		return nil
+	}
+	return p.openLocked()
+}
+
+// release ends a call's place. err is how the call ended.
+func (p *Pool) release(c *channel, err error) {
+	broken := status.Code(err) == codes.Unavailable
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if broken {
+		c.explainLocked(status.Convert(err).Message())
+	}
+	p.releaseLocked(c)
+}
+
+func (p *Pool) releaseLocked(c *channel) {
+	c.load--
+	p.load--
+	if c.retiring && c.load == 0 {
+		c.cancel()
+	}
+	p.grantLocked()
+}
+
+// grantLocked lets those who wait have what room there is.
+func (p *Pool) grantLocked() {
+	for e := p.waiters.Front(); e != nil; e = p.waiters.Front() {
+		c := p.takeLocked()
+		if c == nil {
+			return
+		}
+		p.waiters.Remove(e)
+		e.Value.(*waiter).turn <- c
+	}
+}
+
+// shrink has the channels closed that were not needed since it looked last.
+// Since calls go where the fewest are, a surplus channel is not one without
+// calls: it is one without which there was still ample room.
+func (p *Pool) shrink() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	var active []*channel
+	room := 0
+	for _, c := range p.channels {
+		if !c.retiring {
+			active = append(active, c)
+			room += c.capacity()
+		}
+	}
+	for len(active) > p.cfg.MinChannels {
+		least := 0
+		for i, c := range active {
+			if c.load <= active[least].load { // of equals the youngest
+				least = i
+			}
+		}
+		c := active[least]
+		if room -= c.capacity(); 10*(p.peak+1) > 8*room {
+			break
+		}
+		active = append(active[:least], active[least+1:]...)
+		c.retiring = true
+		if c.load == 0 {
+			c.cancel()
+		}
+	}
+	p.peak = p.load
+}
