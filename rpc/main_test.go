@@ -69,10 +69,17 @@ var protocols = map[string][]connect.ClientOption{
 func (s *site) each(t *testing.T, test func(t *testing.T, c fairleadv1connect.TopicsClient)) {
 	t.Helper()
 	for name, options := range protocols {
-		t.Run(name, func(t *testing.T) { test(t, fairleadv1connect.NewTopicsClient(s.client, s.url, options...)) })
-		if name != "grpc" && name != "grpcjson" {
-			t.Run(name+" over HTTP/1.1", func(t *testing.T) { test(t, fairleadv1connect.NewTopicsClient(s.plain, s.url, options...)) })
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			test(t, fairleadv1connect.NewTopicsClient(s.client, s.url, options...))
+		})
+		if name == "grpc" || name == "grpcjson" {
+			continue
 		}
+		t.Run(name+" over HTTP/1.1", func(t *testing.T) {
+			t.Parallel()
+			test(t, fairleadv1connect.NewTopicsClient(s.plain, s.url, options...))
+		})
 	}
 }
 

@@ -134,7 +134,7 @@ func (u *upload) batchOf(req *fairleadv1.UploadRequest) (topic.Batch, error) {
 }
 
 func (u *upload) stored(res topic.Result) {
-	if u.sum.First == "" {
+	if u.sum.GetFirst() == "" {
 		u.sum.First = string(res.First)
 	}
 	u.sum.Last = string(res.Last)

@@ -39,14 +39,10 @@ func toStatus(err error, facts map[string]string) *connect.Error {
 	}
 	e := fairlead.AsError(err)
 	status := connect.NewError(connect.Code(e.Code.GRPC()), errors.New(short(e.Message))) //nolint:gosec // of a table
-	info := &errdetails.ErrorInfo{Reason: strings.ToUpper(string(e.Code)), Domain: domain, Metadata: maps.Clone(facts)}
-	maps.DeleteFunc(info.Metadata, func(_, fact string) bool { return fact == "" || len(fact) > maxFact })
-	if e.Cursor != "" {
-		if info.Metadata == nil {
-			info.Metadata = make(map[string]string)
-		}
-		info.Metadata["cursor"] = string(e.Cursor)
-	}
+	known := map[string]string{"cursor": string(e.Cursor)}
+	maps.Copy(known, facts)
+	maps.DeleteFunc(known, func(_, fact string) bool { return fact == "" || len(fact) > maxFact })
+	info := &errdetails.ErrorInfo{Reason: strings.ToUpper(string(e.Code)), Domain: domain, Metadata: known}
 	if d, err := connect.NewErrorDetail(info); err == nil {
 		status.AddDetail(d)
 	}

@@ -16,6 +16,12 @@ import (
 	"github.com/fairlead-edge/fairlead/topic"
 )
 
+// nameOf returns a topic's name for the test.
+func nameOf(t *testing.T) string {
+	t.Helper()
+	return strings.ReplaceAll(t.Name(), "/", "-")
+}
+
 // wantCode checks an error's code and ErrorInfo, and returns what that knows.
 func wantCode(t *testing.T, err error, code connect.Code, reason string) map[string]string {
 	t.Helper()
@@ -50,10 +56,8 @@ func wantCode(t *testing.T, err error, code connect.Code, reason string) map[str
 func TestWhatIsPublishedIsSubscribedToOverEachProtocol(t *testing.T) {
 	t.Parallel()
 	s := serve(t, deliver.Config{}, rpc.Config{})
-	n := 0
 	s.each(t, func(t *testing.T, c fairleadv1connect.TopicsClient) {
-		n++
-		name := fmt.Sprint("t/", n)
+		name := nameOf(t)
 		res, err := c.Publish(t.Context(), connect.NewRequest(&fairleadv1.PublishRequest{Topic: name, Events: []*fairleadv1.Event{
 			event("0"), {Data: []byte{0xff}, Type: "tick", Key: "k", ContentType: "image/png", Attributes: map[string]string{"a": "b"}, Critical: true},
 		}}))
@@ -91,10 +95,8 @@ func TestWhatIsPublishedIsSubscribedToOverEachProtocol(t *testing.T) {
 func TestAnUploadIsSummedUp(t *testing.T) {
 	t.Parallel()
 	s := serve(t, deliver.Config{}, rpc.Config{})
-	n := 0
 	s.each(t, func(t *testing.T, c fairleadv1connect.TopicsClient) {
-		n++
-		name := fmt.Sprint("u/", n)
+		name := nameOf(t)
 		up := c.Upload(t.Context())
 		for i := range 3 {
 			m := &fairleadv1.UploadRequest{Event: event(fmt.Sprint(i)), IdempotencyKey: fmt.Sprint("key", i/2)}
@@ -165,7 +167,7 @@ func TestAStreamSaysHowItEnded(t *testing.T) {
 	store := topic.NewStore(topic.StoreConfig{Policy: func(string) topic.Policy { return topic.Policy{Events: 2} }})
 	s := serve(t, deliver.Config{Topics: store}, rpc.Config{})
 	s.each(t, func(t *testing.T, c fairleadv1connect.TopicsClient) {
-		name := strings.ReplaceAll(t.Name(), "/", "-")
+		name := nameOf(t)
 		at := s.publish(name, "1")
 		last := s.publish(name, "2", "3", "4", "5")
 		stream, err := c.Subscribe(t.Context(), connect.NewRequest(&fairleadv1.SubscribeRequest{Topic: name, After: string(at), FailOnGap: true}))
