@@ -136,8 +136,8 @@ func (p *picker) Pick(info balancer.PickInfo) (balancer.PickResult, error) {
 			return r, err
 		}
 		s := r.SubConn.(*subConn)
-		// If all are full, which the pool sees to that they are not, the call
-		// waits at the last for its peer.
+		// All are full only after others were lost, whose calls are retried
+		// here: they may wait for the peer.
 		if s.load.Add(1) <= p.limit || left <= 1 {
 			return balancer.PickResult{SubConn: s.SubConn, Done: s.done, Metadata: r.Metadata}, nil
 		}

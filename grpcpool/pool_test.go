@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"io"
-	"strings"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -147,11 +146,4 @@ func TestAStreamThatCannotBeginGivesItsPlaceBack(t *testing.T) {
 			t.Errorf("%d in flight", n)
 		}
 	})
-}
-
-func TestWithoutCredentialsNewSaysWhatToSet(t *testing.T) {
-	_, err := grpcpool.New("localhost:1", grpcpool.Config{})
-	if err == nil || !strings.Contains(err.Error(), "WithTransportCredentials") {
-		t.Error(err)
-	}
 }

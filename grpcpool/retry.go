@@ -31,10 +31,11 @@ func RetryNone() Retry { return Retry{} }
 
 // RetrySafe sends calls of the methods, or all calls if there are none, up to
 // three times after [codes.Unavailable], as long as nothing of a response came,
-// with the default back-off. Of ten calls that fail in a row five are sent
-// again, and then none until calls succeed: a retry must not finish off a
-// server that is down. UNAVAILABLE also stands for a connection that broke
-// while the server was at work, so name only methods that may happen twice.
+// with the default back-off. After five failures in a row no call of the
+// channel is sent again until ten succeed for each failure more: retries must
+// not finish off a server that is down (gRFC A6). UNAVAILABLE also stands for a
+// connection that broke while the server was at work, so name only methods
+// that may happen twice.
 func RetrySafe(methods ...string) Retry { return Retry{Attempts: 3, Methods: methods} }
 
 func (r Retry) check() error {
