@@ -1,5 +1,5 @@
 # Each target only calls a script in ci/, so that they run the same by hand.
-.PHONY: build test lint fuzz bench peers wire attack soak fan
+.PHONY: build test lint fuzz bench peers wire attack soak fan calls proto
 
 build:
 	@ci/build
@@ -30,3 +30,9 @@ soak:
 
 fan:
 	@ci/fan
+
+calls:
+	@ci/calls
+
+proto:
+	@ci/proto
