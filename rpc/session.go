@@ -197,18 +197,19 @@ func (c *conversation) leave() {
 
 // receive acts on the client's messages, one after the other.
 func (c *conversation) receive(ctx context.Context) {
-	err := error(fairlead.Errorf(fairlead.Internal, "the call panicked"))
+	why := errPanicked()
 	defer func() {
 		c.panicked = recover()
 		_ = c.feed.SetWindow(0) // who has said all acknowledges nothing any more
 		c.mu.Lock()
-		c.heard = err
+		c.heard = why
 		c.mu.Unlock()
 		c.feed.Wake()
 	}()
 	for c.awaitRoom() {
-		var req *fairleadv1.SessionRequest
-		if req, err = c.stream.Receive(); err != nil {
+		req, err := c.stream.Receive()
+		if err != nil {
+			why = err
 			return
 		}
 		c.act(ctx, req)

@@ -54,7 +54,7 @@ func (c *Config) oldAt(now time.Time) time.Time {
 
 // serve runs the session, and ends it with what that returns, or with a panic.
 func (r *reader) serve(run func() error) (err error) {
-	err = fairlead.Errorf(fairlead.Internal, "the call panicked")
+	err = errPanicked()
 	defer func() { r.feed.End(err) }()
 	if err = run(); err != nil && r.line.hasStalled() {
 		err = fairlead.Errorf(fairlead.TooSlow, "nothing was taken for %v", r.cfg.WriteTimeout)
@@ -79,6 +79,9 @@ func errTooOld() *fairlead.Error {
 	e.RetryAfter = comeBack
 	return e
 }
+
+// errPanicked is why a call ended of which nothing else is known.
+func errPanicked() error { return fairlead.Errorf(fairlead.Internal, "the call failed on the server") }
 
 // Subscribe reads a topic.
 func (s *service) Subscribe(ctx context.Context, req *connect.Request[fairleadv1.SubscribeRequest], stream *connect.ServerStream[fairleadv1.SubscribeResponse]) error {
