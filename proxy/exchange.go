@@ -23,6 +23,7 @@ type exchange struct {
 	upgrade string      // the protocols asked for; "" for none
 	key     string      // of the handshake upstream, of a WebSocket that came by an extended CONNECT; else ""
 	upload  *upload     // nil when the request has no body
+	due     context.Context // of a gRPC call that has a deadline, with it; else nil
 	stall   stall
 	held    int // bytes that were written after the last flush; the server keeps no more of them than serverBuffer
 	transfer
@@ -223,10 +224,16 @@ type download struct {
 func (d *download) Read(p []byte) (int, error) {
 	n, err := d.ReadCloser.Read(p)
 	if err != nil && !errors.Is(err, io.EOF) && d.x.err == nil {
-		if errors.Is(d.x.in.Context().Err(), context.Canceled) {
+		switch {
+		case errors.Is(d.x.in.Context().Err(), context.Canceled):
 			d.x.cut(fairlead.Cancelled, "the client went away", err)
-		} else {
+		case d.x.due != nil && d.x.due.Err() != nil:
+			d.x.cut(fairlead.DeadlineExceeded, "read the upstream's body", err)
+		default:
 			d.x.cut(fairlead.Fault, "read the upstream's body", err)
+		}
+		if d.x.endCall() {
+			err = io.EOF
 		}
 	}
 	return n, err

@@ -22,6 +22,9 @@ func (x *exchange) explain(err error) error {
 	if _, ok := errors.AsType[*fairlead.Error](err); ok {
 		return fmt.Errorf("proxy: %w", err)
 	}
+	if x.due != nil && x.due.Err() != nil && x.in.Context().Err() == nil {
+		return fmt.Errorf("proxy: %w: %w", errDeadline, err)
+	}
 	return fmt.Errorf("proxy: %w: %w", x.cause(err), err)
 }
 
@@ -63,9 +66,14 @@ func timedOut(err error) bool {
 
 // Problem answers with the problem details (RFC 9457) of the
 // [fairlead.Error] in err, or of an internal error: its status, its code, and
-// a detail for people. No cache may keep it.
-func Problem(w http.ResponseWriter, _ *http.Request, err error) {
+// a detail for people. No cache may keep it. A call of gRPC or gRPC-Web is answered
+// with its gRPC status instead.
+func Problem(w http.ResponseWriter, r *http.Request, err error) {
 	e := fairlead.AsError(err)
+	if isGRPC(r) {
+		answerGRPC(w, r, e)
+		return
+	}
 	body, err := json.Marshal(struct {
 		Title  string        `json:"title"`
 		Status int           `json:"status"`

@@ -131,6 +131,12 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		x.fail(err)
 		return
 	}
+	stop, err := x.admitCall()
+	defer stop()
+	if err != nil {
+		x.fail(err)
+		return
+	}
 	if r.ProtoMajor == 1 && r.ContentLength != 0 {
 		// An error means a writer that cannot, and that forwards as before.
 		if x.stall.w.EnableFullDuplex() == nil {
@@ -148,8 +154,11 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if len(w.Header()) != 0 {
 		x.outer = w.Header().Clone()
 	}
-	if x.key != "" {
+	switch {
+	case x.key != "":
 		r = x.bridged()
+	case x.due != nil:
+		r = r.WithContext(x.due)
 	}
 	p.ServeHTTP(x, r)
 	x.finish()

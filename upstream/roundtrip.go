@@ -195,10 +195,28 @@ func (r *request) outgoing(l *lease) *http.Request {
 	out := r.in.WithContext(ctx) // a copy: a RoundTripper must not change its request
 	out.URL = l.m.endpoint.target(r.in.URL)
 	out.GetBody = nil
+	shorten(out)
 	if r.body != nil {
 		out.Body = r.body.attempt()
 	}
 	return out
+}
+
+// shorten tells the endpoint of a gRPC call how much of its time is left: some has
+// gone by in the queue, and with attempts before. It is rounded up, so that who
+// waits here is the first to give up.
+func shorten(out *http.Request) {
+	due, ok := out.Context().Deadline()
+	if _, told := out.Header["Grpc-Timeout"]; !ok || !told {
+		return
+	}
+	unit, name := time.Millisecond, "m"
+	left := time.Until(due)
+	if left > 99_999_000*unit { // a value has eight digits at most
+		unit, name = time.Second, "S"
+	}
+	out.Header = out.Header.Clone()
+	out.Header.Set("Grpc-Timeout", strconv.FormatInt(int64(max(0, left)/unit)+1, 10)+name)
 }
 
 // A connection that the peer closed while it was idle tells so within a round

@@ -1,0 +1,118 @@
+package proxy
+
+import (
+	"context"
+	"net/http"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/fairlead-edge/fairlead"
+)
+
+// A gRPC call is a POST whose messages pass unread. What concerns a proxy is that
+// its status stands in the trailers, with HTTP's always 200, and that its deadline
+// stands in a header (gRPC over HTTP/2).
+
+const (
+	grpcType   = "application/grpc"
+	grpcStatus = "Grpc-Status"
+)
+
+// isGRPC reports whether the request is a call of gRPC or gRPC-Web.
+func isGRPC(r *http.Request) bool {
+	kind := r.Header["Content-Type"]
+	return r.Method == http.MethodPost && len(kind) == 1 && strings.HasPrefix(kind[0], grpcType)
+}
+
+// errDeadline is the cause of a call that has reached its client's deadline.
+var errDeadline = fairlead.Errorf(fairlead.DeadlineExceeded, "the call's deadline has passed")
+
+// admitCall notes the deadline that the client of a call gave it; stop ends it.
+func (x *exchange) admitCall() (stop context.CancelFunc, err error) {
+	sent := x.in.Header["Grpc-Timeout"]
+	if len(sent) == 0 || !isGRPC(x.in) {
+		return func() {}, nil
+	}
+	d, ok := parseTimeout(sent[0])
+	if !ok || len(sent) > 1 {
+		return func() {}, fairlead.Errorf(fairlead.InvalidArgument, "grpc-timeout is up to eight digits and one of H, M, S, m, u and n")
+	}
+	x.due, stop = context.WithTimeoutCause(x.in.Context(), d, errDeadline)
+	return stop, nil
+}
+
+// parseTimeout reads the value of grpc-timeout.
+func parseTimeout(s string) (time.Duration, bool) {
+	units := map[byte]time.Duration{
+		'H': time.Hour, 'M': time.Minute, 'S': time.Second, 'm': time.Millisecond, 'u': time.Microsecond, 'n': time.Nanosecond,
+	}
+	const digits = 8
+	if len(s) < 2 || len(s) > digits+1 {
+		return 0, false
+	}
+	unit, known := units[s[len(s)-1]]
+	n, err := strconv.ParseUint(s[:len(s)-1], 10, 32)
+	if err != nil || !known {
+		return 0, false
+	}
+	const longest = 1 << 62 // ns: what is longer is for ever
+	if n > uint64(longest/unit) { //nolint:gosec // positive
+		return longest, true
+	}
+	return time.Duration(n) * unit, true //nolint:gosec // bounded above
+}
+
+// answerGRPC answers a call with the status that the table of codes has for the
+// error: a response of headers only.
+func answerGRPC(w http.ResponseWriter, r *http.Request, e *fairlead.Error) {
+	h := w.Header()
+	kind := grpcType
+	if strings.HasPrefix(r.Header.Get("Content-Type"), grpcType+"-web") {
+		kind = grpcType + "-web"
+	}
+	h.Set("Content-Type", kind)
+	h.Set("Cache-Control", "no-store")
+	setStatus(h, "", e)
+	w.WriteHeader(http.StatusOK)
+}
+
+// setStatus sets the fields of a status; the prefix makes trailers of them.
+func setStatus(h http.Header, prefix string, e *fairlead.Error) {
+	h.Set(prefix+grpcStatus, strconv.Itoa(e.Code.GRPC()))
+	h.Set(prefix+"Grpc-Message", encodeMessage(e.Message))
+	if e.RetryAfter > 0 {
+		h.Set(prefix+"Grpc-Retry-Pushback-Ms", strconv.FormatInt(max(1, e.RetryAfter.Milliseconds()), 10))
+	}
+}
+
+// encodeMessage percent-encodes what is not printable ASCII, and the sign itself.
+func encodeMessage(s string) string {
+	const hex = "0123456789ABCDEF"
+	var b strings.Builder
+	for i := range len(s) {
+		if c := s[i]; c < ' ' || c > '~' || c == '%' {
+			b.Write([]byte{'%', hex[c>>4], hex[c&15]})
+		} else {
+			b.WriteByte(c)
+		}
+	}
+	return b.String()
+}
+
+// endCall ends the response to a call whose upstream broke off, or whose deadline has
+// passed, with trailers that say so: a reset would leave the client guessing. It
+// reports whether that is possible.
+func (x *exchange) endCall() bool {
+	code := fairlead.AsError(x.err).Code
+	if x.status == 0 || !isGRPC(x.in) || x.in.ProtoMajor < 2 || code == fairlead.Cancelled {
+		return false
+	}
+	e := errDeadline
+	if code != fairlead.DeadlineExceeded {
+		e = fairlead.Errorf(fairlead.Unavailable, "the upstream broke off")
+	}
+	setStatus(x.w.Header(), http.TrailerPrefix, e)
+	x.broken = false // for it has an end
+	return true
+}
