@@ -299,15 +299,19 @@ func (f *Feed) Sent(bytes int) {
 }
 
 // End ends the session, and must be called once. err is why: nil as it should, an
-// *fairlead.Error, or what the context or the transport said.
+// *fairlead.Error, or what the context or the transport said; of a session that was
+// sent away or hung up, why that was.
 func (f *Feed) End(err error) {
+	why, known := errors.AsType[*fairlead.Error](err)
+	if !known && err != nil {
+		why, known = errors.AsType[*fairlead.Error](context.Cause(f.call.ctx))
+	}
 	f.call.over()
 	reason := fairlead.Code("")
-	known, ok := errors.AsType[*fairlead.Error](err)
 	switch {
 	case err == nil:
-	case ok:
-		reason = known.Code
+	case known:
+		reason = why.Code
 	case errors.Is(err, context.DeadlineExceeded):
 		reason = fairlead.DeadlineExceeded
 	default:

@@ -142,7 +142,8 @@ func TestAFeedWithAWindowWaitsForAcknowledgements(t *testing.T) {
 
 func TestAFeedIsSentAwayAndHungUp(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		h := deliver.New(deliver.Config{AllowPublish: true})
+		var ended []fairlead.Code
+		h := deliver.New(deliver.Config{AllowPublish: true, Observer: deliver.Observer{Closed: func(e deliver.Ended) { ended = append(ended, e.Reason) }}})
 		publishAll(t, h, "a", "1")
 		hungUp := make(chan struct{}, 10)
 		f := h.Feed(t.Context(), deliver.FeedConfig{HangUp: func() { hungUp <- struct{}{} }})
@@ -164,7 +165,10 @@ func TestAFeedIsSentAwayAndHungUp(t *testing.T) {
 			t.Errorf("Drain = %v", err)
 		}
 		<-hungUp
-		f.End(err)
+		f.End(errors.New("what was being sent was broken off"))
+		if fmt.Sprint(ended) != "[draining]" {
+			t.Errorf("it ended as %q", ended)
+		}
 	})
 }
 

@@ -14,6 +14,7 @@ import (
 	"github.com/fairlead-edge/fairlead"
 	"github.com/fairlead-edge/fairlead/deliver"
 	fairleadv1 "github.com/fairlead-edge/fairlead/proto/fairlead/v1"
+	"github.com/fairlead-edge/fairlead/proto/fairlead/v1/fairleadv1connect"
 	"github.com/fairlead-edge/fairlead/rpc"
 	"github.com/fairlead-edge/fairlead/topic"
 )
@@ -165,11 +166,15 @@ func TestWhatAnErrorRepeatsIsBounded(t *testing.T) {
 }
 
 // uploading begins an upload, of which one event has been stored.
-func uploading(t *testing.T, c rpc.Config) (*site, connect.StreamingClientConn) {
+func uploading(t *testing.T, plain bool) (*site, connect.StreamingClientConn) {
 	t.Helper()
 	stored := make(chan struct{}, 1)
-	s := serve(t, deliver.Config{Observer: deliver.Observer{Published: func(string, int, fairlead.Code) { stored <- struct{}{} }}}, c)
-	up := s.grpc().Upload(t.Context())
+	s := serve(t, deliver.Config{Observer: deliver.Observer{Published: func(string, int, fairlead.Code) { stored <- struct{}{} }}}, rpc.Config{})
+	client := s.grpc()
+	if plain {
+		client = fairleadv1connect.NewTopicsClient(s.plain, s.url) // by Connect, over HTTP/1.1
+	}
+	up := client.Upload(t.Context())
 	if err := up.Send(&fairleadv1.UploadRequest{Topic: "a", Event: event("1")}); err != nil {
 		t.Fatal(err)
 	}
@@ -184,23 +189,16 @@ func uploading(t *testing.T, c rpc.Config) (*site, connect.StreamingClientConn) 
 
 func TestAnUploadIsSentAwayWhenTheServerGoes(t *testing.T) {
 	t.Parallel()
-	s, conn := uploading(t, rpc.Config{})
-	s.handler.SetServing(false)
-	err := conn.Receive(new(fairleadv1.UploadResponse))
-	if facts := wantCode(t, err, connect.CodeUnavailable, "DRAINING"); facts["stored"] != "1" || facts["cursor"] == "" || facts["topic"] != "a" {
-		t.Errorf("ErrorInfo knows %v", facts)
-	}
-	if status, _ := errors.AsType[*connect.Error](err); status.Meta().Get("Grpc-Retry-Pushback-Ms") != "1000" {
-		t.Errorf("the trailer is %v", status.Meta())
-	}
-	s.publish("a", "2") // who publishes is not
-}
-
-func TestAnUploadThatIsOldIsEnded(t *testing.T) {
-	t.Parallel()
-	_, conn := uploading(t, rpc.Config{MaxAge: 200 * time.Millisecond})
-	err := conn.Receive(new(fairleadv1.UploadResponse))
-	if facts := wantCode(t, err, connect.CodeUnavailable, "DRAINING"); facts["stored"] != "1" {
-		t.Errorf("ErrorInfo knows %v", facts)
+	for _, plain := range []bool{false, true} {
+		s, conn := uploading(t, plain)
+		s.handler.SetServing(false)
+		err := conn.Receive(new(fairleadv1.UploadResponse))
+		if facts := wantCode(t, err, connect.CodeUnavailable, "DRAINING"); facts["stored"] != "1" || facts["cursor"] == "" || facts["topic"] != "a" {
+			t.Errorf("ErrorInfo knows %v", facts)
+		}
+		if status, _ := errors.AsType[*connect.Error](err); status.Meta().Get("Grpc-Retry-Pushback-Ms") != "1000" {
+			t.Errorf("the trailer is %v", status.Meta())
+		}
+		s.publish("a", "2") // who publishes is not
 	}
 }

@@ -32,7 +32,7 @@ func (h *Handler) Own(r *http.Request) (*http.Request, bool) {
 	if !shared(r.URL.Path) {
 		return r, true
 	}
-	if r.Method != http.MethodPost || r.Header.Get("Content-Encoding") != "" {
+	if r.Method != http.MethodPost || r.ContentLength == 0 || r.Header.Get("Content-Encoding") != "" {
 		return r, false
 	}
 	kind, _, _ := mime.ParseMediaType(r.Header.Get("Content-Type")) // what is none is not ours

@@ -174,6 +174,8 @@ func TestAStreamOfMaximumAgeIsToldAndEnded(t *testing.T) {
 		if m.GetDraining().GetCursors()["a"] == "" {
 			t.Errorf("got %v", m)
 		}
+		c.say(ping(2)) // it goes on for a while
+		c.granted(2)
 		_, err := c.Receive()
 		wantCode(t, err, connect.CodeUnavailable, "DRAINING")
 		if ended := time.Since(began); ended < 54*time.Second || ended > time.Minute || ended-told != 5*time.Second {
@@ -181,6 +183,39 @@ func TestAStreamOfMaximumAgeIsToldAndEnded(t *testing.T) {
 		}
 		_ = c.CloseRequest()
 		_ = c.CloseResponse()
+
+		began = time.Now()
+		stream, err := b.topics(connect.WithGRPC()).Subscribe(t.Context(), connect.NewRequest(&fairleadv1.SubscribeRequest{Topic: "a"}))
+		if err != nil {
+			t.Fatal(err)
+		}
+		stream.Receive()
+		at := stream.Msg().GetCursor()
+		for stream.Receive() {
+			t.Errorf("got %v", stream.Msg())
+		}
+		facts := wantCode(t, stream.Err(), connect.CodeUnavailable, "DRAINING")
+		if ended := time.Since(began); ended < 54*time.Second || ended > time.Minute || facts["cursor"] != at || at == "" {
+			t.Errorf("it ended after %v; ErrorInfo knows %v", ended, facts)
+		}
+		_ = stream.Close()
+
+		began = time.Now()
+		up := b.topics(connect.WithGRPC()).Upload(t.Context())
+		if err := up.Send(&fairleadv1.UploadRequest{Topic: "a", Event: event("1")}); err != nil {
+			t.Fatal(err)
+		}
+		conn, err := up.Conn()
+		if err != nil {
+			t.Fatal(err)
+		}
+		err = conn.Receive(new(fairleadv1.UploadResponse))
+		facts = wantCode(t, err, connect.CodeUnavailable, "DRAINING")
+		if ended := time.Since(began); ended < 54*time.Second || ended > time.Minute || facts["stored"] != "1" {
+			t.Errorf("it ended after %v; ErrorInfo knows %v", ended, facts)
+		}
+		_ = conn.CloseRequest()
+		_ = conn.CloseResponse()
 	})
 }
 
