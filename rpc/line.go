@@ -18,6 +18,7 @@ type line struct {
 	patience time.Duration
 	writing  *time.Timer // runs while something is written; nil before
 	written  func(n int) // is told how many bytes were written; may be nil
+	held     bool        // what is written waits for more
 	reading  *time.Timer // runs while the request is read; nil where that may take its time
 
 	mu      sync.Mutex
@@ -80,8 +81,22 @@ func (l *line) FlushError() error {
 	return l.rc.Flush()
 }
 
-// Flush is for connect-go, which asks for it by this name. The next Write fails, too.
-func (l *line) Flush() { _ = l.FlushError() }
+// Flush is for connect-go, which asks for it by this name after each message. When it
+// fails, so does the next Write.
+func (l *line) Flush() {
+	if !l.held {
+		_ = l.FlushError()
+	}
+}
+
+// together sends what send writes as one, as far as the writer below holds it.
+func (l *line) together(send func() error) error {
+	l.held = true
+	err := send()
+	l.held = false
+	l.Flush()
+	return err
+}
 
 // watch returns the timer of what is written.
 func (l *line) watch() *time.Timer {

@@ -95,24 +95,14 @@ func (c *conversation) send() error {
 		if err != nil {
 			c.before()
 		}
-		for _, m := range c.taken {
-			if err := c.give(m); err != nil {
+		if len(c.taken)+n > 0 {
+			if err := c.line.together(func() error { return c.giveAll(items[:n]) }); err != nil {
 				return err
 			}
 		}
-		c.taken = nil
 		if err != nil {
 			return c.goodbye(err)
 		}
-		for i := range items[:n] {
-			if err := c.give(deliver.ToSession(&items[i])); err != nil {
-				return err
-			}
-			if items[i].Kind == topic.KindLag {
-				return fairlead.Errorf(fairlead.TooSlow, "the reader fell behind what is retained in a topic that skips nothing silently: come back with the cursor")
-			}
-		}
-		clear(items[:n])
 		if over, err := c.over(); over || err != nil {
 			return err
 		}
@@ -177,6 +167,26 @@ func (c *conversation) advise(after time.Duration) error {
 	return c.give(&fairleadv1.SessionResponse{Message: &fairleadv1.SessionResponse_Draining_{
 		Draining: deliver.ToDraining(after.Milliseconds(), c.feed.Cursors()),
 	}})
+}
+
+// giveAll sends the answers that were taken, and then the items.
+func (c *conversation) giveAll(items []topic.Item) error {
+	defer clear(items)
+	for _, m := range c.taken {
+		if err := c.give(m); err != nil {
+			return err
+		}
+	}
+	c.taken = nil
+	for i := range items {
+		if err := c.give(deliver.ToSession(&items[i])); err != nil {
+			return err
+		}
+		if items[i].Kind == topic.KindLag {
+			return fairlead.Errorf(fairlead.TooSlow, "the reader fell behind what is retained in a topic that skips nothing silently: come back with the cursor")
+		}
+	}
+	return nil
 }
 
 func (c *conversation) give(m *fairleadv1.SessionResponse) error {

@@ -128,12 +128,9 @@ func (r *subscription) run(ctx context.Context, after fairlead.Cursor) error {
 		if err != nil {
 			return err
 		}
-		for i := range items[:n] {
-			if over, err := r.give(&items[i]); over || err != nil {
-				return err
-			}
+		if over, err := r.giveAll(items[:n]); over || err != nil {
+			return err
 		}
-		clear(items[:n])
 		now := time.Now()
 		if r.tooOld(now) {
 			return errTooOld()
@@ -144,6 +141,23 @@ func (r *subscription) run(ctx context.Context, after fairlead.Cursor) error {
 			}
 		}
 	}
+}
+
+// giveAll sends items; over is true when the topic has ended with them.
+func (r *subscription) giveAll(items []topic.Item) (over bool, err error) {
+	if len(items) == 0 {
+		return false, nil
+	}
+	defer clear(items)
+	err = r.line.together(func() (err error) {
+		for i := range items {
+			if over, err = r.give(&items[i]); over || err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	return over, err
 }
 
 // give sends an item; over is true for the end of the topic.
