@@ -42,31 +42,34 @@ type roundRobin struct {
 
 // UpdateClientConnState implements [balancer.Balancer].
 func (b *roundRobin) UpdateClientConnState(s balancer.ClientConnState) error {
-	b.conn.channel, _ = s.ResolverState.Attributes.Value(channelKey{}).(*channel)
+	if c, ok := s.ResolverState.Attributes.Value(channelKey{}).(*channel); ok {
+		b.conn.channel.Store(c)
+	}
 	return b.Balancer.UpdateClientConnState(s)
 }
 
 // Close implements [balancer.Balancer].
 func (b *roundRobin) Close() {
 	b.Balancer.Close()
-	b.conn.ready = 0
+	b.conn.ready.Store(0)
 	b.conn.tell("")
 }
 
 // countedConn is what the balancer sees of its channel. grpc-go calls the
-// balancer and the listeners of its connections one at a time.
+// listeners of its connections one at a time, but round_robin updates its state
+// from goroutines of its own too.
 type countedConn struct {
 	balancer.ClientConn
 
-	channel *channel // nil if another resolver than the pool's stands before it
-	ready   int      // connections
+	channel atomic.Pointer[channel] // nil if another resolver than the pool's stands before it
+	ready   atomic.Int64            // connections
 }
 
 // tell tells the pool how many connections there are, and why if there is
 // something to explain.
 func (c *countedConn) tell(why string) {
-	if c.channel != nil {
-		c.channel.connected(c.ready, why)
+	if ch := c.channel.Load(); ch != nil {
+		ch.connected(int(c.ready.Load()), why)
 	}
 }
 
@@ -80,9 +83,9 @@ func (c *countedConn) NewSubConn(addresses []resolver.Address, opts balancer.New
 		why := ""
 		switch {
 		case state.ConnectivityState == connectivity.Ready && was != connectivity.Ready:
-			c.ready++
+			c.ready.Add(1)
 		case state.ConnectivityState != connectivity.Ready && was == connectivity.Ready:
-			c.ready--
+			c.ready.Add(-1)
 			if state.ConnectivityState == connectivity.Idle && len(addresses) > 0 {
 				why = "the connection to " + addresses[0].Addr + " has ended"
 			}
@@ -105,10 +108,10 @@ func (c *countedConn) NewSubConn(addresses []resolver.Address, opts balancer.New
 // UpdateState implements [balancer.ClientConn].
 func (c *countedConn) UpdateState(s balancer.State) {
 	limit := int64(math.MaxInt64)
-	if c.channel != nil {
-		limit = int64(c.channel.pool.cfg.StreamsPerConnection)
+	if ch := c.channel.Load(); ch != nil {
+		limit = int64(ch.pool.cfg.StreamsPerConnection)
 	}
-	s.Picker = &picker{s.Picker, limit, c.ready}
+	s.Picker = &picker{s.Picker, limit, c.ready.Load()}
 	c.ClientConn.UpdateState(s)
 }
 
@@ -125,7 +128,7 @@ type picker struct {
 	balancer.Picker
 
 	limit int64
-	tries int // as many as there are connections
+	tries int64 // as many as there are connections
 }
 
 // Pick implements [balancer.Picker].

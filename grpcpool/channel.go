@@ -56,10 +56,7 @@ func (c *channel) watch() {
 	for {
 		state := c.conn.GetState()
 		c.pool.mu.Lock()
-		if state != c.state {
-			c.state, c.since = state, time.Now()
-		}
-		c.pool.grantLocked()
+		c.state, c.since = state, time.Now()
 		c.pool.mu.Unlock()
 		if !c.conn.WaitForStateChange(c.ctx, state) {
 			break

@@ -104,8 +104,9 @@ func TestAFullConnectionIsPassedOver(t *testing.T) {
 		names := manual.NewBuilderWithScheme("town")
 		names.InitialState(addresses("a"))
 		p := open(t, "town:///x", grpcpool.Config{DialOptions: c.options(), Resolver: names, StreamsPerConnection: 10, MaxChannels: 1})
+		ctx, cancel := context.WithCancel(t.Context())
 		for range 8 {
-			hold(t.Context(), t, p)
+			hold(ctx, t, p)
 		}
 		c.start(t, "b")
 		names.UpdateState(addresses("a", "b"))
@@ -120,6 +121,99 @@ func TestAFullConnectionIsPassedOver(t *testing.T) {
 		}
 		if s := p.Stats(); len(s.Channels) != 1 || s.InFlight != 20 {
 			t.Errorf("%+v", s)
+		}
+		cancel() // a has room again, b has none
+		synctest.Wait()
+		for range 8 {
+			hold(t.Context(), t, p)
+		}
+		_, a = c.calls("a")
+		_, b = c.calls("b")
+		if a != 10 || b != 10 {
+			t.Errorf("%d and %d streams", a, b)
+		}
+	})
+}
+
+func TestCallsOfALostConnectionAreSentAgainAlthoughTheOtherIsFull(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c, answer := &city{}, make(chan struct{})
+		stop := map[string]func(){"a": c.start(t, "a"), "b": c.start(t, "b")}
+		for _, e := range c.at {
+			e.unary = func() error { <-answer; return nil }
+		}
+		names := manual.NewBuilderWithScheme("town")
+		names.InitialState(addresses("a", "b"))
+		p := open(t, "town:///x", grpcpool.Config{
+			DialOptions: c.options(), Resolver: names, StreamsPerConnection: 10, MaxChannels: 1, Retry: grpcpool.RetrySafe(),
+		})
+		synctest.Wait()
+		var wg sync.WaitGroup
+		var failed atomic.Int64
+		for range 20 {
+			wg.Go(func() {
+				if err := unary(t.Context(), p); err != nil {
+					failed.Add(1)
+				}
+			})
+		}
+		synctest.Wait()
+		stop["b"]()
+		time.Sleep(10 * time.Second)
+		if _, held := c.calls("a"); held != 14 { // the retries that the budget allows
+			t.Errorf("%d streams", held)
+		}
+		close(answer)
+		wg.Wait()
+		if n := failed.Load(); n != 6 {
+			t.Errorf("%d failed", n)
+		}
+	})
+}
+
+func TestAnotherChannelIsOpenedBeforeOneIsFull(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := open(t, "passthrough:///peer", grpcpool.Config{DialOptions: serveMemory(t, &echo{}), StreamsPerConnection: 10})
+		for i := range 9 {
+			if n := len(p.Stats().Channels); n != 1 {
+				t.Errorf("%d channels for %d calls", n, i)
+			}
+			hold(t.Context(), t, p)
+		}
+		if s := p.Stats(); len(s.Channels) != 2 || s.Channels[0].InFlight != 9 {
+			t.Errorf("%+v", s)
+		}
+	})
+}
+
+func TestACallGoesToNoChannelThatCannotConnectWhileAnotherCan(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		network, dials := memnet.New(), atomic.Int64{}
+		start(t, network, &echo{})
+		p := open(t, "passthrough:///peer", grpcpool.Config{MinChannels: 3, DialOptions: []grpc.DialOption{
+			grpc.WithTransportCredentials(insecure.NewCredentials()),
+			grpc.WithContextDialer(func(ctx context.Context, address string) (net.Conn, error) {
+				if dials.Add(1) != 2 {
+					return nil, errors.New("no way")
+				}
+				return network.Dial(ctx, "", address)
+			}),
+		}})
+		synctest.Wait()
+		for range 10 {
+			hold(t.Context(), t, p)
+		}
+		up := 0
+		for _, c := range p.Stats().Channels {
+			if c.State == "READY" {
+				up++
+			}
+			if (c.State == "READY") != (c.InFlight == 10) {
+				t.Errorf("%+v", c)
+			}
+		}
+		if up != 1 {
+			t.Errorf("%d channels are ready", up)
 		}
 	})
 }
@@ -153,6 +247,12 @@ func TestAResolverIsAskedAgainAlthoughNothingFails(t *testing.T) {
 		}
 		if s := p.Stats(); s.Target != "town:///x" || s.Channels[0].Connections != 2 {
 			t.Errorf("%+v", s)
+		}
+		time.Sleep(10 * time.Minute) // of which after 3 nobody needs to know
+		before := asked.Load()
+		time.Sleep(10 * time.Minute)
+		if n := asked.Load() - before; n != 0 {
+			t.Errorf("asked %d times in ten idle minutes", n)
 		}
 	})
 }
@@ -229,8 +329,8 @@ func TestASurplusChannelIsClosedWhenItsCallsHaveEnded(t *testing.T) {
 		}
 		time.Sleep(time.Minute)
 		s := p.Stats()
-		if len(s.Channels) > 2 || s.InFlight != 2 {
-			t.Errorf("%d channels for %d calls", len(s.Channels), s.InFlight)
+		if len(s.Channels) != 1 || s.InFlight != 2 || s.Channels[0].Retiring {
+			t.Errorf("for two calls: %+v", s)
 		}
 		ends[0]()
 		ends[1]()
@@ -262,14 +362,13 @@ func TestAChannelThatRetiresIsTakenBackWhenItIsNeeded(t *testing.T) {
 			}
 		}
 		time.Sleep(2*time.Minute + time.Second)
-		retiring := 0
-		for _, c := range p.Stats().Channels {
-			if c.Retiring {
-				retiring++
+		for range 5 {
+			if err := unary(t.Context(), p); err != nil {
+				t.Error(err)
 			}
 		}
-		if retiring != 1 {
-			t.Fatalf("%+v", p.Stats())
+		if s := p.Stats(); len(s.Channels) != 2 || s.Channels[0].Retiring || !s.Channels[1].Retiring || s.Channels[1].Calls > 10 {
+			t.Fatalf("%+v", s)
 		}
 		for range 18 {
 			hold(t.Context(), t, p)

@@ -24,7 +24,7 @@ func (p *Pool) acquire(ctx context.Context) (*channel, error) {
 		return nil, errClosed
 	}
 	p.counts.calls++
-	if p.waiters.Len() == 0 { // nobody overtakes
+	if p.waiters.Len() == 0 { // else there is no room, and nobody overtakes
 		if c := p.takeLocked(); c != nil {
 			p.mu.Unlock()
 			return c, nil

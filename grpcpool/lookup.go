@@ -3,7 +3,6 @@ package grpcpool
 import (
 	"context"
 	"errors"
-	"slices"
 	"sync"
 	"time"
 
@@ -92,7 +91,6 @@ func (r *poller) ask(ctx context.Context) (valid time.Duration, err error) {
 	if len(addresses) == 0 {
 		return 0, errors.New("grpcpool: lookup: there is no address")
 	}
-	addresses = slices.Compact(slices.Sorted(slices.Values(addresses)))
 	var state resolver.State
 	for _, a := range addresses[:min(len(addresses), MaxAddresses)] {
 		state.Endpoints = append(state.Endpoints, resolver.Endpoint{Addresses: []resolver.Address{{Addr: a}}})

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"strings"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -125,6 +126,17 @@ func TestAStreamGivesItsPlaceBackOnce(t *testing.T) {
 	}
 }
 
+func TestAReasonIsKeptShort(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		e := &echo{unary: func() error { return status.Error(codes.Unavailable, strings.Repeat("much ado ", 1000)) }}
+		p := open(t, "passthrough:///peer", grpcpool.Config{DialOptions: serveMemory(t, e)})
+		_ = unary(t.Context(), p)
+		if c := p.Stats().Channels[0]; len(c.Reason) != 512 || !c.ReasonAt.Equal(time.Now()) {
+			t.Errorf("%+v", c)
+		}
+	})
+}
+
 func TestAStreamThatCannotBeginGivesItsPlaceBack(t *testing.T) {
 	refuse := grpc.WithStreamInterceptor(func(context.Context, *grpc.StreamDesc, *grpc.ClientConn, string, grpc.Streamer, ...grpc.CallOption) (grpc.ClientStream, error) {
 		return nil, status.Error(codes.PermissionDenied, "not you")
@@ -140,6 +152,10 @@ func TestAStreamThatCannotBeginGivesItsPlaceBack(t *testing.T) {
 		ctx, cancel := context.WithCancel(t.Context())
 		cancel()
 		if err := unary(ctx, p); status.Code(err) != codes.Canceled {
+			t.Error(err)
+		}
+		p = open(t, "passthrough:///peer", grpcpool.Config{DialOptions: serveMemory(t, &echo{})})
+		if _, err := testpb.NewTestServiceClient(p).FullDuplexCall(ctx); status.Code(err) != codes.Canceled {
 			t.Error(err)
 		}
 		if n := p.Stats().InFlight; n != 0 {
