@@ -101,6 +101,38 @@ func TestAReaderThatTakesNothingIsAPlaceInTheTopicUntilItIsReset(t *testing.T) {
 	}
 }
 
+func TestASessionThatTakesNothingIsResetByItsTimeoutOrADrain(t *testing.T) {
+	t.Parallel()
+	for _, drained := range []bool{false, true} {
+		t.Run(fmt.Sprint("drained: ", drained), func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				b := inBubble(t, true, deliver.Config{}, rpc.Config{WriteTimeout: time.Minute})
+				b.publish(t, "a", 500, 10_000)
+				c := session{b.topics(connect.WithGRPC()).Session(t.Context()), t}
+				c.say(subscribe(1, "a", fairlead.Earliest))
+				c.granted(1)
+				began := time.Now()
+				synctest.Wait()
+				reason, after := fairlead.TooSlow, time.Minute
+				if drained {
+					ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+					defer cancel()
+					if err := b.readers.Drain(ctx, 0); err == nil {
+						t.Error("nobody was reset")
+					}
+					reason, after = fairlead.Draining, 10*time.Second
+				}
+				if e := <-b.ended; e.Reason != reason || time.Since(began) != after || e.Events > 150 {
+					t.Errorf("it ended as %+v after %v", e, time.Since(began))
+				}
+				_ = c.CloseRequest()
+				_ = c.CloseResponse()
+			})
+		})
+	}
+}
+
 func TestALargeMessageMayTakeItsTimeWhileItMoves(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {

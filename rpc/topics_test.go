@@ -121,6 +121,17 @@ func TestAnUploadIsSummedUp(t *testing.T) {
 		if facts := wantCode(t, err, connect.CodeInvalidArgument, "INVALID_ARGUMENT"); facts["stored"] != "1" || facts["cursor"] == "" {
 			t.Errorf("ErrorInfo knows %v", facts)
 		}
+		for _, m := range []*fairleadv1.UploadRequest{{Event: event("5")}, {Topic: name}} {
+			up = c.Upload(t.Context())
+			_ = up.Send(m)
+			_, err = up.CloseAndReceive()
+			if facts := wantCode(t, err, connect.CodeInvalidArgument, "INVALID_ARGUMENT"); facts["stored"] != "0" || facts["cursor"] != "" {
+				t.Errorf("ErrorInfo knows %v", facts)
+			}
+		}
+		if res, err = c.Upload(t.Context()).CloseAndReceive(); err != nil || res.Msg.GetCount() != 0 || res.Msg.GetLast() != "" {
+			t.Errorf("an upload of nothing: %v, %v", res, err)
+		}
 	})
 }
 
