@@ -70,9 +70,10 @@ func New(cfg Config) *Handler {
 	}
 	h := &Handler{cfg: cfg, mux: http.NewServeMux(), health: newHealth(cfg.Heartbeat)}
 	h.errors = connect.NewErrorWriter(options...)
-	h.mux.Handle(fairleadv1connect.NewTopicsHandler(&service{&h.cfg, h.health}, options...))
+	topics := &service{&h.cfg, h.health}
+	h.mux.Handle(fairleadv1connect.NewTopicsHandler(topics, options...))
 	h.health.register(h.mux, options)
-	reflector := newReflector()
+	reflector, options := newReflector(), append(options, connect.WithInterceptors(bounding{topics}))
 	h.mux.Handle(grpcreflect.NewHandlerV1(reflector, options...))
 	h.mux.Handle(grpcreflect.NewHandlerV1Alpha(reflector, options...))
 	return h
@@ -94,8 +95,8 @@ func shared(path string) bool {
 }
 
 // SetServing says whether health answers that the topics are served, as at first. When
-// they are not any more, uploads and watchers of the health are sent away, with the
-// code Unavailable; who publishes or reads is not.
+// they are not any more, uploads, watchers of the health and readers of the schema are
+// sent away, with the code Unavailable; who publishes or reads topics is not.
 func (h *Handler) SetServing(yes bool) { h.health.set(yes) }
 
 // What a web page may send and see beside what is allowed to every page (the Fetch

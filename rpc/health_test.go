@@ -200,3 +200,29 @@ func TestReflectionKnowsOurOwnFilesOnly(t *testing.T) {
 		}
 	}
 }
+
+func TestAReaderOfTheSchemaLeavesWithTheServer(t *testing.T) {
+	t.Parallel()
+	s := serve(t, deliver.Config{}, rpc.Config{})
+	client := reflectionv1.NewServerReflectionClient(s.dial(t))
+	stream, err := client.ServerReflectionInfo(t.Context())
+	if err == nil {
+		err = stream.Send(ofSymbol("fairlead.v1.Topics"))
+	}
+	if err == nil {
+		_, err = stream.Recv()
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.handler.SetServing(false)
+	if _, err = stream.Recv(); status.Code(err) != codes.Unavailable {
+		t.Errorf("it leaves with %v", err)
+	}
+	if stream, err = client.ServerReflectionInfo(t.Context()); err == nil {
+		_, err = stream.Recv()
+	}
+	if status.Code(err) != codes.Unavailable {
+		t.Errorf("another leaves with %v", err)
+	}
+}

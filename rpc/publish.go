@@ -70,7 +70,8 @@ func (s *service) Upload(ctx context.Context, stream *connect.ClientStream[fairl
 }
 
 // bounded returns the context of a call that receives for as long as it may: until
-// its deadline, its age, or the end of the service. Then receiving ends, too.
+// its deadline, its age, or the end of the service, which is its cause. Then receiving
+// ends, too.
 func (s *service) bounded(ctx context.Context) (context.Context, context.CancelFunc) {
 	line := lineOf(ctx)
 	line.endless()
@@ -79,7 +80,10 @@ func (s *service) bounded(ctx context.Context) (context.Context, context.CancelF
 	if old := s.cfg.oldAt(time.Now()); !old.IsZero() {
 		ctx, free = context.WithDeadlineCause(ctx, old, errTooOld())
 	}
-	_, changed := s.health.now()
+	serving, changed := s.health.now()
+	if !serving {
+		cancel(errLeaving())
+	}
 	left := context.AfterFunc(changed, func() { cancel(errLeaving()) })
 	deaf := context.AfterFunc(ctx, line.deafen)
 	return ctx, func() { deaf(); left(); free(); cancel(nil) }

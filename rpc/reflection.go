@@ -1,6 +1,9 @@
 package rpc
 
 import (
+	"context"
+
+	"connectrpc.com/connect"
 	"connectrpc.com/grpcreflect"
 	"google.golang.org/genproto/googleapis/rpc/errdetails"
 	"google.golang.org/protobuf/reflect/protoreflect"
@@ -32,5 +35,29 @@ func add(files *protoregistry.Files, file protoreflect.FileDescriptor) {
 	}
 	if err := files.RegisterFile(file); err != nil {
 		panic(err) // two of our files have the same names
+	}
+}
+
+// bounding is an interceptor that ends calls as it ends uploads.
+type bounding struct{ *service }
+
+// WrapUnary changes nothing.
+func (bounding) WrapUnary(next connect.UnaryFunc) connect.UnaryFunc { return next }
+
+// WrapStreamingClient changes nothing.
+func (bounding) WrapStreamingClient(next connect.StreamingClientFunc) connect.StreamingClientFunc {
+	return next
+}
+
+// WrapStreamingHandler bounds the call.
+func (b bounding) WrapStreamingHandler(next connect.StreamingHandlerFunc) connect.StreamingHandlerFunc {
+	return func(ctx context.Context, conn connect.StreamingHandlerConn) error {
+		ctx, stop := b.bounded(ctx)
+		defer stop()
+		err := next(ctx, conn)
+		if err != nil && ctx.Err() != nil {
+			return toStatus(context.Cause(ctx), nil) // why reading ended
+		}
+		return err
 	}
 }
