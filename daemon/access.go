@@ -9,6 +9,7 @@ import (
 	"net"
 	"net/http"
 	"net/netip"
+	"strconv"
 	"strings"
 	"sync"
 	"syscall"
@@ -91,8 +92,22 @@ func (d *daemon) finished(f flight, w *watched, r *http.Request, complete bool) 
 	d.record(context.WithoutCancel(r.Context()), f, &ended{
 		method: r.Method, path: loggedPath(r.URL.Path), proto: r.Proto, client: proxy.ClientAddr(r, w.trusted),
 		tls: r.TLS != nil, resumed: r.TLS != nil && r.TLS.DidResume,
-		status: w.status, stream: isStream(w, r), first: w.first, took: time.Since(w.began), sent: w.sent,
+		status: w.status, stream: isStream(w, r), first: w.first, took: time.Since(w.began), sent: w.sent, grpc: grpcStatus(w.Header()),
 	})
+}
+
+// grpcStatus returns the status of a call as its number, "" of what is none: in its
+// trailers, or in its header where there is nothing else.
+func grpcStatus(h http.Header) string {
+	const name = "Grpc-Status"
+	for _, key := range []string{http.TrailerPrefix + name, name} {
+		if v := h[key]; len(v) > 0 {
+			if n, err := strconv.ParseUint(v[0], 10, 8); err == nil { // else it may be anything
+				return strconv.FormatUint(n, 10)
+			}
+		}
+	}
+	return ""
 }
 
 // ended is what is counted and logged of a request that is over.
@@ -104,6 +119,7 @@ type ended struct {
 	stream              bool
 	first, took         time.Duration // to the response's header, 0 for none, and to its end
 	sent                int64
+	grpc                string // status of a call, "" of what is none
 }
 
 func (d *daemon) record(ctx context.Context, f flight, e *ended) {
@@ -118,6 +134,9 @@ func (d *daemon) record(ctx context.Context, f flight, e *ended) {
 	if e.tls {
 		attrs = append(attrs, slog.Bool("resumed", e.resumed))
 	}
+	if e.grpc != "" {
+		attrs = append(attrs, slog.String("grpc_status", e.grpc))
+	}
 	if f.reason != "" {
 		attrs = append(attrs, slog.String("reason", f.reason))
 	}
@@ -129,7 +148,9 @@ func (d *daemon) record(ctx context.Context, f flight, e *ended) {
 
 func isStream(w *watched, r *http.Request) bool {
 	h := w.Header()
-	return w.status == http.StatusSwitchingProtocols || h.Get("Preference-Applied") != "" ||
+	// Which calls are streams is known only to who has the schema.
+	call := strings.HasPrefix(h.Get("Content-Type"), "application/grpc") || strings.HasPrefix(h.Get("Content-Type"), "application/connect+")
+	return call || w.status == http.StatusSwitchingProtocols || h.Get("Preference-Applied") != "" ||
 		strings.HasPrefix(h.Get("Content-Type"), "text/event-stream") ||
 		w.status == http.StatusOK && websocket.IsHandshake(r) // of HTTP/2 and HTTP/3
 }

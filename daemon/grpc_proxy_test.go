@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"net/http"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -19,6 +21,8 @@ import (
 	healthpb "google.golang.org/grpc/health/grpc_health_v1"
 	testpb "google.golang.org/grpc/interop/grpc_testing"
 	"google.golang.org/grpc/metadata"
+	"google.golang.org/grpc/reflection"
+	reflectionpb "google.golang.org/grpc/reflection/grpc_reflection_v1"
 	"google.golang.org/grpc/status"
 
 	"github.com/fairlead-edge/fairlead/daemon"
@@ -57,6 +61,7 @@ func (b *backend) listen(t *testing.T, address string) {
 	b.Server = grpc.NewServer()
 	testpb.RegisterTestServiceServer(b.Server, b)
 	healthpb.RegisterHealthServer(b.Server, b.health)
+	reflection.Register(b.Server)
 	var serving sync.WaitGroup
 	serving.Go(func() { _ = b.Serve(l) })
 	t.Cleanup(func() { b.Stop(); serving.Wait() })
@@ -138,7 +143,7 @@ func payload(size int) *testpb.Payload { return &testpb.Payload{Body: make([]byt
 // behind runs Fairlead in front of backends over HTTP/2 without TLS.
 func behind(t *testing.T, more string, backends ...*backend) *program {
 	t.Helper()
-	return start(t, "log: {level: warn}\nupstreams: {u: {endpoints: "+endpoints(backends)+more+"}}\nroutes: [{path: /**, upstream: u}]", daemon.Options{})
+	return start(t, "upstreams: {u: {endpoints: "+endpoints(backends)+more+"}}\nroutes: [{path: /**, upstream: u}]", daemon.Options{})
 }
 
 func endpoints(backends []*backend) string {
@@ -284,4 +289,91 @@ func TestCallsThatReachNobodyAreUnavailableAndSaysWhy(t *testing.T) {
 	if _, err := stream.Recv(); status.Code(err) != codes.Unavailable {
 		t.Errorf("%v", err)
 	}
+}
+
+func TestACallThatBreaksOffEndsWithAStatus(t *testing.T) {
+	b := newBackend(t)
+	p := behind(t, "", b)
+	c := testpb.NewTestServiceClient(channel(t, p))
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	stream, err := c.FullDuplexCall(ctx)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := stream.Send(&testpb.StreamingOutputCallRequest{Payload: payload(1)}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := stream.Recv(); err != nil {
+		t.Fatal(err)
+	}
+	b.Stop()
+	if _, err := stream.Recv(); status.Code(err) != codes.Unavailable || !strings.Contains(err.Error(), "broke off") {
+		t.Errorf("%v", err)
+	}
+
+	b.listen(t, "127.0.0.1:0") // of which the program does not know
+	raw := request(t, http.MethodPost, p.http+"/x", "", "Content-Type", "application/grpc", "Grpc-Timeout", "soon")
+	if raw.StatusCode != http.StatusOK || raw.Header.Get("Grpc-Status") != "3" || raw.Header.Get("Grpc-Message") == "" {
+		t.Errorf("%v %v", raw.Status, raw.Header)
+	}
+	web := request(t, http.MethodPost, p.http+"/x", "", "Content-Type", "application/grpc-web+proto")
+	if web.StatusCode != http.StatusOK || web.Header.Get("Grpc-Status") != "14" || web.Header.Get("Content-Type") != "application/grpc-web" {
+		t.Errorf("%v %v", web.Status, web.Header)
+	}
+	other := request(t, http.MethodPost, p.http+"/x", "{}", "Content-Type", "application/json")
+	if other.StatusCode != http.StatusBadGateway {
+		t.Errorf("%v %v", other.Status, other.Header)
+	}
+}
+
+func TestAServiceBehindKeepsItsHealthAndReflection(t *testing.T) {
+	b := newBackend(t)
+	b.health.SetServingStatus("shop.v1.Orders", healthpb.HealthCheckResponse_NOT_SERVING)
+	p := behind(t, "", b)
+	conn := channel(t, p)
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	for service, want := range map[string]healthpb.HealthCheckResponse_ServingStatus{
+		"":                   healthpb.HealthCheckResponse_SERVING,
+		"shop.v1.Orders":     healthpb.HealthCheckResponse_NOT_SERVING,
+		"fairlead.v1.Topics": healthpb.HealthCheckResponse_SERVING,
+	} {
+		res, err := healthpb.NewHealthClient(conn).Check(ctx, &healthpb.HealthCheckRequest{Service: service})
+		if err != nil || res.GetStatus() != want {
+			t.Errorf("the health of %q is %v, %v", service, res, err)
+		}
+	}
+	ask := func(req *reflectionpb.ServerReflectionRequest) *reflectionpb.ServerReflectionResponse {
+		t.Helper()
+		stream, err := reflectionpb.NewServerReflectionClient(conn).ServerReflectionInfo(ctx)
+		if err == nil {
+			err = stream.Send(req)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer func() { _ = stream.CloseSend() }()
+		res, err := stream.Recv()
+		if err != nil {
+			t.Fatal(err)
+		}
+		return res
+	}
+	var names []string
+	listed := ask(&reflectionpb.ServerReflectionRequest{MessageRequest: &reflectionpb.ServerReflectionRequest_ListServices{ListServices: "*"}})
+	for _, s := range listed.GetListServicesResponse().GetService() {
+		names = append(names, s.GetName())
+	}
+	if !slices.Contains(names, "grpc.testing.TestService") || slices.Contains(names, "fairlead.v1.Topics") {
+		t.Errorf("the upstream lists %q", names)
+	}
+	for _, symbol := range []string{"fairlead.v1.Topics", "grpc.testing.TestService"} {
+		res := ask(&reflectionpb.ServerReflectionRequest{MessageRequest: &reflectionpb.ServerReflectionRequest_FileContainingSymbol{FileContainingSymbol: symbol}})
+		if len(res.GetFileDescriptorResponse().GetFileDescriptorProto()) == 0 {
+			t.Errorf("%s is not described: %v", symbol, res)
+		}
+	}
+
+	eventually(t, "the log has the status", func() bool { return strings.Contains(p.log.String(), `"grpc_status":"0"`) })
 }

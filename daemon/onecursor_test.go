@@ -44,7 +44,9 @@ var legs = []leg{
 			t.Fatal(err)
 		}
 		for len(data) < n {
-			var m struct{ Event *struct{ Cursor, Data string } }
+			var m struct {
+				Event *struct{ Cursor, Data string }
+			}
 			if err := json.Unmarshal(readSocket(t, c), &m); err != nil {
 				t.Fatal(err)
 			}
@@ -130,7 +132,9 @@ func TestOneCursorIsHandedAlongAllTransports(t *testing.T) {
 }
 
 // The ways a call can be made.
-func overH1(p *program) (*http.Client, string) { return &http.Client{Transport: &http.Transport{}}, p.http }
+func overH1(p *program) (*http.Client, string) {
+	return &http.Client{Transport: &http.Transport{}}, p.http
+}
 
 func overH2C(p *program) (*http.Client, string) {
 	transport := &http.Transport{Protocols: new(http.Protocols)}

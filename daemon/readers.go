@@ -62,7 +62,7 @@ func (d *daemon) findSlow(s *site) {
 func (d *daemon) readerMetrics() observe.Readers {
 	s := d.site.Load()
 	out := observe.Readers{
-		Topics:      map[string]observe.Reading{anyMany: {}},
+		Topics: map[string]observe.Reading{anyMany: {}},
 		Connections: map[string]observe.Waiting{
 			deliver.TransportSSE: {}, deliver.TransportWebSocket: {},
 			deliver.TransportGRPC: {}, deliver.TransportGRPCWeb: {}, deliver.TransportConnect: {},

@@ -58,6 +58,15 @@
 // pseudo-header :protocol goes nowhere. From there on a bridge is a relay like
 // the others; where it broke, the client's stream is reset.
 //
+// # gRPC
+//
+// A call of gRPC passes like any request, its messages unread, each as it comes, and
+// its trailers after them; on HTTP/2 to the client and to the upstream. Its deadline
+// (grpc-timeout) holds here too. What the handler has to say itself it says in gRPC's
+// words: a status by the table of codes, in the header or, where the upstream broke
+// off, in the trailers, since a reset would leave the client guessing. gRPC-Web and
+// Connect pass as what they are over HTTP.
+//
 // # Limits
 //
 // A half-close by the client of an upgraded connection ends it unless the

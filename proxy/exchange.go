@@ -19,10 +19,10 @@ type exchange struct {
 	h       *Handler
 	w       http.ResponseWriter
 	in      *http.Request
-	outer   http.Header // set by handlers around ours before we began
-	upgrade string      // the protocols asked for; "" for none
-	key     string      // of the handshake upstream, of a WebSocket that came by an extended CONNECT; else ""
-	upload  *upload     // nil when the request has no body
+	outer   http.Header     // set by handlers around ours before we began
+	upgrade string          // the protocols asked for; "" for none
+	key     string          // of the handshake upstream, of a WebSocket that came by an extended CONNECT; else ""
+	upload  *upload         // nil when the request has no body
 	due     context.Context // of a gRPC call that has a deadline, with it; else nil
 	stall   stall
 	held    int // bytes that were written after the last flush; the server keeps no more of them than serverBuffer

@@ -56,7 +56,7 @@ func parseTimeout(s string) (time.Duration, bool) {
 	if err != nil || !known {
 		return 0, false
 	}
-	const longest = 1 << 62 // ns: what is longer is for ever
+	const longest = 1 << 62       // ns: what is longer is for ever
 	if n > uint64(longest/unit) { //nolint:gosec // positive
 		return longest, true
 	}

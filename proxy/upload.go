@@ -56,9 +56,14 @@ func (u *upload) taken() {
 	}
 }
 
-// Close ends the reading.
+// Close ends the reading. ReverseProxy keeps it from the client's body, whose Close
+// may wait for the rest on HTTP/1; elsewhere it ends a Read that is waiting, and a
+// transport whose connection broke waits for that.
 func (u *upload) Close() error {
 	u.taken()
+	if u.in.ProtoMajor > 1 {
+		return u.in.Body.Close()
+	}
 	return u.ReadCloser.Close()
 }
 

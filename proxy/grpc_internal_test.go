@@ -1,0 +1,46 @@
+package proxy
+
+import (
+	"net/url"
+	"strings"
+	"testing"
+	"time"
+)
+
+func TestADeadlineIsReadAsGRPCWritesIt(t *testing.T) {
+	for text, want := range map[string]time.Duration{
+		"1H": time.Hour, "2M": 2 * time.Minute, "30S": 30 * time.Second, "250m": 250 * time.Millisecond, "7u": 7 * time.Microsecond,
+		"99999999n": 99_999_999, "0m": 0, "99999999H": 1 << 62,
+	} {
+		if got, ok := parseTimeout(text); got != want || !ok {
+			t.Errorf("%s is read as %v, %v", text, got, ok)
+		}
+	}
+	for _, bad := range []string{"", "S", "1", "1s", "-1S", "+1S", "123456789S", "1.5S", " 1S", "1 S", "1_0S"} {
+		if got, ok := parseTimeout(bad); ok {
+			t.Errorf("%q is read as %v", bad, got)
+		}
+	}
+}
+
+func FuzzParseTimeout(f *testing.F) {
+	for _, seed := range []string{"1H", "99999999n", "-1S", "\x00m"} {
+		f.Add(seed)
+	}
+	f.Fuzz(func(t *testing.T, text string) {
+		if d, ok := parseTimeout(text); d < 0 || !ok && d != 0 {
+			t.Errorf("%q is read as %v, %v", text, d, ok)
+		}
+	})
+}
+
+func TestAMessageIsPercentEncoded(t *testing.T) {
+	const message = "100 % of ünread\r\nlines~"
+	got := encodeMessage(message)
+	if got != "100 %25 of %C3%BCnread%0D%0Alines~" {
+		t.Errorf("%q", got)
+	}
+	if back, err := url.PathUnescape(got); err != nil || back != message || strings.ContainsAny(got, "\r\n") {
+		t.Errorf("%q, %v", back, err)
+	}
+}
