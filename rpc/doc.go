@@ -40,7 +40,8 @@
 // nothing, and from then on nothing waits to be acknowledged.
 //
 // An Upload reads a message when the one before is stored, so that a topic that waits
-// for its reader slows who uploads. It is no session: [Handler.SetServing] ends it.
+// for its reader slows who uploads. It is no session: [Handler.SetServing] ends it, as it
+// does calls of reflection and of Watch.
 //
 // # Health and reflection
 //
