@@ -57,6 +57,7 @@ func (c *channel) watch() {
 		state := c.conn.GetState()
 		c.pool.mu.Lock()
 		c.state, c.since = state, time.Now()
+		c.pool.grantLocked() // another may be opened now
 		c.pool.mu.Unlock()
 		if !c.conn.WaitForStateChange(c.ctx, state) {
 			break
@@ -65,7 +66,7 @@ func (c *channel) watch() {
 	c.pool.mu.Lock()
 	c.pool.channels = slices.DeleteFunc(c.pool.channels, func(o *channel) bool { return o == c })
 	c.pool.counts.closed++
-	c.pool.grantLocked() // another may be opened in its place
+	c.pool.grantLocked() // there is a place for another
 	c.pool.mu.Unlock()
 	_ = c.conn.Close() // fails only if it is closed
 	c.cancel()

@@ -14,6 +14,7 @@ import (
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/credentials/insecure"
+	"google.golang.org/grpc/keepalive"
 	"google.golang.org/grpc/resolver"
 	"google.golang.org/grpc/resolver/manual"
 	"google.golang.org/grpc/status"
@@ -108,11 +109,12 @@ func TestAFullConnectionIsPassedOver(t *testing.T) {
 		for range 8 {
 			hold(ctx, t, p)
 		}
+		all, cancelAll := context.WithCancel(t.Context())
 		c.start(t, "b")
 		names.UpdateState(addresses("a", "b"))
 		synctest.Wait()
 		for range 12 { // in turn would be six each, four too many for a
-			hold(t.Context(), t, p)
+			hold(all, t, p)
 		}
 		_, a := c.calls("a")
 		_, b := c.calls("b")
@@ -125,12 +127,22 @@ func TestAFullConnectionIsPassedOver(t *testing.T) {
 		cancel() // a has room again, b has none
 		synctest.Wait()
 		for range 8 {
-			hold(t.Context(), t, p)
+			hold(all, t, p)
 		}
 		_, a = c.calls("a")
 		_, b = c.calls("b")
 		if a != 10 || b != 10 {
 			t.Errorf("%d and %d streams", a, b)
+		}
+		cancelAll()
+		synctest.Wait()
+		for range 20 {
+			hold(t.Context(), t, p)
+		}
+		_, a = c.calls("a")
+		_, b = c.calls("b")
+		if a != 10 || b != 10 {
+			t.Errorf("%d and %d streams once all had ended", a, b)
 		}
 	})
 }
@@ -305,6 +317,45 @@ func TestACallMayWaitUntilItsServerIsThere(t *testing.T) {
 	})
 }
 
+func TestNoFurtherChannelIsOpenedToATargetThatIsDown(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := &city{}
+		p := open(t, "passthrough:///a", grpcpool.Config{DialOptions: c.options(), WaitForReady: true, StreamsPerConnection: 2})
+		synctest.Wait()
+		var wg sync.WaitGroup
+		for range 6 {
+			wg.Go(func() { hold(t.Context(), t, p) })
+		}
+		time.Sleep(time.Minute)
+		if s := p.Stats(); len(s.Channels) != 1 || s.InFlight != 2 || s.Waiting != 4 {
+			t.Errorf("while it is down: %+v", s)
+		}
+		c.start(t, "a")
+		wg.Wait()
+		if s := p.Stats(); len(s.Channels) < 3 || s.InFlight != 6 || s.Waiting != 0 {
+			t.Errorf("once it is up: %+v", s)
+		}
+	})
+}
+
+func TestNoCallFailsWhenAServerEndsOldConnections(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		e := &echo{}
+		p := open(t, "passthrough:///peer", grpcpool.Config{
+			DialOptions: serveMemory(t, e, grpc.KeepaliveParams(keepalive.ServerParameters{MaxConnectionAge: time.Minute})),
+		})
+		for range 600 {
+			if err := unary(t.Context(), p); err != nil {
+				t.Error(err)
+			}
+			time.Sleep(time.Second)
+		}
+		if c := p.Stats().Channels[0]; c.State != "READY" || !strings.Contains(c.Reason, "has ended") {
+			t.Errorf("%+v", c)
+		}
+	})
+}
+
 func TestASurplusChannelIsClosedWhenItsCallsHaveEnded(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p := open(t, "passthrough:///peer", grpcpool.Config{
@@ -357,7 +408,7 @@ func TestAChannelThatRetiresIsTakenBackWhenItIsNeeded(t *testing.T) {
 			hold(ctx, t, p)
 		}
 		for i, end := range ends {
-			if i != 0 && i != 19 { // one stays on each
+			if i != 0 && i != 1 && i != 19 { // the last is on the other
 				end()
 			}
 		}
@@ -370,7 +421,7 @@ func TestAChannelThatRetiresIsTakenBackWhenItIsNeeded(t *testing.T) {
 		if s := p.Stats(); len(s.Channels) != 2 || s.Channels[0].Retiring || !s.Channels[1].Retiring || s.Channels[1].Calls > 10 {
 			t.Fatalf("%+v", s)
 		}
-		for range 18 {
+		for range 17 {
 			hold(t.Context(), t, p)
 		}
 		if s := p.Stats(); s.Opened != 2 || len(s.Channels) != 2 || s.Channels[0].Retiring || s.Channels[1].Retiring || s.Waits != 0 {

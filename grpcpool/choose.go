@@ -2,6 +2,7 @@ package grpcpool
 
 import (
 	"context"
+	"slices"
 	"time"
 
 	"google.golang.org/grpc/codes"
@@ -95,7 +96,7 @@ func (p *Pool) takeLocked() *channel {
 // connected and have room, or else among those that are about to be. ample:
 // some channel is below the load at which another is opened.
 func (p *Pool) bestLocked() (best *channel, ample bool) {
-	rank := 0
+	rank := unreachable
 	for _, c := range p.channels {
 		capacity := c.capacity()
 		if c.retiring || c.load >= capacity {
@@ -110,21 +111,31 @@ func (p *Pool) bestLocked() (best *channel, ample bool) {
 	return best, ample
 }
 
-// rankOf says how soon a channel in the state can carry a call.
+// What a call may expect of a channel, the best first.
+const (
+	connected = iota
+	connecting
+	unreachable
+)
+
+// rankOf says what a call may expect of a channel in the state.
 func rankOf(s connectivity.State) int {
 	switch s {
 	case connectivity.Ready:
-		return 0
+		return connected
 	case connectivity.TransientFailure, connectivity.Shutdown:
-		return 2
+		return unreachable
 	default:
-		return 1
+		return connecting
 	}
 }
 
 // growLocked opens another channel if there may be one, first of all one that
-// was to be closed.
+// was to be closed; but none while the target cannot be connected to.
 func (p *Pool) growLocked() error {
+	if !slices.ContainsFunc(p.channels, func(c *channel) bool { return rankOf(c.state) < unreachable }) {
+		return nil
+	}
 	for _, c := range p.channels {
 		if c.retiring && c.load > 0 {
 			c.retiring = false

@@ -12,6 +12,7 @@ import (
 
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/connectivity"
 	testpb "google.golang.org/grpc/interop/grpc_testing"
 	"google.golang.org/grpc/status"
 
@@ -35,6 +36,31 @@ func TestNoStreamQueuesSilentlyAtItsPeer(t *testing.T) {
 	if s.InFlight != 100 || s.Waits != 0 || len(s.Channels) < 10 || len(s.Channels) > 16 {
 		t.Errorf("%d in flight on %d channels, %d waited", s.InFlight, len(s.Channels), s.Waits)
 	}
+}
+
+// TestOneChannelLetsACallWaitUnseen is what the pool is for.
+func TestOneChannelLetsACallWaitUnseen(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		options := serveMemory(t, &echo{}, grpc.MaxConcurrentStreams(10))
+		channel, err := grpc.NewClient("passthrough:///peer", options...)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer channel.Close()
+		pool := open(t, "passthrough:///peer", grpcpool.Config{DialOptions: options, StreamsPerConnection: 10})
+		ctx, cancel := context.WithTimeout(t.Context(), time.Hour)
+		defer cancel()
+		for range 10 {
+			hold(ctx, t, channel)
+			hold(ctx, t, pool)
+		}
+		if err := unary(ctx, pool); err != nil || ctx.Err() != nil {
+			t.Error(err)
+		}
+		if err := unary(ctx, channel); status.Code(err) != codes.DeadlineExceeded || channel.GetState() != connectivity.Ready {
+			t.Errorf("%v, in the state %v", err, channel.GetState())
+		}
+	})
 }
 
 func TestACallGoesWhereTheFewestAre(t *testing.T) {
