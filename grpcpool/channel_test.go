@@ -147,6 +147,26 @@ func TestAFullConnectionIsPassedOver(t *testing.T) {
 	})
 }
 
+func TestWhoWaitsGoesOnWhenAnotherAddressAnswers(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := &city{}
+		c.start(t, "a")
+		names := manual.NewBuilderWithScheme("town")
+		names.InitialState(addresses("a", "b"))
+		p := open(t, "town:///x", grpcpool.Config{DialOptions: c.options(), Resolver: names, StreamsPerConnection: 2, MaxChannels: 1})
+		var wg sync.WaitGroup
+		for range 4 {
+			wg.Go(func() { hold(t.Context(), t, p) })
+		}
+		time.Sleep(time.Second)
+		if s := p.Stats(); s.InFlight != 2 || s.Waiting != 2 {
+			t.Errorf("%+v", s)
+		}
+		c.start(t, "b")
+		wg.Wait()
+	})
+}
+
 func TestCallsOfALostConnectionAreSentAgainAlthoughTheOtherIsFull(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c, answer := &city{}, make(chan struct{})

@@ -80,6 +80,19 @@ func TestARetryWaitsAsLongAsTheServerSays(t *testing.T) {
 	})
 }
 
+func TestALongBackoffIsKept(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		e, option, _ := ailing(1, codes.Unavailable, "")
+		p := open(t, "passthrough:///peer", grpcpool.Config{
+			DialOptions: serveMemory(t, e, option), Retry: grpcpool.Retry{Attempts: 2, Backoff: time.Minute},
+		})
+		since := time.Now()
+		if err := unary(t.Context(), p); err != nil || time.Since(since) < 48*time.Second || time.Since(since) > 72*time.Second {
+			t.Errorf("%v after %v", err, time.Since(since))
+		}
+	})
+}
+
 func TestRetriesDoNotFinishOffAServerThatIsDown(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		e, option, calls := ailing(1<<40, codes.Unavailable, "")
