@@ -76,7 +76,6 @@ var fences = map[string]room{
 	"github.com/klauspost/compress":      {[]string{"compress"}, "zstd, and gzip that is faster than the standard library's"},
 	"github.com/molecule-man/go-brrr":    {[]string{"compress"}, "brotli, with dictionaries"},
 	"connectrpc.com/connect":             {[]string{"rpc", "interceptor", "client", "daemon", "test"}, "gRPC, gRPC-Web and Connect over net/http, both ends"},
-	"connectrpc.com/grpchealth":          {[]string{"rpc"}, "grpc.health.v1"},
 	"connectrpc.com/grpcreflect":         {[]string{"rpc", "test"}, "grpc.reflection"},
 	"connectrpc.com/otelconnect":         {[]string{"interceptor"}, "spans of calls"},
 	"go.opentelemetry.io/otel":           {[]string{"interceptor", "test"}, "the API of tracing"},

@@ -5,7 +5,10 @@ import (
 	"strings"
 	"time"
 
+	"connectrpc.com/connect"
+
 	"github.com/fairlead-edge/fairlead/deliver"
+	"github.com/fairlead-edge/fairlead/interceptor"
 	"github.com/fairlead-edge/fairlead/rpc"
 )
 
@@ -20,6 +23,9 @@ func (d *daemon) newRPC(cfg *Config, readers *deliver.Handler, old *site) *rpc.H
 	}
 	return rpc.New(rpc.Config{
 		Readers: readers, Heartbeat: time.Duration(cfg.Heartbeat), MaxAge: time.Duration(cfg.Timeouts.Age),
+		Interceptors: []connect.Interceptor{interceptor.Recovery(func(procedure string, v any, stack []byte) {
+			d.log.Error("a call panicked", "procedure", procedure, "panic", v, "stack", string(stack))
+		})},
 	})
 }
 
