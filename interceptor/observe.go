@@ -167,4 +167,3 @@ func (c *clientConn) CloseResponse() error {
 	c.call.end(err)
 	return err
 }
-
