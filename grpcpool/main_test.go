@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"log/slog"
 	"net"
 	"sync"
 	"testing"
@@ -11,6 +12,7 @@ import (
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/credentials/insecure"
+	"google.golang.org/grpc/grpclog"
 	testpb "google.golang.org/grpc/interop/grpc_testing"
 	"google.golang.org/grpc/peer"
 	"google.golang.org/grpc/status"
@@ -20,7 +22,11 @@ import (
 	"github.com/fairlead-edge/fairlead/internal/memnet"
 )
 
-func TestMain(m *testing.M) { leak.Main(m) }
+func TestMain(m *testing.M) {
+	// What the tests break on purpose is not worth a line.
+	grpclog.SetLoggerV2(grpclog.NewLoggerV2(io.Discard, io.Discard, io.Discard))
+	leak.Main(m)
+}
 
 // echo is a service: UnaryCall answers with the payload it got, and
 // FullDuplexCall so to each message.
@@ -134,6 +140,9 @@ func open(t testing.TB, target string, cfg grpcpool.Config) *grpcpool.Pool {
 	t.Helper()
 	if cfg.DialOptions == nil {
 		cfg.DialOptions = []grpc.DialOption{grpc.WithTransportCredentials(insecure.NewCredentials())}
+	}
+	if cfg.Logger == nil {
+		cfg.Logger = slog.New(slog.DiscardHandler)
 	}
 	p, err := grpcpool.New(target, cfg)
 	if err != nil {
