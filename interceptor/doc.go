@@ -1,19 +1,17 @@
-// Package interceptor has what belongs around the calls of any service of
-// connect-go, gRPC, gRPC-Web and Connect alike: recovery, logging, metrics and
-// tracing. Each is a [connect.Interceptor] of its own, for handlers and for
-// clients, for unary calls and for all three kinds of stream, and may be used
-// without the others.
+// Package interceptor has what is usually around calls of gRPC, gRPC-Web and Connect,
+// as interceptors of connect-go: each works alone, with any service, on a handler
+// and, but for [Recovery], on a client.
 //
-// The first of connect.WithInterceptors is the outermost. This order lets the
-// records of a call carry its span, and lets all of them see a panic as what
-// the caller sees, code internal:
+//   - [Recovery] makes an error of a handler's panic, and tells who is to know.
+//   - [Observe] tells a function of each call that is over: for metrics.
+//   - [Logging] makes a record of each call that is over.
+//   - [Tracing] makes a span of each call, by OpenTelemetry.
 //
-//	connect.WithInterceptors(tracing, metrics, logging, recovery)
+// They go into connect.WithInterceptors in this order, the first outermost:
 //
-// What connect-go refuses before it calls a handler reaches no interceptor: an
-// unknown procedure, an unknown content type, and a unary request that cannot
-// be read. Procedures are therefore those that the program serves or calls, and
-// with the 17 codes they make a bounded set of labels.
+//	connect.WithInterceptors(tracing, interceptor.Logging(...), interceptor.Observe(...), interceptor.Recovery(...))
 //
-// Nothing here keeps or writes a message or metadata.
+// so that a panic is an error to all the others. None looks into a message or into
+// metadata. A procedure that a server does not have never gets to an interceptor, so
+// that [Call.Procedure] has as many values as the schema has methods.
 package interceptor

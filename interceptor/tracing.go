@@ -1,7 +1,7 @@
 package interceptor
 
 import (
-	"context"
+	"errors"
 	"fmt"
 
 	"connectrpc.com/connect"
@@ -10,48 +10,33 @@ import (
 	"go.opentelemetry.io/otel/trace"
 )
 
-// TracingConfig says where spans go.
+// TracingConfig adjusts [Tracing].
 type TracingConfig struct {
-	// Provider makes the spans. Without one there is no tracing, and no trace
-	// context is read or sent. Default: none; OpenTelemetry's global provider
-	// is never asked.
+	// Provider makes the spans. Required.
 	Provider trace.TracerProvider
-	// Propagator reads and writes the trace context of metadata. Default: W3C
-	// Trace Context and Baggage, whatever the global propagator is.
-	Propagator propagation.TextMapPropagator
-	// TrustRemote is whether the span of a served call is a child of the
-	// caller's, and so whether it is sampled is the caller's choice. Otherwise
-	// it begins a trace of its own, which links to the caller's. For callers of
-	// one's own. Default: not.
+	// TrustRemote makes the spans of a handler children of the caller's, for servers
+	// whose callers are their own. Default: a handler's span begins a trace of its own
+	// that links to the caller's.
 	TrustRemote bool
-	// Skip leaves out the calls of which it says true, such as health checks.
-	// It may run concurrently. Default: none.
-	Skip func(connect.Spec) bool
 }
 
-// Tracing returns an interceptor that makes a span of each call, a server's or
-// a client's, named as its procedure, with the attributes of OpenTelemetry's
-// conventions for RPC and neither messages nor metadata. The span of a client's
-// stream ends with CloseResponse or the context.
-func Tracing(c TracingConfig) (connect.Interceptor, error) {
-	if c.Provider == nil {
-		return connect.UnaryInterceptorFunc(func(next connect.UnaryFunc) connect.UnaryFunc { return next }), nil
-	}
-	if c.Propagator == nil {
-		c.Propagator = propagation.NewCompositeTextMapPropagator(propagation.TraceContext{}, propagation.Baggage{})
+// Tracing returns an interceptor that makes a span of each call, with the names and
+// attributes of OpenTelemetry's conventions for RPC, and hands the trace on as W3C
+// trace context (traceparent, tracestate, baggage). It makes no metrics.
+func Tracing(cfg TracingConfig) (connect.Interceptor, error) {
+	if cfg.Provider == nil {
+		return nil, errors.New("interceptor: tracing: set TracingConfig.Provider to who makes the spans")
 	}
 	options := []otelconnect.Option{
-		otelconnect.WithTracerProvider(c.Provider), otelconnect.WithPropagator(c.Propagator), otelconnect.WithoutMetrics(),
+		otelconnect.WithTracerProvider(cfg.Provider), otelconnect.WithoutMetrics(),
+		otelconnect.WithPropagator(propagation.NewCompositeTextMapPropagator(propagation.TraceContext{}, propagation.Baggage{})),
 	}
-	if c.TrustRemote {
+	if cfg.TrustRemote {
 		options = append(options, otelconnect.WithTrustRemote())
 	}
-	if c.Skip != nil {
-		options = append(options, otelconnect.WithFilter(func(_ context.Context, spec connect.Spec) bool { return !c.Skip(spec) }))
-	}
-	made, err := otelconnect.NewInterceptor(options...)
+	i, err := otelconnect.NewInterceptor(options...)
 	if err != nil {
 		return nil, fmt.Errorf("interceptor: tracing: %w", err)
 	}
-	return made, nil
+	return i, nil
 }
