@@ -74,6 +74,30 @@ func TestAConnectionIsGivenAwayForAResponseThatIsNotCoded(t *testing.T) {
 	}
 }
 
+func TestAnEventStreamThatHasNoRoomForItsCoderIsGivenAway(t *testing.T) {
+	t.Parallel()
+	outcomes := make(chan compress.Outcome, 1)
+	cfg := compress.Config{Budget: compress.NewBudget(1000), Observe: func(o compress.Outcome) { outcomes <- o }}
+	s := httptest.NewServer(compress.New(cfg, http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Type", "text/event-stream")
+		conn, _, err := http.NewResponseController(w).Hijack()
+		if err != nil || w.Header().Get("Vary") != "Accept-Encoding" {
+			t.Errorf("taking the connection: %v, %v", err, w.Header())
+			return
+		}
+		_, _ = io.WriteString(conn, "HTTP/1.1 200 OK\r\nContent-Length: 4\r\nConnection: close\r\n\r\nmine")
+		_ = conn.Close()
+	})))
+	t.Cleanup(s.Close)
+	res := get(t, s.URL, "gzip")
+	if body, err := io.ReadAll(res.Body); string(body) != "mine" || err != nil {
+		t.Errorf("%q, %v", body, err)
+	}
+	if o := <-outcomes; o.Reason != "no memory" || cfg.Budget.Refused() != 1 || cfg.Budget.Used() != 0 {
+		t.Errorf("%+v, %d refused, %d used", o, cfg.Budget.Refused(), cfg.Budget.Used())
+	}
+}
+
 func TestAConnectionThatCannotBeGivenAwayChangesNothing(t *testing.T) {
 	t.Parallel()
 	w := httptest.NewRecorder() // which is no connection
