@@ -1,6 +1,7 @@
 package daemon
 
 import (
+	"fmt"
 	"io"
 	"sync"
 	"time"
@@ -11,43 +12,104 @@ const (
 	// a busy server writes many at once.
 	logDelay = 100 * time.Millisecond
 
-	// maxLogHeld is how many bytes may wait.
-	maxLogHeld = 32 << 10
+	// fullLog is how many bytes are written without waiting for more.
+	fullLog = 32 << 10
+
+	// maxLogHeld is how many bytes may wait while the file takes none. What comes
+	// then is dropped: nothing else of the server is to wait for its log.
+	maxLogHeld = 1 << 20
+
+	// lastLog is how long the end of the program waits for the file.
+	lastLog = time.Second
 )
 
-// logBuffer is in front of the log's file. What is written to it goes on at
-// once, after what waits; what is written to [logBuffer.later] may wait.
+// logBuffer is in front of the log's file, to which a goroutine of its own writes.
+// What is written to the buffer goes on at once, after what waits; what is written
+// to [logBuffer.later] may wait.
 type logBuffer struct {
-	mu     sync.Mutex
-	to     io.Writer
-	held   []byte
-	timer  *time.Timer // runs while something waits; nil before the first
-	closed bool        // nothing waits any more
+	to         io.Writer
+	soon, now  chan struct{} // hold one when something is to be written
+	ended      chan struct{} // closed by close
+	goroutines sync.WaitGroup
+
+	mu      sync.Mutex
+	held    []byte
+	dropped int // records
 }
 
-func (b *logBuffer) Write(p []byte) (int, error) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	b.flush()
-	return b.to.Write(p)
+// newLogBuffer is to be closed.
+func newLogBuffer(to io.Writer) *logBuffer {
+	b := &logBuffer{to: to, soon: make(chan struct{}, 1), now: make(chan struct{}, 1), ended: make(chan struct{})}
+	b.goroutines.Go(b.run)
+	return b
 }
 
-// close sends what waits. Later records go on at once.
+// close writes what waits, unless the file does not take it. Later records are lost.
 func (b *logBuffer) close() {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	b.closed = true
-	b.flush()
+	close(b.ended)
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		b.goroutines.Wait()
+	}()
+	select {
+	case <-done:
+	case <-time.After(lastLog):
+	}
 }
 
-// flush is called with b.mu held: the file is what it guards.
-func (b *logBuffer) flush() {
-	if len(b.held) == 0 {
-		return
+func (b *logBuffer) run() {
+	timer := time.NewTimer(logDelay)
+	defer timer.Stop()
+	for {
+		select {
+		case <-b.now:
+		case <-b.soon:
+			timer.Reset(logDelay)
+			select {
+			case <-timer.C:
+			case <-b.now:
+			case <-b.ended:
+			}
+		case <-b.ended:
+			b.flush()
+			return
+		}
+		b.flush()
 	}
-	b.timer.Stop()
-	_, _ = b.to.Write(b.held) // a log that cannot be written has nowhere to say so
-	b.held = b.held[:0]
+}
+
+// flush writes what waits.
+func (b *logBuffer) flush() {
+	b.mu.Lock()
+	out, dropped := b.held, b.dropped
+	b.held, b.dropped = nil, 0
+	b.mu.Unlock()
+	if dropped > 0 {
+		out = fmt.Appendf(out, `{"level":"WARN","msg":"records of the log were dropped, since nobody took them","records":%d}`+"\n", dropped)
+	}
+	if len(out) > 0 {
+		_, _ = b.to.Write(out) // a log that cannot be written has nowhere to say so
+	}
+}
+
+// add keeps a record to be written, and returns how many bytes wait.
+func (b *logBuffer) add(p []byte) int {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if len(b.held)+len(p) > maxLogHeld {
+		b.dropped++
+	} else {
+		b.held = append(b.held, p...)
+	}
+	return len(b.held)
+}
+
+// Write keeps a record to be written at once.
+func (b *logBuffer) Write(p []byte) (int, error) {
+	b.add(p)
+	signalOnce(b.now)
+	return len(p), nil
 }
 
 // later is the writer of records that may wait.
@@ -56,25 +118,18 @@ func (b *logBuffer) later() io.Writer { return waiting{b} }
 type waiting struct{ *logBuffer }
 
 func (w waiting) Write(p []byte) (int, error) {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	if w.closed || len(w.held)+len(p) > maxLogHeld {
-		w.flush()
+	if w.add(p) >= fullLog {
+		signalOnce(w.now)
+	} else {
+		signalOnce(w.soon)
 	}
-	if w.closed || len(p) > maxLogHeld {
-		return w.to.Write(p)
-	}
-	if len(w.held) == 0 {
-		if w.timer == nil {
-			w.timer = time.AfterFunc(logDelay, func() {
-				w.mu.Lock()
-				defer w.mu.Unlock()
-				w.flush()
-			})
-		} else {
-			w.timer.Reset(logDelay)
-		}
-	}
-	w.held = append(w.held, p...)
 	return len(p), nil
+}
+
+// signalOnce puts one into c, unless it has one.
+func signalOnce(c chan struct{}) {
+	select {
+	case c <- struct{}{}:
+	default:
+	}
 }

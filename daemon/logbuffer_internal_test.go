@@ -3,16 +3,41 @@ package daemon
 import (
 	"bytes"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
 )
 
+// logFile keeps what is written to it, and takes nothing while it is blocked.
+type logFile struct {
+	mu      sync.Mutex
+	text    bytes.Buffer
+	blocked chan struct{} // closed: not any more; nil: it is not
+}
+
+func (f *logFile) Write(p []byte) (int, error) {
+	if f.blocked != nil {
+		<-f.blocked
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.text.Write(p)
+}
+
+// take returns what was written since the last take.
+func (f *logFile) take() string {
+	synctest.Wait()
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	defer f.text.Reset()
+	return f.text.String()
+}
+
 func TestRecordsOfRequestsWaitForEachOtherAndKeepTheirOrder(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		var file bytes.Buffer
-		b := &logBuffer{to: &file}
-		later := b.later()
+		f := &logFile{}
+		b := newLogBuffer(f)
 		write := func(to interface{ Write(p []byte) (int, error) }, text string) {
 			t.Helper()
 			if n, err := to.Write([]byte(text)); n != len(text) || err != nil {
@@ -21,39 +46,45 @@ func TestRecordsOfRequestsWaitForEachOtherAndKeepTheirOrder(t *testing.T) {
 		}
 		want := func(text string) {
 			t.Helper()
-			synctest.Wait()
-			b.mu.Lock()
-			defer b.mu.Unlock()
-			if file.String() != text {
-				t.Errorf("the file has %q, want %q", file.String(), text)
+			if got := f.take(); got != text {
+				t.Errorf("the file has %.40q, want %.40q", got, text)
 			}
-			file.Reset()
 		}
-		for range 2 { // the second time with a timer that has run
-			write(later, "1")
+		for range 2 {
+			write(b.later(), "1")
 			time.Sleep(logDelay - 1)
-			write(later, "2")
+			write(b.later(), "2")
 			want("")
 			time.Sleep(time.Nanosecond)
 			want("12")
 		}
-		write(later, "3")
+		time.Sleep(2 * logDelay)
+		write(b.later(), "3")
 		write(b, "4")
 		want("34")
-		time.Sleep(logDelay)
-		want("")
-
-		long := strings.Repeat("x", maxLogHeld)
-		write(later, "5")
-		write(later, long)
-		want("5")
-		write(later, long+"6")
-		want(long + long + "6")
-
-		write(later, "7")
+		long := strings.Repeat("x", fullLog)
+		write(b.later(), long)
+		want(long)
+		write(b.later(), "5")
 		b.close()
-		want("7")
-		write(later, "8")
-		want("8")
+		want("5")
+	})
+}
+
+func TestALogThatNobodyTakesHoldsNobodyUp(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := &logFile{blocked: make(chan struct{})}
+		b := newLogBuffer(f)
+		record := []byte(strings.Repeat("x", 1<<10))
+		for range 3 * maxLogHeld / len(record) {
+			_, _ = b.Write(record)
+			_, _ = b.later().Write(record)
+		}
+		b.close() // it waits for a second
+		close(f.blocked)
+		got := f.take()
+		if n := strings.Count(got, "x"); n < maxLogHeld/2 || n > 2*maxLogHeld || !strings.Contains(got, "records of the log were dropped") {
+			t.Errorf("%d bytes were written, and last %q", n, got[max(0, len(got)-100):])
+		}
 	})
 }

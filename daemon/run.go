@@ -89,7 +89,7 @@ func Run(ctx context.Context, o Options, p Process) error {
 	defer cancel()
 	d := &daemon{options: o, leaving: make(chan struct{}), asked: make(chan struct{}, 1), base: base}
 	d.level = new(slog.LevelVar)
-	stderr := &logBuffer{to: p.Stderr}
+	stderr := newLogBuffer(p.Stderr)
 	defer stderr.close()
 	d.log, d.access = newLoggers(stderr, cfg.Log, d.level)
 	d.metrics = observe.New(Version(), d.sources())
