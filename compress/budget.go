@@ -12,7 +12,7 @@ type Budget struct {
 }
 
 // DefaultBudget is that of every [Config] without one: 64 MiB, of which streams
-// take up to 48: some 90 of them.
+// take up to 48: 45 of them.
 var DefaultBudget = NewBudget(64 << 20)
 
 // NewBudget returns a budget of so many bytes.

@@ -44,7 +44,7 @@ func BenchmarkHeldStream(b *testing.B) {
 		if _, err := s.Recv(); err != nil {
 			return err
 		}
-		time.Sleep(20 * time.Millisecond)
+		<-time.After(20 * time.Millisecond) // as long as a stream is held
 		if err := s.CloseSend(); err != nil {
 			return err
 		}
