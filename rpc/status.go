@@ -38,7 +38,11 @@ func toStatus(err error, facts map[string]string) *connect.Error {
 		err = fairlead.Errorf(fairlead.Cancelled, "the call was cancelled")
 	}
 	e := fairlead.AsError(err)
-	status := connect.NewError(connect.Code(e.Code.GRPC()), errors.New(short(e.Message))) //nolint:gosec // of a table
+	code := connect.Code(e.Code.GRPC()) //nolint:gosec // of a table
+	if b, ok := errors.AsType[*broken](err); ok {
+		e = b.why
+	}
+	status := connect.NewError(code, errors.New(short(e.Message)))
 	known := map[string]string{"cursor": string(e.Cursor)}
 	maps.Copy(known, facts)
 	maps.DeleteFunc(known, func(_, fact string) bool { return fact == "" || len(fact) > maxFact })
@@ -55,6 +59,18 @@ func toStatus(err error, facts map[string]string) *connect.Error {
 	}
 	return status
 }
+
+// broken is the end of a topic whose source broke, for which ErrorInfo has the
+// source's own code and words.
+type broken struct{ why *fairlead.Error }
+
+// Error is the source's.
+func (b *broken) Error() string { return b.why.Error() }
+
+// Unwrap returns what it is on every transport.
+func (*broken) Unwrap() error { return errBroken }
+
+var errBroken = fairlead.Errorf(fairlead.Fault, "the source of the topic broke")
 
 // The end of a call goes into a header's block, and may repeat what the client sent.
 const (

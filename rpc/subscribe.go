@@ -178,7 +178,7 @@ func (r *subscription) give(item *topic.Item) (over bool, err error) {
 		return true, nil
 	case topic.KindFault:
 		r.at = item.Cursor
-		return false, fairlead.Errorf(fairlead.Fault, "the source of the topic broke: %s: %s", item.Fault.Code, item.Fault.Message)
+		return false, &broken{item.Fault}
 	default: // it lags
 		r.at = item.Gap.After
 		return false, fairlead.Errorf(fairlead.TooSlow, "the reader fell behind what is retained, and the topic skips nothing silently: come back with the cursor")

@@ -210,7 +210,7 @@ func TestAStreamSaysHowItEnded(t *testing.T) {
 		if stream.Receive() {
 			t.Errorf("got %v", stream.Msg())
 		}
-		facts = wantCode(t, stream.Err(), connect.CodeDataLoss, "FAULT")
+		facts = wantCode(t, stream.Err(), connect.CodeDataLoss, "NOT_FOUND")
 		if facts["cursor"] <= string(last) {
 			t.Errorf("ErrorInfo knows %v", facts)
 		}

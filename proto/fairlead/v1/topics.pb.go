@@ -832,7 +832,8 @@ func (*SessionRequest_Acknowledge_) isSessionRequest_Action() {}
 
 func (*SessionRequest_Window_) isSessionRequest_Action() {}
 
-// SessionResponse is a server's message.
+// SessionResponse is a server's message. One without any message shows after a silence
+// that the stream lives.
 type SessionResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Of what it answers; 0 for what was not asked for.
