@@ -377,3 +377,19 @@ func TestAServiceBehindKeepsItsHealthAndReflection(t *testing.T) {
 
 	eventually(t, "the log has the status", func() bool { return strings.Contains(p.log.String(), `"grpc_status":"0"`) })
 }
+
+func TestABackendWhoseHealthSaysNoGetsNoCalls(t *testing.T) {
+	sick, well := newBackend(t), newBackend(t)
+	sick.health.SetServingStatus("", healthpb.HealthCheckResponse_NOT_SERVING)
+	p := behind(t, ", health: {kind: grpc, interval: 200ms, timeout: 200ms}", sick, well)
+	eventually(t, "one endpoint is out", func() bool {
+		_, text := answer(t, http.MethodGet, p.admin+"/pools", "")
+		return strings.Contains(text, `"unhealthy"`)
+	})
+	c := channel(t, p)
+	if failed := calls(t, c, 50, 4); failed != nil || sick.called() != 0 {
+		t.Errorf("%v, and the sick one had %d calls", failed, sick.called())
+	}
+	sick.health.SetServingStatus("", healthpb.HealthCheckResponse_SERVING)
+	eventually(t, "it is back", func() bool { return calls(t, c, 10, 1) == nil && sick.called() > 0 })
+}
