@@ -384,7 +384,7 @@ func TestABackendWhoseHealthSaysNoGetsNoCalls(t *testing.T) {
 	p := behind(t, ", health: {kind: grpc, interval: 200ms, timeout: 200ms}", sick, well)
 	eventually(t, "one endpoint is out", func() bool {
 		_, text := answer(t, http.MethodGet, p.admin+"/pools", "")
-		return strings.Contains(text, `"unhealthy"`)
+		return strings.Contains(text, `"state": "unhealthy"`)
 	})
 	c := channel(t, p)
 	if failed := calls(t, c, 50, 4); failed != nil || sick.called() != 0 {
