@@ -3,7 +3,8 @@
 // and, but for [Recovery], on a client.
 //
 //   - [Recovery] makes an error of a handler's panic, and tells who is to know.
-//   - [Observe] tells a function of each call that is over: for metrics.
+//   - [Observe] tells a function of each call that is over, [Metrics] also of those that
+//     begin: for metrics.
 //   - [Logging] makes a record of each call that is over.
 //   - [Tracing] makes a span of each call, by OpenTelemetry.
 //
@@ -13,5 +14,6 @@
 //
 // so that a panic is an error to all the others. None looks into a message or into
 // metadata. A procedure that a server does not have never gets to an interceptor, so
-// that [Call.Procedure] has as many values as the schema has methods.
+// that [Call.Procedure] has as many values as the schema has methods. Neither does a
+// unary request that cannot be read, or that ends before it has been.
 package interceptor

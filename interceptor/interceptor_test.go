@@ -130,7 +130,7 @@ func TestEachCallIsObservedAtBothEnds(t *testing.T) {
 func TestEachCallIsLogged(t *testing.T) {
 	var text bytes.Buffer
 	log := slog.New(slog.NewTextHandler(&text, &slog.HandlerOptions{Level: slog.LevelDebug}))
-	c := served(t, nil, []connect.Interceptor{interceptor.Logging(log)})[connect.ProtocolGRPC]
+	c := served(t, nil, []connect.Interceptor{interceptor.Logging(interceptor.LoggingConfig{Logger: log})})[connect.ProtocolGRPC]
 	for what, want := range map[string]string{
 		"":      "level=INFO msg=call procedure=/fairlead.v1.Topics/Publish protocol=grpc kind=unary client=true code=ok",
 		"fail":  "level=WARN msg=call procedure=/fairlead.v1.Topics/Publish protocol=grpc kind=unary client=true code=not_found",

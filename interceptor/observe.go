@@ -2,168 +2,94 @@ package interceptor
 
 import (
 	"context"
-	"errors"
-	"io"
-	"sync"
-	"sync/atomic"
 	"time"
 
 	"connectrpc.com/connect"
 )
 
-// Call is a call that is over.
-type Call struct {
-	Procedure string             // such as "/fairlead.v1.Topics/Publish"
-	Protocol  string             // connect.ProtocolGRPC, ProtocolGRPCWeb or ProtocolConnect
-	Peer      string             // address of the other end, where it is known
-	Type      connect.StreamType // of messages, which way there are many
-	Client    bool               // it was made here, and not served
-	Err       error              // how it failed; nil: it did not
-	Began     time.Time
-	Took      time.Duration
-	First     time.Duration // until the first message of the response; 0: there was none
-	Sent      int64         // messages
-	Received  int64         // messages
+// Observe returns an interceptor that calls over for each call at its end; it must
+// not block. A handler's call is over when the handler has returned, or panicked; a
+// client's stream when a Receive has failed, when its response is closed, which is
+// canceled where its end had not been received, or when its context ends.
+func Observe(over func(Call)) connect.Interceptor { return Metrics(MetricsConfig{End: over}) }
+
+// MetricsConfig says whom [Metrics] tells. The functions may run concurrently, for
+// different calls; they must not block.
+type MetricsConfig struct {
+	// Begin is told of each call that begins. Default: nobody is.
+	Begin func(Call)
+	// End is told of each call that is over, see [Observe], once for each Begin: what
+	// has begun and not ended is in flight. Default: nobody is.
+	End func(Call)
+	// Bytes also counts the bytes of messages, each of which is measured for it.
+	// Default: not.
+	Bytes bool
 }
 
-// Code returns the status as Connect writes it, such as "not_found"; "ok" of a
-// call that did not fail.
-func (c *Call) Code() string {
-	if c.Err == nil {
-		return "ok"
+// Metrics returns an interceptor that hands on the facts of each call, for metrics of
+// any kind. Procedure, Client, Protocol, Type and Code have few values, and make labels.
+func Metrics(cfg MetricsConfig) connect.Interceptor {
+	o := &observer{begin: cfg.Begin, over: func(context.Context, Call) {}, bytes: cfg.Bytes}
+	if o.begin == nil {
+		o.begin = func(Call) {}
 	}
-	return connect.CodeOf(c.Err).String()
+	if cfg.End != nil {
+		o.over = func(_ context.Context, c Call) { cfg.End(c) }
+	}
+	return o
 }
 
-// Observe returns an interceptor that calls over for each call at its end, on the
-// goroutine that ends it; it must not block. A client's stream is over when a
-// Receive has failed, or when its response is closed.
-func Observe(over func(Call)) connect.Interceptor { return observer{over} }
-
-type observer struct{ over func(Call) }
+type observer struct {
+	begin func(Call)
+	over  func(context.Context, Call)
+	bytes bool
+}
 
 // WrapUnary is for connect-go, as are the following.
-func (o observer) WrapUnary(next connect.UnaryFunc) connect.UnaryFunc {
-	return func(ctx context.Context, req connect.AnyRequest) (connect.AnyResponse, error) {
-		c := begin(req.Spec(), req.Peer(), o.over)
-		res, err := next(ctx, req)
-		sent, received := &c.sent, &c.received
-		if !c.Client {
-			sent, received = received, sent
+func (o *observer) WrapUnary(next connect.UnaryFunc) connect.UnaryFunc {
+	return func(ctx context.Context, req connect.AnyRequest) (res connect.AnyResponse, err error) {
+		c := o.start(ctx, req.Spec(), req.Peer(), time.Now())
+		asked, answered := &c.received, &c.sent
+		if c.Client {
+			asked, answered = answered, asked
 		}
-		sent.Add(1)
+		asked.add(req.Any(), o.bytes)
+		err = errCutShort // until next has returned
+		defer func() { c.end(err) }()
+		res, err = next(ctx, req)
 		if err == nil {
-			received.Add(1)
 			c.answered()
+			answered.add(res.Any(), o.bytes)
 		}
-		c.end(err)
 		return res, err
 	}
 }
 
-func (o observer) WrapStreamingHandler(next connect.StreamingHandlerFunc) connect.StreamingHandlerFunc {
-	return func(ctx context.Context, conn connect.StreamingHandlerConn) error {
-		c := begin(conn.Spec(), conn.Peer(), o.over)
-		err := next(ctx, &handlerConn{conn, c})
-		c.end(err)
+func (o *observer) WrapStreamingHandler(next connect.StreamingHandlerFunc) connect.StreamingHandlerFunc {
+	return func(ctx context.Context, conn connect.StreamingHandlerConn) (err error) {
+		c := o.start(ctx, conn.Spec(), conn.Peer(), time.Now())
+		err = errCutShort // until next has returned
+		defer func() { c.end(err) }()
+		err = next(ctx, &handlerConn{conn, c})
 		return err
 	}
 }
 
-func (o observer) WrapStreamingClient(next connect.StreamingClientFunc) connect.StreamingClientFunc {
+func (o *observer) WrapStreamingClient(next connect.StreamingClientFunc) connect.StreamingClientFunc {
 	return func(ctx context.Context, spec connect.Spec) connect.StreamingClientConn {
+		began := time.Now()
 		conn := next(ctx, spec)
-		return &clientConn{conn, begin(spec, conn.Peer(), o.over)}
+		c := o.start(ctx, spec, conn.Peer(), began)
+		// A stream whose caller forgets it is over with its context.
+		stop := context.AfterFunc(ctx, func() { c.end(ctx.Err()) })
+		return &clientConn{StreamingClientConn: conn, call: c, stop: stop}
 	}
 }
 
-// running is a call that is not over.
-type running struct {
-	Call
-
-	over           func(Call)
-	once           sync.Once
-	first          atomic.Int64 // Call.First
-	sent, received atomic.Int64
-}
-
-func begin(spec connect.Spec, peer connect.Peer, over func(Call)) *running {
-	return &running{
-		Call: Call{
-			Procedure: spec.Procedure, Type: spec.StreamType, Client: spec.IsClient, Protocol: peer.Protocol, Peer: peer.Addr, Began: time.Now(),
-		},
-		over: over,
-	}
-}
-
-// answered notes a message of the response.
-func (c *running) answered() {
-	if c.first.Load() == 0 {
-		c.first.CompareAndSwap(0, max(1, int64(time.Since(c.Began))))
-	}
-}
-
-func (c *running) end(err error) {
-	c.once.Do(func() {
-		c.Err, c.Took, c.First = err, time.Since(c.Began), time.Duration(c.first.Load())
-		c.Sent, c.Received = c.sent.Load(), c.received.Load()
-		c.over(c.Call)
-	})
-}
-
-type handlerConn struct {
-	connect.StreamingHandlerConn
-
-	call *running
-}
-
-func (h *handlerConn) Receive(m any) error {
-	err := h.StreamingHandlerConn.Receive(m)
-	if err == nil {
-		h.call.received.Add(1)
-	}
-	return err
-}
-
-func (h *handlerConn) Send(m any) error {
-	err := h.StreamingHandlerConn.Send(m)
-	if err == nil {
-		h.call.answered()
-		h.call.sent.Add(1)
-	}
-	return err
-}
-
-type clientConn struct {
-	connect.StreamingClientConn
-
-	call *running
-}
-
-func (c *clientConn) Send(m any) error {
-	err := c.StreamingClientConn.Send(m)
-	if err == nil {
-		c.call.sent.Add(1)
-	}
-	return err
-}
-
-func (c *clientConn) Receive(m any) error {
-	err := c.StreamingClientConn.Receive(m)
-	switch {
-	case err == nil:
-		c.call.answered()
-		c.call.received.Add(1)
-	case errors.Is(err, io.EOF):
-		c.call.end(nil)
-	default:
-		c.call.end(err)
-	}
-	return err
-}
-
-func (c *clientConn) CloseResponse() error {
-	err := c.StreamingClientConn.CloseResponse()
-	c.call.end(err)
-	return err
+func (o *observer) start(ctx context.Context, spec connect.Spec, peer connect.Peer, began time.Time) *running {
+	c := &running{observer: o, ctx: ctx, Call: Call{
+		Procedure: spec.Procedure, Type: spec.StreamType, Client: spec.IsClient, Protocol: peer.Protocol, Peer: peer.Addr, Began: began,
+	}}
+	o.begin(c.Call)
+	return c
 }
