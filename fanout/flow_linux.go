@@ -47,6 +47,7 @@ const (
 	ended                      // all of that has been read
 	shut                       // our own half is closed
 	owed                       // a job is done, and no Pull was since
+	catching                   // the session has just come, or had more than it gave
 )
 
 func (f *flow) has(s state) bool { return f.is&s != 0 }

@@ -78,8 +78,8 @@ func (s *shard) poll() {
 	}
 }
 
-// handle sees to the events that find has found. More than fit are there the
-// next time.
+// handle queues the flows of the events that find has found. More than fit are
+// there the next time.
 func (s *shard) handle() {
 	for _, e := range s.events[:s.got] {
 		f := s.slots[e.Fd]
@@ -95,7 +95,7 @@ func (s *shard) handle() {
 		if e.Events&^(unix.EPOLLOUT|unix.EPOLLIN) != 0 {
 			f.set(hungUp)
 		}
-		s.turn(f)
+		s.enqueue(f)
 	}
 	s.got = 0
 }

@@ -2,7 +2,6 @@ package fanout
 
 import (
 	"os"
-	"runtime"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -28,10 +27,12 @@ type shard struct {
 	free  []int32 // slots without a flow
 	life  uint32  // counts the flows, so that an event for one before is told apart
 
-	now      int64   // as the engine's clock had it some sends ago
-	queue    []*flow // for the next round
-	spare    []*flow // its memory, the other time
-	held     int64   // until when what was woken waits (Config.FlushDelay)
+	now      int64 // as the engine's clock had it some sends ago
+	came     line[arrival]
+	live     line[*flow] // that have something to do
+	behind   line[*flow] // the same, of those that have much to catch up with
+	given    int         // bytes that sessions gave in this round
+	held     int64       // until when what was woken waits (Config.FlushDelay)
 	wheel    wheel
 	alarms   alarms
 	out      Out
@@ -49,16 +50,10 @@ type shard struct {
 	writes      atomic.Uint64
 
 	mu       sync.Mutex
-	arrivals []arrival // bounded by who adds them: connections that were accepted
+	arrivals []arrival // not in came yet; both are bounded by who adds them: connections that were accepted
 	shutting bool
 
 	closing sync.RWMutex // so that no descriptor is closed while its depth is asked for
-}
-
-// arrival is a connection that the shard is to serve.
-type arrival struct {
-	flow         *flow
-	first, early []byte
 }
 
 // gatherBytes is how much goes into one write of several frames.
@@ -138,58 +133,6 @@ func (s *shard) list(c *Conn) {
 	}
 }
 
-// run serves the connections until the shard is shut.
-func (s *shard) run() {
-	defer s.file.Close()
-	for {
-		s.now = s.clock()
-		if s.mail.Swap(false) {
-			s.admit()
-		}
-		s.timers()
-		took := s.take()
-		if len(s.queue) > 0 {
-			s.round()
-			if took && s.engine.config.FlushDelay > 0 {
-				s.held = s.clock() + int64(s.engine.config.FlushDelay)
-			}
-			s.poll()
-			continue
-		}
-		if s.stopping {
-			return
-		}
-		s.park()
-	}
-}
-
-// round gives each flow in the queue its turn. What is queued meanwhile waits
-// for the next.
-func (s *shard) round() {
-	now := s.queue
-	s.queue = s.spare[:0]
-	for i, f := range now {
-		f.unset(queued)
-		s.turn(f)
-		if i%256 == 255 {
-			s.poll()
-			runtime.Gosched() // others have work on this processor too
-		}
-	}
-	clear(now)
-	s.spare = now[:0]
-	clear(s.gathered) // so that none is kept, and none is taken for another in its place
-	s.gathered = s.gathered[:0]
-	s.rounds.Add(1)
-}
-
-func (s *shard) enqueue(f *flow) {
-	if !f.has(queued) {
-		f.set(queued)
-		s.queue = append(s.queue, f)
-	}
-}
-
 // holding reports whether what was woken is to wait.
 func (s *shard) holding() bool { return s.now < s.held && !s.stopping }
 
@@ -218,64 +161,4 @@ func (s *shard) take() bool {
 		c = next
 	}
 	return true
-}
-
-// admit sees to connections that arrived, and to the engine's end.
-func (s *shard) admit() {
-	s.mu.Lock()
-	arrivals, stopping := s.arrivals, s.shutting
-	s.arrivals = nil
-	s.mu.Unlock()
-	for _, a := range arrivals {
-		s.adopt(a)
-	}
-	if !stopping {
-		return
-	}
-	s.stopping = true
-	for _, f := range s.slots {
-		if f != nil {
-			s.close(f, ErrClosed)
-		}
-	}
-}
-
-// adopt begins to serve a connection.
-func (s *shard) adopt(a arrival) {
-	f := a.flow
-	s.life++
-	f.life = s.life
-	if n := len(s.free); n > 0 {
-		f.slot = s.free[n-1]
-		s.free = s.free[:n-1]
-		s.slots[f.slot] = f
-	} else {
-		f.slot = int32(len(s.slots))
-		s.slots = append(s.slots, f)
-	}
-	f.conn.begin(&s.owner)
-	f.conn.lastSent.Store(s.now)
-	f.conn.lastReceived.Store(s.now)
-	err := unix.EpollCtl(s.epoll, unix.EPOLL_CTL_ADD, int(f.fd), &unix.EpollEvent{
-		Events: unix.EPOLLIN | unix.EPOLLOUT | unix.EPOLLRDHUP | unix.EPOLLET,
-		Fd:     f.slot, Pad: int32(f.life),
-	})
-	if err != nil {
-		s.close(f, os.NewSyscallError("epoll_ctl", err))
-		return
-	}
-	if f.conn.reset.Load() { // before begin, so that nobody has been told
-		s.close(f, ErrReset)
-		return
-	}
-	f.jitter = jitter()
-	s.rearm(f)
-	s.out.reset()
-	s.out.Share(a.first)
-	if len(a.early) > 0 {
-		f.set(toPull)
-		s.receive(f, a.early)
-	} else {
-		s.pull(f)
-	}
 }

@@ -48,6 +48,9 @@ func (s *shard) pull(f *flow) {
 		defer caught(&err)
 		f.session.Pull(&s.out)
 	}()
+	if f.unset(catching); s.out.more {
+		f.set(catching)
+	}
 	s.give(f, false, err)
 }
 
@@ -82,6 +85,7 @@ func (s *shard) give(f *flow, reply bool, err error) {
 	}
 	o := &s.out
 	o.flushCopied()
+	s.given += o.bytes
 	if o.end != nil && (reply || f.ending == nil) {
 		s.end(f, *o.end)
 	}

@@ -142,3 +142,26 @@ func TestAnIdleConnectionIsSmall(t *testing.T) {
 		t.Errorf("an idle connection takes %d bytes", n)
 	}
 }
+
+func TestALineIsInOrderAndKeepsToItsMemory(t *testing.T) {
+	random := rand.New(rand.NewPCG(5, 6))
+	var l line[int]
+	next, last := 0, 0
+	for range 100_000 {
+		if l.len() < 100 && random.IntN(2) == 0 {
+			l.push(next)
+			next++
+		} else if l.len() > 0 {
+			if got := l.pop(); got != last {
+				t.Fatalf("%d came, want %d", got, last)
+			}
+			last++
+		}
+		if l.len() != next-last {
+			t.Fatalf("%d are in the line, want %d", l.len(), next-last)
+		}
+	}
+	if cap(l.all) > 1000 {
+		t.Errorf("a line of at most 100 has memory for %d", cap(l.all))
+	}
+}
