@@ -16,8 +16,11 @@ type Config struct {
 	// once where the engine is idle, and with all that came meanwhile where it is
 	// not, which is delay enough.
 	FlushDelay time.Duration
-	// Workers is how many goroutines run what sessions ask for by Out.Work; they
-	// are started as they are needed. Default: 4 for each of GOMAXPROCS.
+	// Workers is how many goroutines run what sessions ask for by Out.Work at most,
+	// one for each that waits or runs; idle ones end. It is a bound of memory, some
+	// KiB for each, not of CPU: jobs may block for long, and while so many do, the
+	// others wait for their turn, who came first being the first. Their connections
+	// are not read from meanwhile, but sent to. Default: 1,024.
 	Workers int
 }
 
@@ -41,6 +44,6 @@ type Taken struct {
 // EngineStats say what an engine has done.
 type EngineStats struct {
 	Connections int    // that it serves
-	Rounds      uint64 // in which connections that had something to do had their turn
+	Rounds      uint64 // in each of which many connections that had something to do had a turn; it ends after a millisecond or so
 	Writes      uint64 // to connections, of one frame or several
 }

@@ -27,12 +27,11 @@ type Engine struct {
 // New returns an engine. It starts its goroutines as there are connections for
 // them; Close ends them.
 func New(c Config) *Engine {
-	procs := runtime.GOMAXPROCS(0)
 	if c.Shards <= 0 {
-		c.Shards = procs
+		c.Shards = runtime.GOMAXPROCS(0)
 	}
 	if c.Workers <= 0 {
-		c.Workers = 4 * procs
+		c.Workers = defaultWorkers
 	}
 	return &Engine{config: c, start: time.Now(), workers: workers{limit: c.Workers}}
 }

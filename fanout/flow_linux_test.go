@@ -126,6 +126,60 @@ func TestNoMoreWorkersRunThanAreAllowed(t *testing.T) {
 	}
 }
 
+func TestJobsThatBlockLeaveOthersTheirTurn(t *testing.T) {
+	const blocked = 500 // fewer than the bound, and far more than there are processors
+	e := engine(t, fanout.Config{})
+	release, began := make(chan struct{}), make(chan struct{}, blocked)
+	defer close(release)
+	ln := listener(t)
+	for range blocked {
+		client, server := dial(t, ln)
+		s := &script{closed: make(chan error, 1)}
+		s.receive = func(out *fanout.Out, _ []byte) { out.Work(func() { began <- struct{}{}; <-release }) }
+		if err := e.Add(&s.Conn, fanout.Taken{Conn: server}, s, nil); err != nil {
+			t.Fatal(err)
+		}
+		fmt.Fprint(client, "x")
+	}
+	for range blocked {
+		get(t, began, "all of them")
+	}
+	var answer atomic.Value
+	s := &script{receive: func(out *fanout.Out, p []byte) {
+		text := bytes.Clone(p)
+		out.Work(func() { answer.Store(text) })
+	}}
+	s.pull = func(out *fanout.Out) {
+		if text, ok := answer.Swap([]byte(nil)).([]byte); ok {
+			out.Add(text)
+		}
+	}
+	client := play(t, e, s, nil)
+	fmt.Fprint(client, "mine")
+	expect(t, client, "mine")
+}
+
+func TestJobsBeyondTheBoundRunInTheOrderInWhichTheyCame(t *testing.T) {
+	const clients = 20
+	e := engine(t, fanout.Config{Shards: 1, Workers: 1})
+	release, order := make(chan struct{}), make(chan int, clients)
+	for i := range clients {
+		received := make(chan struct{})
+		s := &script{receive: func(out *fanout.Out, _ []byte) {
+			close(received)
+			out.Work(func() { <-release; order <- i })
+		}}
+		fmt.Fprint(play(t, e, s, nil), "x")
+		get(t, received, "Receive")
+	}
+	close(release)
+	for i := range clients {
+		if got := get(t, order, "the work"); got != i {
+			t.Fatalf("job %d ran, want %d", got, i)
+		}
+	}
+}
+
 func TestNothingMoreIsReadBeforeThePullThatFollowsWork(t *testing.T) {
 	e := engine(t, fanout.Config{})
 	worked := false

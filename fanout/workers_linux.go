@@ -5,8 +5,13 @@ import (
 	"sync/atomic"
 )
 
-// workers run jobs, each on one of a bounded number of goroutines, which end
-// when there are no more.
+// defaultWorkers is far more than there are processors, for jobs that block are
+// not to keep others from running.
+const defaultWorkers = 1024
+
+// workers run jobs, the first first, each on one of a bounded number of
+// goroutines, which end when there are no more. A connection has one job at a time,
+// so that none has more of them than the others.
 type workers struct {
 	limit   int
 	running sync.WaitGroup
