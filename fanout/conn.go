@@ -11,10 +11,13 @@ import (
 type Conn struct {
 	woken  atomic.Bool // and not pulled since
 	reset  atomic.Bool
-	listed atomic.Bool           // in the engine's list of those to look at
-	by     atomic.Pointer[owner] // nil until it is served, and when it is closed
-	next   *Conn                 // in that list
-	flow   flow                  // what the engine keeps; set before by is
+	listed atomic.Bool // in the engine's list of those to look at
+	// excused is for how long, in milliseconds from lastReceived on, the client's
+	// silence does not count. It belongs to flow, and is here since there is room.
+	excused uint32
+	by      atomic.Pointer[owner] // nil until it is served, and when it is closed
+	next    *Conn                 // in that list
+	flow    flow                  // what the engine keeps; set before by is
 
 	sent, received         atomic.Uint64
 	lastSent, lastReceived atomic.Int64 // Unix nanoseconds

@@ -1,6 +1,7 @@
 package fanout
 
 import (
+	"math"
 	"sync/atomic"
 	"time"
 )
@@ -28,6 +29,7 @@ type flow struct {
 	slot     int32        // noSlot when it has none
 	life     uint32       // of its slot
 	buffered atomic.Int32 // bytes in backlog
+	unused   int32        // bytes that asked for no work, when lastReceived was; see drained
 }
 
 const (
@@ -48,6 +50,7 @@ const (
 	shut                       // our own half is closed
 	owed                       // a job is done, and no Pull was since
 	catching                   // the session has just come, or had more than it gave
+	paced                      // the client has sent too much, and is not read from for a while
 )
 
 func (f *flow) has(s state) bool { return f.is&s != 0 }
@@ -87,13 +90,25 @@ type ending struct {
 	until     int64 // when Within, or Linger once it has begun, is over; 0: neither
 	lingering bool  // all was written
 	began     int64 // when it was
-	late      int   // bytes read since then, or since the last pause
-	resumes   int64 // when it is read from again
 }
 
 // paused reports whether the client is not read from.
 func (f *flow) paused() bool {
-	return f.job != nil || f.has(owed) && f.ending == nil || f.backlog != nil && f.backlog.replies > replyBytes
+	return f.job != nil || f.has(paced) || f.has(owed) && f.ending == nil || f.backlog != nil && f.backlog.replies > replyBytes
+}
+
+// excuse has the client's silence count from now on only.
+func (f *flow) excuse(now int64) {
+	ms := (now - f.conn.lastReceived.Load()) / int64(time.Millisecond)
+	f.conn.excused = uint32(min(max(ms, 0), math.MaxUint32))
+}
+
+// excess returns how many bytes too many have been read, when lastReceived was.
+func (f *flow) excess() int32 {
+	if f.ending != nil {
+		return f.unused - paceBytes
+	}
+	return f.unused - f.opts.burst()
 }
 
 // forever is longer than any connection lasts, and short enough to be counted with.
@@ -111,11 +126,23 @@ const (
 	silent
 	lingered
 	beat
+	resumed
 )
 
 // deadline returns when the flow is to be looked at unless something happens,
 // and what is to be done then.
 func (f *flow) deadline() (at int64, do why) {
+	at, do = f.limit()
+	if f.has(paced) {
+		if next := later(f.conn.lastReceived.Load(), rest(f.excess())); do == nothing || next < at {
+			return next, resumed
+		}
+	}
+	return at, do
+}
+
+// limit is deadline but for what paced is for.
+func (f *flow) limit() (at int64, do why) {
 	switch {
 	case f.ending != nil && f.ending.lingering:
 		return f.ending.until, lingered
@@ -128,7 +155,7 @@ func (f *flow) deadline() (at int64, do why) {
 	}
 	quiet := f.conn.lastSent.Load()
 	if f.opts.Silence > 0 {
-		received := f.conn.lastReceived.Load()
+		received := f.conn.lastReceived.Load() + int64(f.conn.excused)*int64(time.Millisecond)
 		quiet = min(quiet, received)
 		if !f.paused() {
 			at, do = later(received, f.opts.Silence), silent

@@ -141,6 +141,9 @@ func (s *shard) expire(f *flow) {
 			f.beat = s.now
 			f.jitter = jitter()
 			s.beat(f)
+		case resumed:
+			f.unset(paced)
+			s.hear(f)
 		}
 	}
 	if f.fd >= 0 {

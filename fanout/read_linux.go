@@ -13,7 +13,7 @@ const readsATurn = 4
 // is open still.
 func (s *shard) read(f *flow) bool {
 	for range readsATurn {
-		if f.paused() || s.paces(f) {
+		if f.paused() {
 			return true // and readable
 		}
 		n, err := unix.Read(int(f.fd), s.in)
@@ -37,9 +37,6 @@ func (s *shard) read(f *flow) bool {
 		if n < len(s.in) && !f.has(hungUp) {
 			f.unset(readable) // that was all; the next event says when there is more
 		}
-		if f.ending != nil {
-			f.ending.late += n
-		}
 		s.out.reset()
 		s.receive(f, s.in[:n])
 		if f.fd < 0 {
@@ -50,18 +47,5 @@ func (s *shard) read(f *flow) bool {
 		}
 	}
 	s.enqueue(f)
-	return true
-}
-
-// paces reports whether a flow that has been ended is to wait until more is read.
-func (s *shard) paces(f *flow) bool {
-	e := f.ending
-	if e == nil || e.late <= paceBytes && s.now >= e.resumes {
-		return false
-	}
-	if e.late > paceBytes {
-		e.late, e.resumes = 0, s.now+int64(paceTime)
-		s.alarms.put(f, e.resumes)
-	}
 	return true
 }

@@ -33,7 +33,7 @@ func Serve(ctx context.Context, c *Conn, stream Stream, s Session, o *Options) e
 	now := time.Now()
 	v := &served{
 		out:  writer{conn: c, stream: stream, timeout: o.writeTimeout(), sent: now},
-		conn: c, session: s, opts: o, wake: make(chan struct{}, 1), heard: now, pull: true,
+		conn: c, session: s, opts: o, wake: make(chan struct{}, 1), closed: make(chan struct{}), heard: now, pull: true,
 	}
 	v.room.L = &v.mu
 	v.draw()
@@ -61,6 +61,7 @@ func Serve(ctx context.Context, c *Conn, stream Stream, s Session, o *Options) e
 	}
 	v.room.Broadcast()
 	v.mu.Unlock()
+	close(v.closed)
 	v.out.close()
 	s.Closed(err) // first, for what Out.Work runs may wait for it
 	reading.Wait()
@@ -77,6 +78,7 @@ type served struct {
 
 	// The writing goroutine's own.
 	out      writer
+	closed   chan struct{} // when the connection is
 	given    Out           // by the session
 	beaten   time.Time     // when the last sign of life was given
 	interval time.Duration // until the next; Options.Heartbeat, give or take a tenth
@@ -135,9 +137,11 @@ func (v *served) write(ctx context.Context) (err error) {
 			return err
 		}
 		end, gone := v.next()
+		began := time.Now()
 		if err := v.out.send(ctx, v.given.frames); err != nil {
 			return err
 		}
+		v.excuse(began)
 		switch {
 		case end:
 			return v.finish(ctx, timer)
@@ -170,6 +174,17 @@ func (v *served) lost(ctx context.Context) error {
 		return ErrSilent
 	}
 	return nil
+}
+
+// excuse takes the time since began, when the client could not be asked for a sign
+// of life, off its silence.
+func (v *served) excuse(began time.Time) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	if v.heard.After(began) {
+		began = v.heard
+	}
+	v.heard = v.heard.Add(time.Since(began))
 }
 
 // listens reports whether the client must not be silent. v.mu is held.
@@ -311,92 +326,4 @@ func (v *served) finish(ctx context.Context, timer *time.Timer) error {
 		}
 	}
 	return nil // all was written
-}
-
-// read gives the session what the client sends, until there is no more.
-func (v *served) read(r io.Reader) {
-	defer func() {
-		v.mu.Lock()
-		v.gone = true
-		v.mu.Unlock()
-		v.look()
-	}()
-	defer caught(&v.broken)
-	p := make([]byte, readBuffer)
-	late := 0 // bytes read since the end, or since the last wait
-	for {
-		n, err := r.Read(p)
-		if n > 0 {
-			v.conn.received.Add(uint64(n))
-			v.conn.lastReceived.Store(time.Now().UnixNano())
-			if v.ending() {
-				if late += n; late > paceBytes {
-					late = 0
-					time.Sleep(paceTime)
-				}
-			}
-			work, more := v.receive(p[:n])
-			if !more {
-				return
-			}
-			if work != nil {
-				work()
-				if !v.resume() {
-					return
-				}
-			}
-		}
-		if err != nil {
-			return
-		}
-	}
-}
-
-// ending reports whether the session has ended the connection.
-func (v *served) ending() bool {
-	v.mu.Lock()
-	defer v.mu.Unlock()
-	return v.end != nil
-}
-
-// receive gives p to the session when there is room for its replies, and returns
-// what the session wants to be run before more is read. It reports false when the
-// connection is over.
-func (v *served) receive(p []byte) (work func(), more bool) {
-	var out Out
-	v.mu.Lock()
-	defer v.mu.Unlock()
-	for len(v.replies) > replyBytes && !v.over {
-		v.paused = true
-		v.room.Wait()
-	}
-	if v.over {
-		return nil, false
-	}
-	v.heard = time.Now()
-	v.session.Receive(&out, p)
-	v.settle(&out)
-	for _, f := range out.frames {
-		v.replies = append(v.replies, f...)
-	}
-	v.paused = out.work != nil
-	v.look() // now, whatever out.work waits for
-	return out.work, true
-}
-
-// resume has the session pulled, for what it wanted to be run has been, and
-// returns when it was: what that gave it answers before more is asked of it. It
-// reports false when the connection is over.
-func (v *served) resume() bool {
-	v.mu.Lock()
-	defer v.mu.Unlock()
-	v.worked = true
-	v.look()
-	for v.worked && v.end == nil && !v.over {
-		v.room.Wait()
-	}
-	v.paused, v.worked = false, false
-	v.heard = time.Now() // from now on it is listened to
-	v.look()
-	return !v.over
 }

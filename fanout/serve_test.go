@@ -236,6 +236,63 @@ func TestAClientThatSaysNothingIsSilent(t *testing.T) {
 	})
 }
 
+func TestAClientThatTakesALongTimeIsNotSilent(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const silence = 3 * time.Second
+		large := strings.Repeat("x", 100<<10)
+		s := &session{pull: once(func(out *fanout.Out) { out.Share([]byte(large)) })}
+		s.beat = func(out *fanout.Out) { out.Add([]byte("ping")) }
+		r := attend(t, s, fanout.Options{Heartbeat: time.Second, Silence: silence})
+		for i := range 25 { // 25 s, in which it cannot be asked
+			time.Sleep(time.Second)
+			r.reads(large[:4<<10])
+			if i == 10 {
+				r.sends("unasked")
+			}
+		}
+		for range 3 {
+			r.reads("ping")
+			r.sends("pong")
+		}
+		last := time.Since(r.began)
+		r.drains()
+		r.ends(fanout.ErrSilent, last+silence)
+	})
+}
+
+func TestAClientThatSendsWhatIsOfNoUseIsReadSlowlyByServeToo(t *testing.T) {
+	const burst, rate = 1 << 20, 64 << 10 * 20
+	for name, c := range map[string]struct {
+		sends int
+		work  bool
+		took  time.Duration
+	}{
+		"less than is too much":      {sends: burst},
+		"too much":                   {sends: burst + 10*rate, took: 10 * time.Second},
+		"too much, but it is of use": {sends: burst + 10*rate, work: true},
+		"that and a message or two":  {sends: burst + 3*4<<10, took: 50 * time.Millisecond},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				s := &session{receive: func(out *fanout.Out, _ []byte) {
+					if c.work {
+						out.Work(func() {})
+					}
+				}}
+				r := attend(t, s, fanout.Options{Burst: burst, Silence: time.Second})
+				if n, err := io.Copy(r.send, io.LimitReader(zeros{}, int64(c.sends))); n != int64(c.sends) || err != nil {
+					t.Fatalf("it could send %d bytes: %v", n, err)
+				}
+				if took := time.Since(r.began); took > c.took+100*time.Millisecond || took < c.took-100*time.Millisecond {
+					t.Errorf("it took %v, want %v", took, c.took)
+				}
+				_ = r.send.Close()
+				<-r.done
+			})
+		})
+	}
+}
+
 func TestAClientIsNotSilentWhileItIsWorkedFor(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := &session{receive: func(out *fanout.Out, _ []byte) {

@@ -42,12 +42,17 @@ type Options struct {
 	// Session.Beat is called, give or take a tenth. 0: never.
 	Heartbeat time.Duration
 	// Silence is how long the client may send nothing before its connection is
-	// closed with ErrSilent. While what it sent is worked on (Out.Work), or it is
-	// not read from, it is not silent. 0: for ever.
+	// closed with ErrSilent. While what it sent is worked on (Out.Work), it is not
+	// read from, or it has yet to take what it was sent, it is not silent. 0: for
+	// ever.
 	Silence time.Duration
 	// WriteTimeout is how long the client may take no byte before its connection
 	// is closed with ErrStalled. Default 30 s.
 	WriteTimeout time.Duration
+	// Burst is how many bytes a client may send at once of which none asks for work
+	// (Out.Work); then it is read from at 1.3 MB/s, until some do. It is to be more
+	// than the largest message that may come. Default 4 MiB.
+	Burst int
 }
 
 const defaultWriteTimeout = 30 * time.Second
@@ -62,14 +67,6 @@ func (o *Options) writeTimeout() time.Duration {
 // roundBytes is how much a session may give at once, so that others have their
 // turn; a single frame may be larger.
 const roundBytes = 64 << 10
-
-// What a client still sends on a connection that has been ended is read at 1.3 MB/s:
-// soon enough for one that has its last message on the way, while one that floods
-// waits until it is closed.
-const (
-	paceBytes = 64 << 10
-	paceTime  = 50 * time.Millisecond
-)
 
 // Out is what a session gives for sending. It is valid until the method returns
 // that it was given to.

@@ -57,14 +57,20 @@ func (s *shard) pull(f *flow) {
 // receive gives the session what its client sent. What s.out has goes before
 // what it answers.
 func (s *shard) receive(f *flow, p []byte) {
+	f.unused = drained(f.unused, time.Duration(s.now-f.conn.lastReceived.Load())) + int32(len(p))
 	f.conn.received.Add(uint64(len(p)))
 	f.conn.lastReceived.Store(s.now)
+	f.conn.excused = 0
 	var err error
 	func() {
 		defer caught(&err)
 		f.session.Receive(&s.out, p)
 	}()
 	s.give(f, true, err)
+	if f.fd >= 0 && f.excess() > 0 {
+		f.set(paced)
+		s.rearm(f)
+	}
 }
 
 func (s *shard) beat(f *flow) {
@@ -91,6 +97,7 @@ func (s *shard) give(f *flow, reply bool, err error) {
 	}
 	if o.work != nil && reply {
 		f.job = &job{do: o.work, tell: s.list, conn: f.conn}
+		f.unused = 0
 		s.engine.workers.add(f.job)
 	}
 	if o.more {
@@ -136,9 +143,9 @@ func (s *shard) worked(f *flow) bool {
 	return true
 }
 
-// hear has a flow read from again that was not.
+// hear has a flow read from again that was not, or asked again that could not be.
 func (s *shard) hear(f *flow) {
-	f.conn.lastReceived.Store(s.now) // that it was not heard is not its silence
+	f.excuse(s.now)
 	s.rearm(f)
 	if f.has(readable) {
 		s.enqueue(f)
@@ -149,6 +156,10 @@ func (s *shard) hear(f *flow) {
 func (s *shard) end(f *flow, e End) {
 	before := f.ending
 	f.ending = &ending{End: e}
+	if before == nil {
+		f.unused = 0
+		f.unset(paced)
+	}
 	switch {
 	case before != nil && before.lingering && e.Linger > 0:
 		// However often it is said, the client has no more than its time.

@@ -104,6 +104,7 @@ func TestTheEarliestDeadlineIsTheOneThatCounts(t *testing.T) {
 	for name, c := range map[string]*struct {
 		opts           Options
 		sent, received int64
+		excused        uint32
 		flow           flow
 		at             int64
 		do             why
@@ -123,6 +124,10 @@ func TestTheEarliestDeadlineIsTheOneThatCounts(t *testing.T) {
 		"an end within a time":                  {sent: 5 * s, flow: flow{backlog: &backlog{}, ending: &ending{until: 7 * s}}, at: 7 * s, do: stalled},
 		"an end, whenever":                      {sent: 5 * s, flow: flow{backlog: &backlog{}, ending: &ending{}}, at: 35 * s, do: stalled},
 		"never, near enough":                    {opts: Options{Heartbeat: ever, Silence: ever, WriteTimeout: ever}, sent: s, received: s, at: s + int64(forever), do: silent},
+		"the time in which it was not heard":    {opts: Options{Silence: 10e9}, received: s, excused: 4000, at: 15 * s, do: silent},
+		"nor asked":                             {opts: Options{Heartbeat: 15e9, Silence: 40e9}, sent: 50 * s, received: s, excused: 4000, at: 20 * s, do: beat},
+		"one who sent too much":                 {opts: Options{Silence: 10e9, Burst: 1 << 20}, received: s, flow: flow{is: paced, unused: 1<<20 + paceBytes}, at: s + int64(2*paceTime), do: resumed},
+		"and lingers, but not for so long":      {received: s, flow: flow{is: paced, unused: 2 * paceBytes, ending: &ending{until: s + 1, lingering: true}}, at: s + 1, do: lingered},
 		"lingering":                             {opts: Options{Heartbeat: 1, Silence: 1}, flow: flow{ending: &ending{until: 9 * s, lingering: true}}, at: 9 * s, do: lingered},
 		"ended, without a sign of life, or any": {opts: Options{Heartbeat: 1, Silence: 1}, flow: flow{ending: &ending{}}},
 	} {
@@ -130,6 +135,7 @@ func TestTheEarliestDeadlineIsTheOneThatCounts(t *testing.T) {
 		f.conn, f.opts = new(Conn), &c.opts
 		f.conn.lastSent.Store(c.sent)
 		f.conn.lastReceived.Store(c.received)
+		f.conn.excused = c.excused
 		if at, do := f.deadline(); at != c.at || do != c.do {
 			t.Errorf("%s: %v at %v, want %v at %v", name, do, time.Duration(at), c.do, time.Duration(c.at))
 		}

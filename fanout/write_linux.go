@@ -97,10 +97,6 @@ func (s *shard) flush(f *flow) bool {
 	}
 	f.backlog = nil
 	f.buffered.Store(0)
-	if b.replies > replyBytes {
-		s.hear(f)
-	} else {
-		s.rearm(f)
-	}
+	s.hear(f) // no sign of life was asked for meanwhile
 	return true
 }
