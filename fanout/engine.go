@@ -43,7 +43,10 @@ type Taken struct {
 
 // EngineStats say what an engine has done.
 type EngineStats struct {
-	Connections int    // that it serves
-	Rounds      uint64 // in each of which many connections that had something to do had a turn; it ends after a millisecond or so
-	Writes      uint64 // to connections, of one frame or several
+	Connections int // that it serves
+	// Rounds of a shard: in each the connections that had something to do at its
+	// beginning have one turn, or as many of them as there are in a millisecond or so.
+	// Fewer of them for as many writes is less work for each.
+	Rounds uint64
+	Writes uint64 // to connections, of one frame or several
 }

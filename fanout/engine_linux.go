@@ -39,7 +39,9 @@ func New(c Config) *Engine {
 // Add takes a connection over. From then on the engine alone uses it, until it
 // calls Session.Closed. c must not have been served before.
 //
-// When Add fails the connection is untouched. ErrNoDescriptor means that it is
+// When Add fails the connection is untouched and no method of s has been called,
+// Closed neither: who calls closes it, or has [Serve] serve it with c and s. Where
+// Add succeeds, Closed may be called before it returns. ErrNoDescriptor means that it is
 // no stream socket (TCP, Unix) that shows its descriptor, ErrClosed that the
 // engine is closed; else the system refused, for want of descriptors mostly, and
 // the next may fare better.
