@@ -227,6 +227,9 @@ func (m *member) dialed(d *dialing) {
 	now := time.Now()
 	c.id = p.lastConn.Add(1)
 	c.http2 = c.http2 || m.endpoint.Scheme == "h2c" && !c.spare
+	if c.http2 {
+		c.socket.boundSilence()
+	}
 	c.how.connect = d.connected
 	c.how.received, _ = c.socket.bytes()
 	p.counts.dialed("ok")

@@ -261,7 +261,7 @@ func TestAHalfOpenConnectionIsFoundByPings(t *testing.T) {
 			}
 		})
 		all.Wait()
-		if took := time.Since(started); took < 29*time.Second || took > 32*time.Second {
+		if took := time.Since(started); took < 374*time.Second || took > 377*time.Second { // TCP, which is not here, is sooner
 			t.Errorf("it was found after %s", took)
 		}
 		if s := p.Snapshot(); s.Retries["idempotent"] != 1 || s.Closes["error"] != 1 {

@@ -7,6 +7,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"syscall"
+	"time"
 )
 
 // errStale is what a Write gets that would be the first of a request on a
@@ -174,6 +175,19 @@ func (s *socket) CloseWrite() error {
 		return c.CloseWrite()
 	}
 	return fmt.Errorf("upstream: connection: end of one side: %w", errors.ErrUnsupported)
+}
+
+// giveUp is how long a peer on HTTP/2 may leave bytes unacknowledged, data or
+// keep-alive, before the connection is broken (RFC 5482). Without it the system
+// repeats data for a quarter of an hour. Not on HTTP/1.1, where a peer that
+// does not read an upload for a while is within its rights.
+const giveUp = 30 * time.Second
+
+// boundSilence sets giveUp, where the system can.
+func (s *socket) boundSilence() {
+	if _, tcp := s.Conn.(*net.TCPConn); tcp && s.raw != nil {
+		_ = s.raw.Control(func(fd uintptr) { setUserTimeout(fd, giveUp) })
+	}
 }
 
 // bytes returns how many bytes were read and written.

@@ -36,6 +36,14 @@ func silent(fd uintptr) bool {
 	return errno == syscall.EAGAIN
 }
 
+// setUserTimeout sets for how long data may stay unacknowledged. One that is not
+// set is the system's, which is longer.
+func setUserTimeout(fd uintptr, d time.Duration) {
+	_ = syscall.SetsockoptInt(int(fd), syscall.IPPROTO_TCP, tcpUserTimeout, int(d.Milliseconds()))
+}
+
+const tcpUserTimeout = 18 // include/uapi/linux/tcp.h; package syscall has no name for it
+
 // provable reports whether refused can judge the connection, and how many
 // bytes count as acknowledged on it so far. Multipath TCP cannot be judged:
 // TCP_INFO tells of one of its paths.

@@ -2,9 +2,14 @@
 
 package upstream
 
-import "syscall"
+import (
+	"syscall"
+	"time"
+)
 
 func silent(uintptr) bool { return true }
+
+func setUserTimeout(uintptr, time.Duration) {}
 
 func provable(syscall.RawConn) (acked uint64, ok bool) { return 0, false }
 

@@ -45,9 +45,10 @@ func newTransport(e Endpoint, cfg *Config) *http.Transport {
 		// only cost memory while they are quiet.
 		ReadBufferSize: 4 << 10, WriteBufferSize: 4 << 10,
 		HTTP2: &http.HTTP2Config{
-			// As for TCP: a silent connection is asked every 15 s and given
-			// up 15 s later.
-			SendPingTimeout: 15 * time.Second,
+			// Servers of gRPC close a connection that pings more often than
+			// every 5 minutes while a call is silent; a peer that vanished
+			// is TCP's to find, see giveUp.
+			SendPingTimeout: 6 * time.Minute,
 			PingTimeout:     15 * time.Second,
 			// Larger frames only delay the other streams of the connection.
 			MaxReadFrameSize: 16 << 10,
