@@ -36,10 +36,10 @@ func (s *socket) giveUp(out *fanout.Out, code fairlead.Code, text string) {
 }
 
 // closedByPeer answers the client's close, or takes it for the answer to ours.
-func (s *socket) closedByPeer(out *fanout.Out, m websocket.Message) {
+func (s *socket) closedByPeer(out *fanout.Out, code int) {
 	if !s.ended {
 		s.ending(fairlead.Cancelled)
-		out.Add(websocket.AppendClose(nil, m.Code, ""))
+		out.Add(websocket.AppendClose(nil, code, ""))
 	}
 	out.End(fanout.End{})
 }

@@ -1,10 +1,12 @@
 package deliver_test
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"strings"
 	"testing"
 
@@ -125,6 +127,33 @@ func TestAnApplicationAnswersItsOwnMessages(t *testing.T) {
 		}
 		if v := <-panicked; v != "oh no" {
 			t.Errorf("the observer saw %v", v)
+		}
+	})
+}
+
+func TestWhatAClientSaysBeforeItClosesIsDone(t *testing.T) {
+	t.Parallel()
+	each(t, func(t *testing.T, serve func(deliver.Config) *site) {
+		s := serve(deliver.Config{})
+		const times = 20
+		for i := range times {
+			conn := dialRaw(s)
+			all := []byte(handshake("/topics", "Sec-WebSocket-Protocol: fairlead.v1.json"))
+			for _, message := range []string{`{"publish":"a","data":1}`, fmt.Sprintf(`{"publish":"a","data":%d}`, i)} {
+				all = append(append(all, 0x81, 0x80|byte(len(message)), 0, 0, 0, 0), message...)
+			}
+			all = append(all, 0x88, 0x82, 0, 0, 0, 0, 0x03, 0xe8)
+			if _, err := conn.Write(all); err != nil {
+				t.Fatal(err)
+			}
+			got, err := io.ReadAll(conn)
+			if err != nil || !bytes.HasSuffix(got, []byte{0x88, 2, 0x03, 0xe8}) {
+				t.Errorf("it is answered %q, %v", got, err)
+			}
+			_ = conn.Close()
+		}
+		if page := s.page("/topics/a?limit=1000"); len(page.Events) != 2*times {
+			t.Errorf("%d of %d publishes are stored", len(page.Events), 2*times)
 		}
 	})
 }

@@ -40,6 +40,7 @@ type socket struct {
 type socketOfSome struct {
 	replies [][]byte     // frames
 	pending []topic.Item // read already
+	bye     *int         // the code with which the client has closed, once what it asked for before is done
 }
 
 // serveOne serves one topic, an envelope a message.
@@ -103,6 +104,10 @@ func (s *socket) Pull(out *fanout.Out) {
 		s.some = nil
 		for _, frame := range some.replies {
 			s.share(out, frame)
+		}
+		if some.bye != nil {
+			s.closedByPeer(out, *some.bye)
+			return
 		}
 		if some.pending != nil {
 			s.send(out, some.pending)
@@ -170,7 +175,14 @@ func (s *socket) read(out *fanout.Out, parser *websocket.Parser, p []byte) {
 				out.Add(websocket.AppendControl(nil, websocket.Pong, m.Payload))
 			}
 		case websocket.Close:
-			s.closedByPeer(out, m)
+			if len(messages) > 0 && s.many != nil { // which came before it
+				out.Work(func() {
+					s.many.handleAll(messages)
+					s.sayBye(m.Code)
+				})
+				return
+			}
+			s.closedByPeer(out, m.Code)
 			return
 		case websocket.Text, websocket.Binary:
 			if !s.ended {
@@ -195,6 +207,17 @@ func (s *socket) read(out *fanout.Out, parser *websocket.Parser, p []byte) {
 type received struct {
 	kind websocket.MessageType
 	text []byte
+}
+
+// sayBye has the client's close answered.
+func (s *socket) sayBye(code int) {
+	s.mu.Lock()
+	if s.some == nil {
+		s.some = new(socketOfSome)
+	}
+	s.some.bye = &code
+	s.mu.Unlock()
+	s.conn.Wake()
 }
 
 // answer has a frame sent. s.mu is held. What replies there can be at one time
