@@ -45,7 +45,8 @@ type frames [MaxFormats]atomic.Pointer[[]byte]
 // 1 MiB or an eighth of Policy.Bytes, whichever is more, and always of the very
 // newest. There encode runs the first time only, and all readers share the
 // result; when they race it may run more than once, but one result is kept. An
-// older event is encoded anew by each call.
+// older event is encoded anew by each call, but for one of some size while anybody
+// has what a call has made of it.
 func (r *Record) Frame(f Format, encode func(*fairlead.Event) []byte) []byte {
 	kept := r.frames.Load()
 	if kept == nil {
@@ -53,7 +54,7 @@ func (r *Record) Frame(f Format, encode func(*fairlead.Event) []byte) []byte {
 		kept = r.frames.Load()
 	}
 	if kept == &cold {
-		return encode(&r.Event)
+		return r.coldFrame(f, encode)
 	}
 	if b := kept[f].Load(); b != nil {
 		return *b
@@ -83,11 +84,14 @@ func (l *Log) cool() {
 // in Policy.Bytes and in a store's total.
 const RecordOverhead = 256
 
-func (r *Record) size() int64 {
+func (r *Record) size() int64 { return int64(RecordOverhead + r.weight()) }
+
+// weight is how many bytes the event has itself.
+func (r *Record) weight() int {
 	e := &r.Event
-	n := RecordOverhead + len(e.Data) + len(e.Type) + len(e.Key) + len(e.ContentType) + len(e.Traceparent)
+	n := len(e.Data) + len(e.Type) + len(e.Key) + len(e.ContentType) + len(e.Traceparent)
 	for k, v := range e.Attributes {
 		n += len(k) + len(v) + 32
 	}
-	return int64(n)
+	return n
 }

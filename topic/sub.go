@@ -71,7 +71,7 @@ func (s *sub) pull(buf []Item, most int, now int64, ack bool) (p pulled) {
 	return p
 }
 
-// fill hands out what s is owed, until that is most bytes of data, and up to what
+// fill hands out what s is owed, until that is most bytes of events, and up to what
 // a rate holds back until the time at.
 func (s *sub) fill(buf []Item, most int, now int64) (n, bytes int, at int64) {
 	l := s.log
@@ -84,7 +84,7 @@ func (s *sub) fill(buf []Item, most int, now int64) (n, bytes int, at int64) {
 					return n, bytes, 0
 				}
 				if item.Record != nil {
-					bytes += len(item.Record.Event.Data)
+					bytes += item.Record.weight()
 				}
 				continue
 			}
@@ -107,7 +107,7 @@ func (s *sub) fill(buf []Item, most int, now int64) (n, bytes int, at int64) {
 		}
 		buf[n] = s.event(r)
 		n++
-		bytes += len(r.Event.Data)
+		bytes += r.weight()
 	}
 	return n, bytes, 0
 }
