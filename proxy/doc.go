@@ -60,12 +60,23 @@
 //
 // # gRPC
 //
-// A call of gRPC passes like any request, its messages unread, each as it comes, and
-// its trailers after them; on HTTP/2 to the client and to the upstream. Its deadline
-// (grpc-timeout) holds here too. What the handler has to say itself it says in gRPC's
-// words: a status by the table of codes, in the header or, where the upstream broke
-// off, in the trailers, since a reset would leave the client guessing. gRPC-Web and
-// Connect pass as what they are over HTTP.
+// A call of gRPC passes like any request: its messages unread, each flushed as it
+// comes, both ways at once, and its trailers after them, or instead of all else. The
+// client needs HTTP/2 or 3, and the transport HTTP/2; [http.Transport] speaks it
+// without TLS only if its Protocols say so. With a transport that chooses an
+// endpoint for each request, the calls of one connection are balanced one by one.
+//
+// The deadline of a call (grpc-timeout) holds here too: it cancels the upstream, and
+// the client is told DEADLINE_EXCEEDED. A value that cannot be read is
+// INVALID_ARGUMENT. Who hands the call on can take the time that is left from the
+// deadline of the request's context. Without one, a call may be silent for ever.
+//
+// What the handler has to say itself it says in gRPC's words ([Problem]): a status by
+// the table of codes, a message, and grpc-retry-pushback-ms where it is known when to
+// come back. They stand in the header, or, where the upstream broke off, in the
+// trailers, since a reset would leave the client guessing. gRPC-Web is answered so
+// too, in the header; a body of its that breaks off is reset, and so is one of
+// Connect, whose calls are answered with problem details and the HTTP status.
 //
 // # Limits
 //

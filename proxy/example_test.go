@@ -7,6 +7,7 @@ import (
 	"net/http/httptest"
 	"net/url"
 
+	"github.com/fairlead-edge/fairlead"
 	"github.com/fairlead-edge/fairlead/proxy"
 )
 
@@ -43,4 +44,19 @@ func Example() {
 	}
 	fmt.Print(string(body))
 	// Output: data: /prices, asked by way of api.example.com
+}
+
+// One error, as the client of a call is told of it and as others are.
+func ExampleProblem() {
+	err := fmt.Errorf("route: %w", fairlead.Errorf(fairlead.Unavailable, "the upstream has no endpoint at the moment"))
+	for _, kind := range []string{"application/grpc+proto", "application/json"} {
+		r := httptest.NewRequest(http.MethodPost, "/shop.v1.Orders/Place", nil)
+		r.Header.Set("Content-Type", kind)
+		w := httptest.NewRecorder()
+		proxy.Problem(w, r, err)
+		fmt.Println(w.Code, w.Header().Get("Content-Type"), w.Header().Get("Grpc-Status"), w.Header().Get("Grpc-Message"))
+	}
+	// Output:
+	// 200 application/grpc+proto 14 the upstream has no endpoint at the moment
+	// 502 application/problem+json
 }

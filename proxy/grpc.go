@@ -15,15 +15,29 @@ import (
 // stands in a header (gRPC over HTTP/2).
 
 const (
-	grpcType   = "application/grpc"
-	grpcStatus = "Grpc-Status"
+	grpcType    = "application/grpc"
+	grpcWebType = "application/grpc-web"
+	grpcStatus  = "Grpc-Status"
 )
 
-// isGRPC reports whether the request is a call of gRPC or gRPC-Web.
-func isGRPC(r *http.Request) bool {
-	kind := r.Header["Content-Type"]
-	return r.Method == http.MethodPost && len(kind) == 1 && strings.HasPrefix(kind[0], grpcType)
+// callType returns the media type of a call of gRPC or gRPC-Web, which its answer has
+// too, since a client may accept that of its own codec only; "" of another request.
+func callType(r *http.Request) string {
+	values := r.Header["Content-Type"]
+	if r.Method != http.MethodPost || len(values) != 1 || !strings.HasPrefix(values[0], grpcType) {
+		return ""
+	}
+	kind, _, _ := strings.Cut(values[0], ";")
+	kind = strings.TrimSpace(kind)
+	protocol, codec, _ := strings.Cut(kind, "+")
+	if protocol != grpcType && protocol != grpcWebType && protocol != grpcWebType+"-text" || strings.ContainsAny(codec, " \t,") {
+		return ""
+	}
+	return kind
 }
+
+// isGRPC reports whether the request is a call of gRPC or gRPC-Web.
+func isGRPC(r *http.Request) bool { return callType(r) != "" }
 
 // errDeadline is the cause of a call that has reached its client's deadline.
 var errDeadline = fairlead.Errorf(fairlead.DeadlineExceeded, "the call's deadline has passed")
@@ -67,11 +81,7 @@ func parseTimeout(s string) (time.Duration, bool) {
 // error: a response of headers only.
 func answerGRPC(w http.ResponseWriter, r *http.Request, e *fairlead.Error) {
 	h := w.Header()
-	kind := grpcType
-	if strings.HasPrefix(r.Header.Get("Content-Type"), grpcType+"-web") {
-		kind = grpcType + "-web"
-	}
-	h.Set("Content-Type", kind)
+	h.Set("Content-Type", callType(r))
 	h.Set("Cache-Control", "no-store")
 	setStatus(h, "", e)
 	w.WriteHeader(http.StatusOK)
@@ -102,10 +112,14 @@ func encodeMessage(s string) string {
 
 // endCall ends the response to a call whose upstream broke off, or whose deadline has
 // passed, with trailers that say so: a reset would leave the client guessing. It
-// reports whether that is possible.
+// reports whether that is possible: gRPC-Web has its trailers in the body, which may
+// have been left within a message.
 func (x *exchange) endCall() bool {
 	code := fairlead.AsError(x.err).Code
-	if x.status == 0 || !isGRPC(x.in) || x.in.ProtoMajor < 2 || code == fairlead.Cancelled {
+	if x.status == 0 || x.in.ProtoMajor < 2 || code == fairlead.Cancelled {
+		return false
+	}
+	if kind := callType(x.in); kind == "" || strings.HasPrefix(kind, grpcWebType) {
 		return false
 	}
 	e := errDeadline

@@ -1,6 +1,7 @@
 package proxy
 
 import (
+	"net/http"
 	"net/url"
 	"strings"
 	"testing"
@@ -43,4 +44,16 @@ func TestAMessageIsPercentEncoded(t *testing.T) {
 	if back, err := url.PathUnescape(got); err != nil || back != message || strings.ContainsAny(got, "\r\n") {
 		t.Errorf("%q, %v", back, err)
 	}
+}
+
+func FuzzCallType(f *testing.F) {
+	for _, seed := range []string{"application/grpc", "application/grpc-web-text+proto;a=b", "application/grpc+x y", "text/html"} {
+		f.Add(seed)
+	}
+	f.Fuzz(func(t *testing.T, value string) {
+		got := callType(&http.Request{Method: http.MethodPost, Header: http.Header{"Content-Type": {value}}})
+		if !strings.HasPrefix(value, got) || got != "" && !strings.HasPrefix(got, grpcType) || strings.ContainsAny(got, ";, \t") {
+			t.Errorf("%q is read as %q", value, got)
+		}
+	})
 }
