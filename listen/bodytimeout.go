@@ -8,13 +8,15 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"strings"
 	"sync"
 	"time"
 )
 
 // timeBodies bounds how long each next part of a request's body may take until
 // the response begins. Over HTTP/2 and 3 only a body of declared length has
-// such a bound: another one may be one direction of an exchange that lasts.
+// such a bound: another one may be one direction of an exchange that lasts. Over
+// HTTP/1.1 that is said by its media type, see streamsUp.
 func (s *Server) timeBodies(next http.Handler) http.Handler {
 	d := s.cfg.Timeouts.Body
 	if d <= 0 {
@@ -26,7 +28,7 @@ func (s *Server) timeBodies(next http.Handler) http.Handler {
 			next.ServeHTTP(w, r)
 			return
 		}
-		b := &timedBody{body: r.Body, ctl: http.NewResponseController(w), timeout: d, left: r.ContentLength}
+		b := &timedBody{body: r.Body, ctl: http.NewResponseController(w), timeout: d, left: r.ContentLength, begun: streamsUp(r)}
 		// net/http never reads for itself what a client waits to be asked for.
 		b.drains = r.ProtoMajor == 1 && r.Header["Expect"] == nil
 		if hw, ok := w.(*h1Writer); ok {
@@ -40,6 +42,17 @@ func (s *Server) timeBodies(next http.Handler) http.Handler {
 	})
 }
 
+// streamsUp reports whether the request over HTTP/1.1 is a call whose client may
+// send a message now and another hours later, before it wants an answer: one of
+// Connect or gRPC-Web, of no declared length. A peer that vanished is then found by
+// TCP's keep-alive, and how many connections an address may hold is bounded anyway.
+// What a handler has not read is drained within the bound all the same.
+func streamsUp(r *http.Request) bool {
+	kind := r.Header.Get("Content-Type")
+	return r.ContentLength < 0 && r.Method == http.MethodPost &&
+		(strings.HasPrefix(kind, "application/connect+") || strings.HasPrefix(kind, "application/grpc-web"))
+}
+
 // timedBody is the body of a request while its response has not begun.
 type timedBody struct {
 	body    io.ReadCloser
@@ -51,7 +64,7 @@ type timedBody struct {
 	timer   *time.Timer
 	reading bool // within the bound
 	expired bool
-	begun   bool // the response: there is no bound any more
+	begun   bool // the response, or what has no bound before it either
 	drains  bool // net/http will read what the handler does not
 	ended   bool // nothing is left
 }

@@ -264,3 +264,47 @@ func TestABodyThatStallsEndsOverHTTP3(t *testing.T) {
 		t.Errorf("%v, %s", err, resp.Status)
 	}
 }
+
+func TestACallOfNoDeclaredLengthMayBeSilentBeforeItsResponse(t *testing.T) {
+	const header = "POST / HTTP/1.1\r\nHost: a\r\n"
+	const chunked = "Transfer-Encoding: chunked\r\n"
+	calls := map[string]bool{ // by its fields: whether it may
+		chunked + "Content-Type: application/connect+proto":              true,
+		chunked + "Content-Type: application/grpc-web-text":              true,
+		chunked + "Content-Type: application/proto":                      false, // unary
+		chunked + "Content-Type: application/grpc":                       false, // needs HTTP/2
+		"Content-Type: application/connect+proto\r\nContent-Length: 100": false,
+	}
+	simulated(t, func(t *testing.T) {
+		for fields, silent := range calls {
+			var err error
+			var after time.Duration
+			n := serve(t, lasting, reading(t, &err, &after))
+			one := dial1(t, n)
+			one.send(header + fields + "\r\n\r\n1\r\na\r\n")
+			if !silent {
+				if resp, _ := one.answer("POST"); !errors.Is(err, os.ErrDeadlineExceeded) || after != 30*time.Second || !resp.Close {
+					t.Errorf("%s: %v after %v", fields, err, after)
+				}
+				continue
+			}
+			time.Sleep(5 * time.Hour)
+			one.send("0\r\n\r\n")
+			if resp, _ := one.answer("POST"); err != nil || after != 5*time.Hour || resp.Close {
+				t.Errorf("%s: %v after %v", fields, err, after)
+			}
+		}
+	})
+}
+
+func TestACallThatIsNotReadToItsEndIsDrainedWithinTheBound(t *testing.T) {
+	simulated(t, func(t *testing.T) {
+		n := serve(t, lasting, func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusNoContent) })
+		one := dial1(t, n)
+		one.send("POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\nContent-Type: application/connect+proto\r\n\r\n")
+		began := time.Now()
+		if resp, _ := one.answer("POST"); !resp.Close || time.Since(began) != 30*time.Second {
+			t.Errorf("%v after %v", resp.Header, time.Since(began))
+		}
+	})
+}

@@ -62,8 +62,9 @@ type Timeouts struct {
 	// Body is for each next part of a request's body, until the response
 	// begins; the Read that waited fails with [os.ErrDeadlineExceeded]. Over
 	// HTTP/2 and 3 it holds for bodies of declared length only, since another
-	// one may be an exchange. Default 30 s: a phone may lose its network for a
-	// while.
+	// one may be an exchange, and so is, over HTTP/1.1, a body of no declared
+	// length of the media types of Connect's streams and of gRPC-Web. Default
+	// 30 s: a phone may lose its network for a while.
 	Body time.Duration
 	// Idle is how long a connection without a request is kept. Default 75 s:
 	// longer than the 60 s for which the usual load balancers keep theirs, so
