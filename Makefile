@@ -1,5 +1,5 @@
 # Each target only calls a script in ci/, so that they run the same by hand.
-.PHONY: build test lint fuzz bench peers wire attack soak fan calls proto
+.PHONY: build test lint fuzz bench peers wire attack soak fan calls grpc proto
 
 build:
 	@ci/build
@@ -33,6 +33,9 @@ fan:
 
 calls:
 	@ci/calls
+
+grpc:
+	@ci/grpc
 
 proto:
 	@ci/proto
