@@ -112,7 +112,8 @@ type Queue struct {
 // received, which a refused connection, an HTTP/2 REFUSED_STREAM or a GOAWAY
 // before it shows, goes to another endpoint whatever its method. One that may
 // have been received is sent again only if its method is idempotent (RFC 9110
-// §9.2.2) or it carries an Idempotency-Key, and no byte of an answer came.
+// §9.2.2) or it carries an Idempotency-Key and is no call of gRPC, and no byte of
+// an answer came.
 type Retry struct {
 	// Attempts is how often a request is sent at most; default 3. 1: once.
 	Attempts int

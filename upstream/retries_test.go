@@ -49,6 +49,7 @@ func TestARequestThatGotNoAnswerIsRepeatedOnlyByItsClass(t *testing.T) {
 		{"POST", "", 1, ""},
 		{"PATCH", "", 1, ""},
 		{"POST", "k", 2, "key"},
+		{"POST", "a call's", 1, ""},
 		{"GET", "", 2, "idempotent"},
 		{"PUT", "", 2, "idempotent"},
 		{"DELETE", "", 2, "idempotent"},
@@ -61,6 +62,9 @@ func TestARequestThatGotNoAnswerIsRepeatedOnlyByItsClass(t *testing.T) {
 				var fields []string
 				if c.key != "" {
 					fields = []string{"Idempotency-Key", c.key}
+				}
+				if c.key == "a call's" {
+					fields = append(fields, "Content-Type", "application/grpc")
 				}
 				text, err := ask(t, p, c.method, "the body", fields...)
 				s := p.Snapshot()

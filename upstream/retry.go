@@ -53,8 +53,8 @@ func classify(req *http.Request, e evidence) retryClass {
 		return retryProven
 	case isIdempotent(req.Method):
 		return retryIdempotent
-	case req.Header.Get("Idempotency-Key") != "":
-		return retryKey
+	case req.Header.Get("Idempotency-Key") != "" && !strings.HasPrefix(req.Header.Get("Content-Type"), "application/grpc"):
+		return retryKey // what metadata of that name means to a service of gRPC is its own affair
 	}
 	return retryNever
 }
