@@ -22,7 +22,8 @@ func (s *shard) rouse() {
 // park waits for events, for being roused or for the next timer, and sees to the
 // events.
 func (s *shard) park() {
-	if until := s.until(); until != s.parked {
+	until := s.until()
+	if until != s.parked {
 		var at time.Time
 		if until != math.MaxInt64 {
 			at = time.Now().Add(time.Duration(until - s.clock()))
@@ -33,7 +34,7 @@ func (s *shard) park() {
 	// The deadline is set first, so that it does not undo that of rouse; and who
 	// lists a connection does so before it looks whether the shard sleeps.
 	s.asleep.Store(true)
-	if s.mail.Load() || !s.holding() && s.woken.Load() != nil {
+	if s.mail.Load() || s.woken.Load() != nil && (!s.holding() || s.held < until) {
 		s.asleep.Store(false)
 		s.parked = 0 // rouse may have been called
 		return

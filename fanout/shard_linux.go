@@ -45,6 +45,7 @@ type shard struct {
 	woken       atomic.Pointer[Conn] // the last of a list, by Conn.next; at most all connections
 	asleep      atomic.Bool
 	mail        atomic.Bool // arrivals or shutting is to be seen to
+	urgent      atomic.Bool // something listed is not to wait
 	connections atomic.Int64
 	rounds      atomic.Uint64
 	writes      atomic.Uint64
@@ -72,7 +73,7 @@ func newShard(e *Engine) (*shard, error) {
 		engine: e, epoll: fd, file: os.NewFile(uintptr(fd), "epoll"),
 		in: make([]byte, readBuffer), together: make([]byte, 0, gatherBytes),
 	}
-	s.owner = owner{wake: s.list, depth: s.depth, engine: true}
+	s.owner = owner{wake: s.wake, depth: s.depth, engine: true}
 	s.ready = s.find
 	s.raw, err = s.file.SyscallConn()
 	if err == nil {
@@ -116,7 +117,23 @@ func (s *shard) shut() {
 	s.rouse()
 }
 
-// list is owner.wake.
+// wake is owner.wake. A reset does not wait.
+func (s *shard) wake(c *Conn) {
+	if c.reset.Load() {
+		s.listNow(c)
+		return
+	}
+	s.list(c)
+}
+
+// listNow lists a connection that is not to wait for what others hold back.
+func (s *shard) listNow(c *Conn) {
+	s.urgent.Store(true)
+	s.list(c)
+	s.rouse() // list does so only for the first
+}
+
+// list has the shard look at a connection.
 func (s *shard) list(c *Conn) {
 	if c.listed.Swap(true) {
 		return
@@ -134,13 +151,14 @@ func (s *shard) list(c *Conn) {
 }
 
 // holding reports whether what was woken is to wait.
-func (s *shard) holding() bool { return s.now < s.held && !s.stopping }
+func (s *shard) holding() bool { return s.now < s.held && !s.stopping && !s.urgent.Load() }
 
 // take queues what was woken, in that order, and reports whether that was any.
 func (s *shard) take() bool {
 	if s.holding() {
 		return false
 	}
+	s.urgent.Store(false)
 	last := s.woken.Swap(nil)
 	if last == nil {
 		return false

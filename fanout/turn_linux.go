@@ -37,10 +37,11 @@ func (s *shard) turn(f *flow) {
 
 // pull asks the session for more. What s.out has goes before it.
 func (s *shard) pull(f *flow) {
-	if f.has(owed) {
-		s.hear(f)
-	}
+	waited := f.has(owed)
 	f.unset(toPull | owed)
+	if waited {
+		s.hear(f) // not before: what is owed counts as paused, and has no deadline
+	}
 	s.alarms.remove(f)
 	f.conn.woken.Store(false) // before the session looks what there is
 	var err error
@@ -96,7 +97,7 @@ func (s *shard) give(f *flow, reply bool, err error) {
 		s.end(f, *o.end)
 	}
 	if o.work != nil && reply {
-		f.job = &job{do: o.work, tell: s.list, conn: f.conn}
+		f.job = &job{do: o.work, tell: s.listNow, conn: f.conn}
 		f.unused = 0
 		s.engine.workers.add(f.job)
 	}
@@ -167,6 +168,8 @@ func (s *shard) end(f *flow, e End) {
 		f.ending.until = later(before.began, e.Linger)
 	case e.Within > 0:
 		f.ending.until = later(s.now, e.Within)
+	case before != nil:
+		f.ending.until = before.until // nor to take what it was given
 	}
 	s.alarms.remove(f)
 	s.rearm(f)
@@ -224,7 +227,10 @@ func (s *shard) close(f *flow, err error) {
 	}
 	_ = unix.Close(fd)
 	s.connections.Add(-1)
-	f.job = nil // it goes on, but it may wait for this:
+	if f.job != nil {
+		s.engine.workers.drop(f.job) // one that has begun goes on, but it may wait for this:
+		f.job = nil
+	}
 	session := f.session
 	f.session = nil
 	defer func() {

@@ -1,6 +1,7 @@
 package fanout
 
 import (
+	"slices"
 	"sync"
 	"sync/atomic"
 )
@@ -18,7 +19,7 @@ type workers struct {
 
 	mu    sync.Mutex
 	count int
-	queue []*job // no longer than there are connections, which have one job each
+	queue []*job // one of each connection at most, for which it is dropped with it
 }
 
 // job is what a session asked for by Out.Work.
@@ -41,6 +42,15 @@ func (w *workers) add(j *job) {
 	w.mu.Unlock()
 	if start {
 		w.running.Go(w.work)
+	}
+}
+
+// drop takes a job out of the queue, unless it has begun.
+func (w *workers) drop(j *job) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if i := slices.Index(w.queue, j); i >= 0 {
+		w.queue = slices.Delete(w.queue, i, i+1)
 	}
 }
 
