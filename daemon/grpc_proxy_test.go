@@ -5,211 +5,76 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net"
 	"net/http"
 	"slices"
+	"strconv"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
+	"connectrpc.com/connect"
+	"github.com/quic-go/quic-go/http3"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
-	"google.golang.org/grpc/credentials/insecure"
 	_ "google.golang.org/grpc/encoding/gzip"
-	"google.golang.org/grpc/health"
 	healthpb "google.golang.org/grpc/health/grpc_health_v1"
 	testpb "google.golang.org/grpc/interop/grpc_testing"
 	"google.golang.org/grpc/metadata"
-	"google.golang.org/grpc/reflection"
 	reflectionpb "google.golang.org/grpc/reflection/grpc_reflection_v1"
 	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/types/known/durationpb"
 
 	"github.com/fairlead-edge/fairlead/daemon"
 )
 
-// backend is a server of grpc-go.
-type backend struct {
-	testpb.UnimplementedTestServiceServer
-
-	*grpc.Server
-
-	address string
-	health  *health.Server
-
-	mu    sync.Mutex
-	calls map[string]int // unary, by what was asked for
-	total int
-	entry chan struct{} // a unary call that is to wait has come; nil: none is to
-	leave chan struct{} // closed: it goes on
-}
-
-func newBackend(t *testing.T) *backend {
-	t.Helper()
-	b := &backend{calls: make(map[string]int), health: health.NewServer()}
-	b.listen(t, "127.0.0.1:0")
-	return b
-}
-
-func (b *backend) listen(t *testing.T, address string) {
-	t.Helper()
-	l, err := net.Listen("tcp", address)
-	if err != nil {
-		t.Fatal(err)
-	}
-	b.address = l.Addr().String()
-	b.Server = grpc.NewServer()
-	testpb.RegisterTestServiceServer(b.Server, b)
-	healthpb.RegisterHealthServer(b.Server, b.health)
-	reflection.Register(b.Server)
-	var serving sync.WaitGroup
-	serving.Go(func() { _ = b.Serve(l) })
-	t.Cleanup(func() { b.Stop(); serving.Wait() })
-}
-
-func (b *backend) UnaryCall(ctx context.Context, req *testpb.SimpleRequest) (*testpb.SimpleResponse, error) {
-	b.mu.Lock()
-	b.total++
-	b.calls[string(req.GetPayload().GetBody())]++
-	entry, leave := b.entry, b.leave
-	b.mu.Unlock()
-	if entry != nil {
-		entry <- struct{}{}
-		select {
-		case <-leave:
-		case <-ctx.Done():
-			return nil, ctx.Err()
-		}
-	}
-	md, _ := metadata.FromIncomingContext(ctx)
-	_ = grpc.SetHeader(ctx, metadata.Pairs("x-header", strings.Join(md["x-sent"], "+"), "x-bytes-bin", "\x00\xff"))
-	_ = grpc.SetTrailer(ctx, metadata.Pairs("x-trailer", "last"))
-	if s := req.GetResponseStatus(); s != nil {
-		return nil, status.Error(codes.Code(s.GetCode()), s.GetMessage()) //nolint:gosec // a test's own
-	}
-	if due, ok := ctx.Deadline(); ok {
-		_ = grpc.SetTrailer(ctx, metadata.Pairs("x-left", fmt.Sprint(time.Until(due).Milliseconds())))
-	}
-	return &testpb.SimpleResponse{Payload: req.GetPayload(), Hostname: b.address}, nil
-}
-
-func (b *backend) FullDuplexCall(stream grpc.BidiStreamingServer[testpb.StreamingOutputCallRequest, testpb.StreamingOutputCallResponse]) error {
-	for {
-		req, err := stream.Recv()
-		if errors.Is(err, io.EOF) {
-			stream.SetTrailer(metadata.Pairs("x-trailer", "last"))
-			return nil
-		}
-		if err != nil {
-			return err
-		}
-		if err := stream.Send(&testpb.StreamingOutputCallResponse{Payload: req.GetPayload()}); err != nil {
-			return err
-		}
-	}
-}
-
-func (b *backend) StreamingInputCall(stream grpc.ClientStreamingServer[testpb.StreamingInputCallRequest, testpb.StreamingInputCallResponse]) error {
-	sum := int32(0)
-	for {
-		req, err := stream.Recv()
-		if errors.Is(err, io.EOF) {
-			return stream.SendAndClose(&testpb.StreamingInputCallResponse{AggregatedPayloadSize: sum})
-		}
-		if err != nil {
-			return err
-		}
-		sum += int32(len(req.GetPayload().GetBody())) //nolint:gosec // small
-	}
-}
-
-func (b *backend) StreamingOutputCall(req *testpb.StreamingOutputCallRequest, stream grpc.ServerStreamingServer[testpb.StreamingOutputCallResponse]) error {
-	for _, p := range req.GetResponseParameters() {
-		if err := stream.Send(&testpb.StreamingOutputCallResponse{Payload: payload(int(p.GetSize()))}); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-func (b *backend) called() int {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.total
-}
-
-func payload(size int) *testpb.Payload { return &testpb.Payload{Body: make([]byte, size)} }
-
-// behind runs Fairlead in front of backends over HTTP/2 without TLS.
-func behind(t *testing.T, more string, backends ...*backend) *program {
-	t.Helper()
-	return start(t, "upstreams: {u: {endpoints: "+endpoints(backends)+more+"}}\nroutes: [{path: /**, upstream: u}]", daemon.Options{})
-}
-
-func endpoints(backends []*backend) string {
-	urls := make([]string, len(backends))
-	for i, b := range backends {
-		urls[i] = fmt.Sprintf("%q", "h2c://"+b.address)
-	}
-	return "[" + strings.Join(urls, ", ") + "]"
-}
-
-// channel is a channel of grpc-go to the program.
-func channel(t *testing.T, p *program, options ...grpc.DialOption) *grpc.ClientConn {
-	t.Helper()
-	c, err := grpc.NewClient(strings.TrimPrefix(p.http, "http://"), append(options, grpc.WithTransportCredentials(insecure.NewCredentials()))...)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = c.Close() })
-	return c
-}
-
 func TestCallsPassTheProxy(t *testing.T) {
-	b := newBackend(t)
-	p := behind(t, "", b)
-	c := testpb.NewTestServiceClient(channel(t, p))
-	ctx, cancel := context.WithTimeout(t.Context(), patience)
-	defer cancel()
+	overBoth(t, func(t *testing.T, secure bool) {
+		b := newBackends(t, 1, secure)[0]
+		c := testpb.NewTestServiceClient(channel(t, behind(t, "", b)))
+		ctx, cancel := context.WithTimeout(t.Context(), patience)
+		defer cancel()
+		unaryPasses(ctx, t, c)
+		statusesPass(ctx, t, c)
+		streamsPass(ctx, t, c)
+		bothWaysPass(ctx, t, c)
+	})
+}
 
-	var header, trailer metadata.MD
-	sent := metadata.AppendToOutgoingContext(ctx, "x-sent", "a", "x-sent", "b")
-	res, err := c.UnaryCall(sent, &testpb.SimpleRequest{Payload: payload(300_000)}, grpc.Header(&header), grpc.Trailer(&trailer), grpc.UseCompressor("gzip"))
-	if err != nil || len(res.GetPayload().GetBody()) != 300_000 {
-		t.Fatalf("UnaryCall: %v", err)
+func unaryPasses(ctx context.Context, t *testing.T, c testpb.TestServiceClient) {
+	t.Helper()
+	for _, options := range [][]grpc.CallOption{nil, {grpc.UseCompressor("gzip")}} {
+		var header, trailer metadata.MD
+		sent := metadata.AppendToOutgoingContext(ctx, "x-sent", "a", "x-sent", "b")
+		const large = 3_000_000
+		res, err := c.UnaryCall(sent, &testpb.SimpleRequest{Payload: payload(large)}, append(options, grpc.Header(&header), grpc.Trailer(&trailer))...)
+		if err != nil || len(res.GetPayload().GetBody()) != large {
+			t.Fatalf("UnaryCall: %v", err)
+		}
+		if header.Get("x-header")[0] != "a+b" || header.Get("x-bytes-bin")[0] != "\x00\xff" || trailer.Get("x-trailer")[0] != "last" {
+			t.Errorf("header %v, trailer %v", header, trailer)
+		}
 	}
-	if header.Get("x-header")[0] != "a+b" || header.Get("x-bytes-bin")[0] != "\x00\xff" || trailer.Get("x-trailer")[0] != "last" {
-		t.Errorf("header %v, trailer %v", header, trailer)
-	}
+}
 
-	_, err = c.UnaryCall(ctx, &testpb.SimpleRequest{ResponseStatus: &testpb.EchoStatus{Code: 9, Message: "ünready % yet"}}, grpc.Trailer(&trailer))
-	if s := status.Convert(err); s.Code() != codes.FailedPrecondition || s.Message() != "ünready % yet" || trailer.Get("x-trailer")[0] != "last" {
+func statusesPass(ctx context.Context, t *testing.T, c testpb.TestServiceClient) {
+	t.Helper()
+	var trailer metadata.MD
+	_, err := c.UnaryCall(ctx, &testpb.SimpleRequest{ResponseStatus: &testpb.EchoStatus{Code: 9, Message: "ünready % yet"}}, grpc.Trailer(&trailer))
+	s := status.Convert(err)
+	if s.Code() != codes.FailedPrecondition || s.Message() != "ünready % yet" || trailer.Get("x-trailer")[0] != "last" {
 		t.Errorf("the status is %v, trailer %v", err, trailer)
 	}
-	_, err = c.UnimplementedCall(ctx, &testpb.Empty{})
-	if status.Code(err) != codes.Unimplemented {
+	if all := s.Details(); len(all) != 1 || !proto.Equal(all[0].(proto.Message), durationpb.New(time.Minute)) {
+		t.Errorf("the status has %v", all)
+	}
+	if _, err = c.UnimplementedCall(ctx, &testpb.Empty{}); status.Code(err) != codes.Unimplemented {
 		t.Errorf("UnimplementedCall: %v", err)
 	}
+}
 
-	both, err := c.FullDuplexCall(ctx)
-	if err != nil {
-		t.Fatal(err)
-	}
-	for i := range 20 {
-		if err := both.Send(&testpb.StreamingOutputCallRequest{Payload: payload(i)}); err != nil {
-			t.Fatal(err)
-		}
-		if res, err := both.Recv(); err != nil || len(res.GetPayload().GetBody()) != i {
-			t.Fatalf("message %d: %v", i, err)
-		}
-	}
-	if err := both.CloseSend(); err != nil {
-		t.Fatal(err)
-	}
-	if _, err := both.Recv(); !errors.Is(err, io.EOF) || both.Trailer().Get("x-trailer")[0] != "last" {
-		t.Errorf("the end: %v, %v", err, both.Trailer())
-	}
-
+func streamsPass(ctx context.Context, t *testing.T, c testpb.TestServiceClient) {
+	t.Helper()
 	up, err := c.StreamingInputCall(ctx)
 	if err != nil {
 		t.Fatal(err)
@@ -222,7 +87,6 @@ func TestCallsPassTheProxy(t *testing.T) {
 	if sum, err := up.CloseAndRecv(); err != nil || sum.GetAggregatedPayloadSize() != 10_000 {
 		t.Errorf("StreamingInputCall: %v, %v", sum, err)
 	}
-
 	down, err := c.StreamingOutputCall(ctx, &testpb.StreamingOutputCallRequest{
 		ResponseParameters: []*testpb.ResponseParameters{{Size: 1}, {Size: 100_000}, {Size: 0}},
 	})
@@ -239,7 +103,84 @@ func TestCallsPassTheProxy(t *testing.T) {
 	}
 }
 
-func TestACallsDeadlineIsHandedOnShortenedAndKept(t *testing.T) {
+func bothWaysPass(ctx context.Context, t *testing.T, c testpb.TestServiceClient) {
+	t.Helper()
+	both, err := c.FullDuplexCall(ctx)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if h, err := both.Header(); err != nil || len(h.Get("x-from")) != 1 { // before any message
+		t.Fatalf("the header is %v, %v", h, err)
+	}
+	for i := range 20 {
+		if err := both.Send(&testpb.StreamingOutputCallRequest{Payload: payload(i)}); err != nil {
+			t.Fatal(err)
+		}
+		if res, err := both.Recv(); err != nil || len(res.GetPayload().GetBody()) != i {
+			t.Fatalf("message %d: %v", i, err)
+		}
+	}
+	if err := both.CloseSend(); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := both.Recv(); !errors.Is(err, io.EOF) || both.Trailer().Get("x-trailer")[0] != "last" {
+		t.Errorf("the end: %v, %v", err, both.Trailer())
+	}
+
+	early, err := c.FullDuplexCall(ctx)
+	if err == nil {
+		err = early.Send(&testpb.StreamingOutputCallRequest{}) // after which nobody reads
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := early.Recv(); status.Code(err) != codes.OutOfRange || early.Trailer().Get("x-trailer")[0] != "last" {
+		t.Errorf("the early end: %v, %v", err, early.Trailer())
+	}
+}
+
+func TestCallsPassFromHTTP3(t *testing.T) {
+	b := newBackends(t, 1, true)[0]
+	p := behind(t, "", b)
+	transport := &http3.Transport{TLSClientConfig: anyCertificate}
+	defer transport.Close()
+	c := connect.NewClient[testpb.SimpleRequest, testpb.SimpleResponse](&http.Client{Transport: transport}, p.https+testpb.TestService_UnaryCall_FullMethodName, connect.WithGRPC())
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	res, err := c.CallUnary(ctx, connect.NewRequest(&testpb.SimpleRequest{Payload: payload(100_000)}))
+	if err != nil || len(res.Msg.GetPayload().GetBody()) != 100_000 || res.Trailer().Get("x-trailer") != "last" {
+		t.Fatalf("%v", err)
+	}
+	_, err = c.CallUnary(ctx, connect.NewRequest(&testpb.SimpleRequest{ResponseStatus: &testpb.EchoStatus{Code: 9}}))
+	if connect.CodeOf(err) != connect.CodeFailedPrecondition {
+		t.Errorf("a status: %v", err)
+	}
+	b.Stop()
+	_, err = c.CallUnary(ctx, connect.NewRequest(&testpb.SimpleRequest{}))
+	if connect.CodeOf(err) != connect.CodeUnavailable || !strings.Contains(err.Error(), "upstream") {
+		t.Errorf("nobody there: %v", err)
+	}
+}
+
+func TestACallThatIsCancelledIsCancelledAtItsBackend(t *testing.T) {
+	b := newBackend(t)
+	c := testpb.NewTestServiceClient(channel(t, behind(t, "", b)))
+	entry, release := b.hold()
+	defer release()
+	ctx, cancel := context.WithCancel(t.Context())
+	go func() {
+		<-entry
+		cancel()
+	}()
+	if _, err := c.UnaryCall(ctx, &testpb.SimpleRequest{}); status.Code(err) != codes.Canceled {
+		t.Errorf("%v", err)
+	}
+	if err := <-b.left; !errors.Is(err, context.Canceled) {
+		t.Errorf("the backend saw %v", err)
+	}
+}
+
+func TestACallsDeadlineIsHandedOnAndKept(t *testing.T) {
 	b := newBackend(t)
 	p := behind(t, "", b)
 	c := testpb.NewTestServiceClient(channel(t, p))
@@ -249,81 +190,116 @@ func TestACallsDeadlineIsHandedOnShortenedAndKept(t *testing.T) {
 	if _, err := c.UnaryCall(ctx, &testpb.SimpleRequest{Payload: payload(1)}, grpc.Trailer(&trailer)); err != nil {
 		t.Fatal(err)
 	}
-	if left := trailer.Get("x-left"); len(left) != 1 || left[0] > fmt.Sprint(patience.Milliseconds()) {
-		t.Errorf("the backend has %v ms left of %v", left, patience)
+	if left, err := strconv.Atoi(trailer.Get("x-left")[0]); err != nil || left <= 0 || left > int(patience.Milliseconds()) {
+		t.Errorf("the backend has %d ms left of %v, %v", left, patience, err)
 	}
-	b.mu.Lock()
-	b.entry, b.leave = make(chan struct{}, 10), make(chan struct{})
-	b.mu.Unlock()
-	short, end := context.WithTimeout(t.Context(), 300*time.Millisecond)
-	defer end()
-	if _, err := c.UnaryCall(short, &testpb.SimpleRequest{}); status.Code(err) != codes.DeadlineExceeded {
-		t.Errorf("%v", err)
+	_, release := b.hold()
+	defer release()
+	// A client that tells its deadline and does not keep it.
+	res := callRaw(t, p, testpb.TestService_UnaryCall_FullMethodName, "\x00\x00\x00\x00\x00", "Content-Type", "application/grpc", "Te", "trailers", "Grpc-Timeout", "100m")
+	if res.StatusCode != http.StatusOK || res.Header.Get("Grpc-Status") != "4" || res.Header.Get("Content-Type") != "application/grpc" {
+		t.Errorf("%v %v", res.Status, res.Header)
 	}
-	cancelled, stop := context.WithCancel(ctx)
-	go func() {
-		<-b.entry
-		<-b.entry
-		stop()
-	}()
-	if _, err := c.UnaryCall(cancelled, &testpb.SimpleRequest{}); status.Code(err) != codes.Canceled {
-		t.Errorf("%v", err)
+	if err := <-b.left; err == nil {
+		t.Error("the backend goes on")
 	}
+	eventually(t, "the log says why", func() bool {
+		return strings.Contains(p.log.String(), `"grpc_status":"4","reason":"deadline_exceeded"`)
+	})
+}
+
+// callRaw makes a request over HTTP/2 without TLS.
+func callRaw(t *testing.T, p *program, path, body string, fields ...string) *http.Response {
+	t.Helper()
+	client, base := overH2C(p)
+	t.Cleanup(client.CloseIdleConnections)
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	t.Cleanup(cancel)
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, base+path, strings.NewReader(body))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i := 0; i < len(fields); i += 2 {
+		req.Header.Set(fields[i], fields[i+1])
+	}
+	res, err := client.Do(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = res.Body.Close() })
+	return res
 }
 
 func TestCallsThatReachNobodyAreUnavailableAndSaysWhy(t *testing.T) {
-	b := newBackend(t)
-	b.Stop()
-	p := behind(t, "", b)
-	c := testpb.NewTestServiceClient(channel(t, p))
-	ctx, cancel := context.WithTimeout(t.Context(), patience)
-	defer cancel()
-	_, err := c.UnaryCall(ctx, &testpb.SimpleRequest{})
-	if s := status.Convert(err); s.Code() != codes.Unavailable || !strings.Contains(s.Message(), "upstream") {
-		t.Errorf("%v", err)
-	}
-	stream, err := c.FullDuplexCall(ctx)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if _, err := stream.Recv(); status.Code(err) != codes.Unavailable {
-		t.Errorf("%v", err)
-	}
+	overBoth(t, func(t *testing.T, secure bool) {
+		b := newBackends(t, 1, secure)[0]
+		b.Stop()
+		c := testpb.NewTestServiceClient(channel(t, behind(t, "", b)))
+		ctx, cancel := context.WithTimeout(t.Context(), patience)
+		defer cancel()
+		_, err := c.UnaryCall(ctx, &testpb.SimpleRequest{})
+		if s := status.Convert(err); s.Code() != codes.Unavailable || s.Message() != "the upstream refused the connection: is it running?" {
+			t.Errorf("%v", err)
+		}
+		stream, err := c.FullDuplexCall(ctx)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := stream.Recv(); status.Code(err) != codes.Unavailable {
+			t.Errorf("%v", err)
+		}
+	})
 }
 
 func TestACallThatBreaksOffEndsWithAStatus(t *testing.T) {
-	b := newBackend(t)
-	p := behind(t, "", b)
-	c := testpb.NewTestServiceClient(channel(t, p))
-	ctx, cancel := context.WithTimeout(t.Context(), patience)
-	defer cancel()
-	stream, err := c.FullDuplexCall(ctx)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := stream.Send(&testpb.StreamingOutputCallRequest{Payload: payload(1)}); err != nil {
-		t.Fatal(err)
-	}
-	if _, err := stream.Recv(); err != nil {
-		t.Fatal(err)
-	}
-	b.Stop()
-	if _, err := stream.Recv(); status.Code(err) != codes.Unavailable || !strings.Contains(err.Error(), "broke off") {
-		t.Errorf("%v", err)
-	}
+	overBoth(t, func(t *testing.T, secure bool) {
+		b := newBackends(t, 1, secure)[0]
+		c := testpb.NewTestServiceClient(channel(t, behind(t, "", b)))
+		ctx, cancel := context.WithTimeout(t.Context(), patience)
+		defer cancel()
+		stream, err := c.FullDuplexCall(ctx)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := stream.Send(&testpb.StreamingOutputCallRequest{Payload: payload(1)}); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := stream.Recv(); err != nil {
+			t.Fatal(err)
+		}
+		b.Stop()
+		if _, err := stream.Recv(); status.Code(err) != codes.Unavailable || !strings.Contains(err.Error(), "broke off") {
+			t.Errorf("%v", err)
+		}
+	})
+}
 
-	b.listen(t, "127.0.0.1:0") // of which the program does not know
-	raw := request(t, http.MethodPost, p.http+"/x", "", "Content-Type", "application/grpc", "Grpc-Timeout", "soon")
-	if raw.StatusCode != http.StatusOK || raw.Header.Get("Grpc-Status") != "3" || raw.Header.Get("Grpc-Message") == "" {
-		t.Errorf("%v %v", raw.Status, raw.Header)
-	}
-	web := request(t, http.MethodPost, p.http+"/x", "", "Content-Type", "application/grpc-web+proto")
-	if web.StatusCode != http.StatusOK || web.Header.Get("Grpc-Status") != "14" || web.Header.Get("Content-Type") != "application/grpc-web" {
-		t.Errorf("%v %v", web.Status, web.Header)
-	}
-	other := request(t, http.MethodPost, p.http+"/x", "{}", "Content-Type", "application/json")
-	if other.StatusCode != http.StatusBadGateway {
-		t.Errorf("%v %v", other.Status, other.Header)
+func TestOurOwnErrorsAreToldInTheWordsOfTheRequest(t *testing.T) {
+	b := newBackend(t)
+	b.Stop()
+	p := start(t, strings.Replace(before("", b), "/**", "/a.B/*", 1), daemon.Options{})
+	for _, c := range []struct{ path, kind, timeout, want string }{
+		{"/a.B/C", "application/grpc", "", "200 14 the upstream refused the connection: is it running?"},
+		{"/a.B/C", "application/grpc-web+proto", "", "200 14 the upstream refused the connection: is it running?"},
+		{"/a.B/C", "application/grpc", "soon", "200 3 grpc-timeout is up to eight digits and one of H, M, S, m, u and n"},
+		{"/x.Y/Z", "application/grpc", "", "200 5 no route of this server leads there"},
+		{"/a.B/C", "application/connect+proto", "", "502  "},
+		{"/a.B/C", "application/proto", "", "502  "},
+		{"/x.Y/Z", "application/json", "", "404  "},
+	} {
+		fields := []string{"Content-Type", c.kind}
+		if c.timeout != "" {
+			fields = append(fields, "Grpc-Timeout", c.timeout)
+		}
+		res := callRaw(t, p, c.path, "", fields...)
+		kind := "application/problem+json"
+		if res.StatusCode == http.StatusOK {
+			kind = c.kind
+		}
+		got := fmt.Sprintf("%d %s %s", res.StatusCode, res.Header.Get("Grpc-Status"), res.Header.Get("Grpc-Message"))
+		if got != c.want || res.Header.Get("Content-Type") != kind {
+			t.Errorf("%+v: %s, %v", c, got, res.Header)
+		}
 	}
 }
 
@@ -381,7 +357,7 @@ func TestAServiceBehindKeepsItsHealthAndReflection(t *testing.T) {
 func TestABackendWhoseHealthSaysNoGetsNoCalls(t *testing.T) {
 	sick, well := newBackend(t), newBackend(t)
 	sick.health.SetServingStatus("", healthpb.HealthCheckResponse_NOT_SERVING)
-	p := behind(t, ", health: {kind: grpc, interval: 200ms, timeout: 200ms}", sick, well)
+	p := behind(t, ", health: {kind: grpc, interval: 200ms, unhealthy_interval: 50ms}", sick, well)
 	eventually(t, "one endpoint is out", func() bool {
 		_, text := answer(t, http.MethodGet, p.admin+"/pools", "")
 		return strings.Contains(text, `"state": "unhealthy"`)
