@@ -33,6 +33,7 @@ func (d *daemon) newReaders(cfg *Config, topics *topic.Store, old *site) *delive
 			Published: func(name string, _ int, result fairlead.Code) {
 				d.metrics.Published(d.site.Load().pattern(name), result)
 			},
+			Panicked: func(v any, stack []byte) { d.log.Error("a session panicked", "panic", v, "stack", string(stack)) },
 			Missed: func(name string, skipped uint64, gap bool) {
 				d.metrics.Missed(d.site.Load().pattern(name), skipped, gap)
 			},

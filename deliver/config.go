@@ -96,7 +96,7 @@ type Observer struct {
 	// Missed is called when a reader of the topic is told that its policy passed
 	// over skipped events, or that there is a gap. Locks of the session are held.
 	Missed func(topic string, skipped uint64, gap bool)
-	// Panicked is called with what Config.OnMessage panicked with.
+	// Panicked is called with what Config.OnMessage or a session panicked with.
 	Panicked func(value any, stack []byte)
 }
 

@@ -21,6 +21,7 @@
 // [Handler.Drain] sends the sessions away a few at a time, each told when and
 // from where to come back.
 //
-// An SSE session is the request's own goroutine, a WebSocket session one more,
-// which its handler joins. Nothing else runs.
+// With Config.Engine, sessions on plain HTTP/1.1 that are not coded have no goroutine:
+// the engine's shards serve them all. Another SSE session is the request's own
+// goroutine, another WebSocket session one more, which its handler joins.
 package deliver

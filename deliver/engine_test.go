@@ -83,3 +83,28 @@ func TestOtherConnectionsAreTheHandlers(t *testing.T) {
 		t.Errorf("%+v, %d were taken", all, l.taken)
 	}
 }
+
+func TestASessionThatPanicsIsToldAndEndsAlone(t *testing.T) {
+	t.Parallel()
+	each(t, func(t *testing.T, serve func(deliver.Config) *site) {
+		panicked := make(chan any, 1)
+		s := serve(deliver.Config{Observer: deliver.Observer{
+			Panicked: func(v any, _ []byte) { panicked <- v },
+			Missed:   func(string, uint64, bool) { panic("missed") },
+		}})
+		at := s.publish("a", "1")
+		s.do("DELETE", "/topics/a", "")
+		s.publish("a", "2")
+		other := s.socket("/topics/a?after=earliest")
+		other.expect("2")
+		broken := s.socket("/topics/a?after=" + string(at)) // of another life: a gap
+		if code, _ := broken.closed(); code == 1000 {
+			t.Errorf("it is closed with %d", code)
+		}
+		if v := <-panicked; v != "missed" {
+			t.Errorf("it panicked with %v", v)
+		}
+		s.publish("a", "3")
+		other.expect("3")
+	})
+}

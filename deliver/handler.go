@@ -32,6 +32,7 @@ func New(cfg Config) *Handler {
 	h.streams = fanout.Options{Heartbeat: cfg.Heartbeat, WriteTimeout: cfg.WriteTimeout}
 	h.sockets = h.streams
 	h.sockets.Silence = (missedBeats + 1) * cfg.Heartbeat
+	h.sockets.Burst = int(max(4<<20, 2*cfg.MaxMessage)) // for a message may come in many parts
 	h.leaving, h.leave = context.WithCancel(context.Background())
 	return h
 }

@@ -3,6 +3,7 @@ package deliver
 import (
 	"cmp"
 	"context"
+	"errors"
 	"iter"
 	"slices"
 	"sync"
@@ -196,7 +197,7 @@ func (h *Handler) begin(s *session, remote string, over transport, resumed bool)
 
 // sendAway has the session tell its client to come back later, and end.
 func (s *session) sendAway(why *fairlead.Error) {
-	s.away.Store(why)
+	s.away.CompareAndSwap(nil, why) // who is too slow stays so
 	if p := s.page(); p != nil {
 		p.cancel(why)
 		return
@@ -216,6 +217,7 @@ func (s *session) reset() {
 // end takes the session off the register; reason is why it ended.
 func (s *session) end(reason fairlead.Code) {
 	h := s.h
+	defer h.sessions.remove(s) // whoever panics: a drain waits for it
 	s.reader.Close()
 	e := Ended{
 		Transport: s.transport.String(), Remote: s.remote, Reason: reason, Resumed: s.resumed, Lasted: time.Since(time.Unix(0, s.since)),
@@ -226,14 +228,18 @@ func (s *session) end(reason fairlead.Code) {
 	if s.lease != nil {
 		s.lease.Ended(e)
 	}
-	h.sessions.mu.Lock()
-	defer h.sessions.mu.Unlock()
-	delete(h.sessions.all, s)
-	if len(h.sessions.all) == 0 {
-		for _, c := range h.sessions.empty {
+}
+
+// remove takes a session off the register.
+func (r *registry) remove(s *session) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	delete(r.all, s)
+	if len(r.all) == 0 {
+		for _, c := range r.empty {
 			close(c)
 		}
-		h.sessions.empty = nil
+		r.empty = nil
 	}
 }
 
@@ -248,6 +254,10 @@ func (s *session) lost(err error) fairlead.Code {
 		return fairlead.TooSlow
 	case err == fanout.ErrSilent: //nolint:errorlint // the same
 		return fairlead.DeadlineExceeded
+	}
+	if p, ok := errors.AsType[*fanout.PanicError](err); ok {
+		s.h.cfg.Observer.Panicked(p.Value, p.Stack)
+		return fairlead.Internal
 	}
 	return fairlead.Cancelled
 }

@@ -2,7 +2,6 @@ package fanout
 
 import (
 	"context"
-	"fmt"
 	"io"
 	"math"
 	"math/rand/v2"
@@ -123,7 +122,7 @@ func (v *served) depth(*Conn) (buffered, unsent int) { return int(v.out.buffered
 // all the others.
 func caught(err *error) {
 	if p := recover(); p != nil {
-		*err = fmt.Errorf("fanout: a session panicked: %v\n%s", p, debug.Stack())
+		*err = &PanicError{p, debug.Stack()}
 	}
 }
 

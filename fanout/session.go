@@ -2,6 +2,7 @@ package fanout
 
 import (
 	"errors"
+	"fmt"
 	"io"
 	"time"
 )
@@ -34,6 +35,18 @@ var (
 	ErrReset   = errors.New("fanout: the connection was reset")
 	ErrClosed  = errors.New("fanout: the engine is closed")
 )
+
+// PanicError is told to Session.Closed when a method of the session panicked, or
+// what it gave to Out.Work: that ends one connection, and not all the others.
+type PanicError struct {
+	Value any    // what was panicked with
+	Stack []byte // of the goroutine
+}
+
+// Error returns the value and the stack.
+func (e *PanicError) Error() string {
+	return fmt.Sprintf("fanout: a session panicked: %v\n%s", e.Value, e.Stack)
+}
 
 // Options are how a connection is served. They are the same for many, which
 // share one value; it must not be changed.
