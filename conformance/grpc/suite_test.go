@@ -19,9 +19,9 @@ func TestConnectconformanceFindsOnlyWhatIsKnown(t *testing.T) {
 		args                []string
 	}{
 		{"served by listen", "all.yaml", "none.txt", 4400, []string{"serve"}},
-		{"proxied to h2c", "all.yaml", "h2-flaky.txt", 4400, []string{"front", "h2c"}},
-		{"proxied to h2 over TLS", "all.yaml", "h2-flaky.txt", 4400, []string{"front", "h2"}},
-		{"proxied to HTTP 1.1", "h1.yaml", "h1-flaky.txt", 3400, []string{"front", "h1"}},
+		{"proxied to h2c", "all.yaml", "flaky.txt", 4400, []string{"front", "h2c"}},
+		{"proxied to h2 over TLS", "all.yaml", "flaky.txt", 4400, []string{"front", "h2"}},
+		{"proxied to HTTP 1.1", "h1.yaml", "flaky.txt", 3400, []string{"front", "h1"}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			args := []string{"--mode", "server", "--conf", "testdata/" + c.config, "--known-failing", "@testdata/none.txt", "--known-flaky", "@testdata/" + c.flaky, "--", command}
