@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"net/http/httptest"
 	"slices"
 	"strconv"
 	"strings"
@@ -249,6 +250,25 @@ func TestCallsThatReachNobodyAreUnavailableAndSaysWhy(t *testing.T) {
 			t.Errorf("%v", err)
 		}
 	})
+}
+
+func TestAnEndpointThatIsSpokenToInTheWrongProtocolIsFoundOut(t *testing.T) {
+	b := newBackend(t)
+	one := httptest.NewServer(http.NotFoundHandler())
+	defer one.Close()
+	for endpoint, want := range map[string]string{
+		"http://" + b.address:                   "is it h2c, without TLS, or https?",
+		"https://" + b.address:                  "is it http or h2c instead of https?",
+		"h2c://" + one.Listener.Addr().String(): "is it http instead of h2c?",
+	} {
+		p := start(t, strings.Replace(before("", b), "h2c://"+b.address, endpoint, 1), daemon.Options{})
+		ctx, cancel := context.WithTimeout(t.Context(), patience)
+		_, err := testpb.NewTestServiceClient(channel(t, p)).UnaryCall(ctx, &testpb.SimpleRequest{})
+		cancel()
+		if status.Code(err) != codes.Unavailable || !strings.HasSuffix(err.Error(), want) {
+			t.Errorf("%s: %v", endpoint, err)
+		}
+	}
 }
 
 func TestACallThatBreaksOffEndsWithAStatus(t *testing.T) {

@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"os"
 	"strconv"
+	"strings"
 	"syscall"
 	"time"
 
@@ -53,7 +54,21 @@ func (x *exchange) cause(err error) *fairlead.Error {
 	if op, ok := errors.AsType[*net.OpError](err); ok && op.Op == "dial" {
 		return fairlead.Errorf(fairlead.Unavailable, "the upstream could not be reached")
 	}
+	text := err.Error()
+	for _, m := range mistaken {
+		if strings.Contains(text, m.part) {
+			return fairlead.Errorf(fairlead.Unavailable, "%s", m.why)
+		}
+	}
 	return fairlead.Errorf(fairlead.Unavailable, "the upstream's answer could not be used")
+}
+
+// mistaken are parts of the errors of an upstream that speaks another protocol than
+// it is spoken to in, for which net/http has no type.
+var mistaken = []struct{ part, why string }{
+	{`malformed HTTP response "\x00\x00`, "the upstream answers in HTTP/2 what it is asked in HTTP/1.1: is it h2c, without TLS, or https?"},
+	{"looked like an HTTP/1.1 header", "the upstream answers in HTTP/1.1 what it is asked in HTTP/2: is it http instead of h2c?"},
+	{"does not look like a TLS handshake", "the upstream does not speak TLS: is it http or h2c instead of https?"},
 }
 
 func timedOut(err error) bool {
