@@ -130,8 +130,7 @@ func (s *script) next(requests ...proto.Message) error {
 	case len(requests) > 0:
 		payload.RequestInfo = &conformancev1.ConformancePayload_RequestInfo{Requests: anyOf(requests)}
 	}
-	wait(s.define.GetResponseDelayMs())
-	if err := s.ctx.Err(); err != nil {
+	if err := wait(s.ctx, s.define.GetResponseDelayMs()); err != nil {
 		return err
 	}
 	s.sent++
@@ -159,8 +158,7 @@ func (s *script) play(requests ...proto.Message) error {
 func answer(ctx context.Context, define *conformancev1.UnaryResponseDefinition, requests ...proto.Message) (*conformancev1.ConformancePayload, error) {
 	info := infoOf(ctx, requests)
 	setFields(ctx, define.GetResponseHeaders(), define.GetResponseTrailers())
-	wait(define.GetResponseDelayMs())
-	if err := ctx.Err(); err != nil {
+	if err := wait(ctx, define.GetResponseDelayMs()); err != nil {
 		return nil, err
 	}
 	if fails := define.GetError(); fails != nil {
@@ -169,9 +167,22 @@ func answer(ctx context.Context, define *conformancev1.UnaryResponseDefinition, 
 	return &conformancev1.ConformancePayload{Data: define.GetResponseData(), RequestInfo: info}, nil
 }
 
-// wait lets the client's deadline pass: an answer at that very moment would meet the
-// suite's client as it gives up, and be cut in half.
-func wait(milliseconds uint32) { time.Sleep(time.Duration(milliseconds) * time.Millisecond) }
+// wait ends with the call's context, but where that is its deadline somewhat later: an
+// answer at that very moment would meet the suite's client as it gives up, and be cut
+// in half.
+func wait(ctx context.Context, milliseconds uint32) error {
+	const later = 100 * time.Millisecond
+	timer := time.NewTimer(time.Duration(milliseconds) * time.Millisecond)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+	case <-ctx.Done():
+		if errors.Is(ctx.Err(), context.DeadlineExceeded) {
+			time.Sleep(later)
+		}
+	}
+	return ctx.Err()
+}
 
 // infoOf tells the client what was seen of its request.
 func infoOf(ctx context.Context, requests []proto.Message) *conformancev1.ConformancePayload_RequestInfo {

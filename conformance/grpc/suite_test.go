@@ -8,7 +8,10 @@ import (
 	"time"
 )
 
-var total = regexp.MustCompile(`(?m)^Total cases: (\d+)$`)
+var (
+	total     = regexp.MustCompile(`(?m)^Total cases: (\d+)$`)
+	complaint = regexp.MustCompile(`(?m)^grpc: `) // of the program under test
+)
 
 // TestConnectconformanceFindsOnlyWhatIsKnown runs the suite in server mode: gRPC,
 // gRPC-Web and Connect over HTTP/1.1, 2 and 3, with TLS and without, as each may be.
@@ -35,7 +38,7 @@ func TestConnectconformanceFindsOnlyWhatIsKnown(t *testing.T) {
 			if found := total.FindStringSubmatch(out); found != nil {
 				cases, _ = strconv.Atoi(found[1])
 			}
-			if err != nil || cases < c.least {
+			if err != nil || cases < c.least || complaint.MatchString(out) {
 				t.Errorf("%v after %d cases, want %d or more:\n%s", err, cases, c.least, lastOf(out))
 			}
 			t.Logf("%d cases in %.0f s", cases, time.Since(began).Seconds())
