@@ -1,6 +1,6 @@
 //go:build amd64 || arm64
 
-package upstream
+package upstream_test
 
 import (
 	"context"
@@ -10,6 +10,8 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+
+	"github.com/fairlead-edge/fairlead/upstream"
 )
 
 func TestAPeerOnHTTP2ThatAcknowledgesNothingIsGivenUpAfterThirtySeconds(t *testing.T) {
@@ -19,11 +21,12 @@ func TestAPeerOnHTTP2ThatAcknowledgesNothingIsGivenUpAfterThirtySeconds(t *testi
 	s.Config.Protocols.SetUnencryptedHTTP2(true)
 	s.Start()
 	defer s.Close()
+	const tcpUserTimeout = 18 // include/uapi/linux/tcp.h
 	for scheme, want := range map[string]int{"h2c": 30_000, "http": 0} {
 		var dialed net.Conn
-		p, err := New(Config{Endpoints: []string{strings.Replace(s.URL, "http", scheme, 1)}, Replaces: true,
+		p, err := upstream.New(upstream.Config{Endpoints: []string{strings.Replace(s.URL, "http", scheme, 1)}, Replaces: true,
 			Dial: func(ctx context.Context, network, address string) (net.Conn, error) {
-				c, err := defaultDial()(ctx, network, address)
+				c, err := (&net.Dialer{}).DialContext(ctx, network, address)
 				dialed = c
 				return c, err
 			}})
