@@ -112,7 +112,7 @@ func (h *Handler) Feed(ctx context.Context, cfg FeedConfig) *Feed {
 	f := &Feed{wake: make(chan struct{}, 1), topics: make(map[string]*place)}
 	f.reader = topic.NewWokenReader(feedWaker{f})
 	f.before, f.call.hang, f.call.feed = cfg.Before, cfg.HangUp, true
-	f.call.ctx, f.call.cancel = context.WithCancelCause(ctx)
+	f.call.ctx, f.call.cancel = context.WithCancelCause(ctx) //nolint:fatcontext // it is a new one
 	f.rarely().poll = &f.call
 	h.begin(&f.session, cfg.Remote, transport(max(0, slices.Index(transports[:], cfg.Transport))), false) //nolint:gosec // there are few
 	return f

@@ -112,7 +112,7 @@ func (m *many) handle(ctx context.Context, a *asked) {
 // flow sets the window, or makes room in it.
 func (m *many) flow(a *asked) {
 	m.mu.Lock()
-	err := error(nil)
+	var err error
 	if a.verb == toSetWindow {
 		err = m.window.resize(a.window)
 	} else {

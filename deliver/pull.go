@@ -24,7 +24,7 @@ type pulled struct {
 // They are pooled: an array of each session's own would be cleared each time.
 var arrays = sync.Pool{New: func() any { return new([pullItems]topic.Item) }}
 
-// pull takes what the reader has for a session, at most most items, and has the
+// pull takes what the reader has for a session, up to most items, and has the
 // session asked again when there is more; for most of 0 that is the caller's.
 func pull(r *topic.Reader, out *fanout.Out, most int) pulled {
 	if most == 0 {

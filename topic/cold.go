@@ -43,7 +43,7 @@ func (r *Record) coldFrame(f Format, encode func(*fairlead.Event) []byte) []byte
 		if held {
 			c := old.(coldFrame) //nolint:errcheck,forcetypeassert // nothing else is there
 			if first := c.first.Value(); first != nil {
-				return unsafe.Slice(first, c.size) // of an array that is at least as long
+				return unsafe.Slice(first, c.size) //nolint:gosec // of an array that is at least as long
 			}
 		}
 		b := encode(&r.Event)

@@ -24,8 +24,10 @@ func measureFlood(ctx context.Context, s settings, out io.Writer) error {
 		return err
 	}
 	fmt.Fprintf(out, "\n1,000 publishes a second to %d subscribers over %s, of which the server takes each in %.0f µs of CPU when there are none;\n", s.subscribers, s.kind, cost)
-	fmt.Fprintf(out, "%v in %d turns, as long for a floor that takes as many requests and writes as many frames at once, and for one that is asked for the writes only.\nA µs a delivery is a CPU-second a million.\n\n", s.duration, s.rounds)
-	fmt.Fprintf(out, "| flush_delay | frames a write | p50 | p99 | B an event | writes only, µs | ratio to that | %s |\n| ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | --- | --- |\n", duelHead)
+	fmt.Fprintf(out, "%v in %d turns, as long for a floor that takes as many requests and writes as many frames at once, and for one that is asked for the\n"+
+		"writes only. A µs a delivery is a CPU-second a million.\n\n", s.duration, s.rounds)
+	fmt.Fprintf(out, "| flush_delay | frames a write | p50 | p99 | B an event | writes only, µs | ratio to that | %s |\n"+
+		"| ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | --- | --- |\n", duelHead)
 	for _, delay := range s.delays {
 		s.flushDelay = delay
 		if err := flood(ctx, s, out); err != nil {
