@@ -32,7 +32,7 @@ func TestALargeEventThatIsOldIsEncodedOnceForAllWhoHoldIt(t *testing.T) {
 		t.Errorf("it was encoded %d times", times)
 	}
 	rest := other[1000:] // what a reader holds that has taken some of it
-	runtime.GC() // which neither of the others outlives
+	runtime.GC()         // which neither of the others outlives
 	if again := first().Frame(3, encode); times != 1 || &again[1000] != &rest[0] {
 		t.Errorf("it was encoded %d times while it was held", times)
 	}
