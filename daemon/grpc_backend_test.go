@@ -47,7 +47,7 @@ type backend struct {
 }
 
 // newBackends returns n backends, with TLS or without.
-func newBackends(t *testing.T, n int, secure bool) []*backend {
+func newBackends(t testing.TB, n int, secure bool) []*backend {
 	t.Helper()
 	folder := ""
 	if secure {
@@ -62,9 +62,9 @@ func newBackends(t *testing.T, n int, secure bool) []*backend {
 	return all
 }
 
-func newBackend(t *testing.T) *backend { t.Helper(); return newBackends(t, 1, false)[0] }
+func newBackend(t testing.TB) *backend { t.Helper(); return newBackends(t, 1, false)[0] }
 
-func (b *backend) listen(t *testing.T) {
+func (b *backend) listen(t testing.TB) {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -117,6 +117,7 @@ func (b *backend) UnaryCall(ctx context.Context, req *testpb.SimpleRequest) (*te
 		case <-leave:
 		case <-ctx.Done():
 			left <- ctx.Err()
+			<-leave // so that the proxy is the one that answers
 			return nil, status.FromContextError(ctx.Err()).Err()
 		}
 	}

@@ -156,7 +156,22 @@ func TestCallsPassFromHTTP3(t *testing.T) {
 	if connect.CodeOf(err) != connect.CodeFailedPrecondition {
 		t.Errorf("a status: %v", err)
 	}
+
+	both := connect.NewClient[testpb.StreamingOutputCallRequest, testpb.StreamingOutputCallResponse](&http.Client{Transport: transport}, p.https+testpb.TestService_FullDuplexCall_FullMethodName, connect.WithGRPC()).CallBidiStream(ctx)
+	for i := range 20 {
+		if err := both.Send(&testpb.StreamingOutputCallRequest{Payload: payload(i)}); err != nil {
+			t.Fatal(err)
+		}
+		if res, err := both.Receive(); err != nil || len(res.GetPayload().GetBody()) != i {
+			t.Fatalf("message %d: %v", i, err)
+		}
+	}
 	b.Stop()
+	if _, err := both.Receive(); connect.CodeOf(err) != connect.CodeUnavailable || !strings.Contains(err.Error(), "broke off") {
+		t.Errorf("the stream broke off: %v", err)
+	}
+	_ = both.CloseRequest()
+	_ = both.CloseResponse()
 	_, err = c.CallUnary(ctx, connect.NewRequest(&testpb.SimpleRequest{}))
 	if connect.CodeOf(err) != connect.CodeUnavailable || !strings.Contains(err.Error(), "upstream") {
 		t.Errorf("nobody there: %v", err)
@@ -373,18 +388,32 @@ func TestAServiceBehindKeepsItsHealthAndReflection(t *testing.T) {
 	eventually(t, "the log has the status", func() bool { return strings.Contains(p.log.String(), `"grpc_status":"0"`) })
 }
 
-func TestABackendWhoseHealthSaysNoGetsNoCalls(t *testing.T) {
-	sick, well := newBackend(t), newBackend(t)
-	sick.health.SetServingStatus("", healthpb.HealthCheckResponse_NOT_SERVING)
-	p := behind(t, ", health: {kind: grpc, interval: 200ms, unhealthy_interval: 50ms}", sick, well)
-	eventually(t, "one endpoint is out", func() bool {
-		_, text := answer(t, http.MethodGet, p.admin+"/pools", "")
-		return strings.Contains(text, `"state": "unhealthy"`)
+func TestABackendWhoseHealthSaysNoGetsNoNewCalls(t *testing.T) {
+	overBoth(t, func(t *testing.T, secure bool) {
+		backends := newBackends(t, 2, secure)
+		sick := backends[0]
+		serving := func(b *backend, is healthpb.HealthCheckResponse_ServingStatus) {
+			b.health.SetServingStatus("grpc.testing.TestService", is)
+		}
+		serving(sick, healthpb.HealthCheckResponse_SERVING)
+		serving(backends[1], healthpb.HealthCheckResponse_SERVING)
+		p := behind(t, ", health: {kind: grpc, service: grpc.testing.TestService, interval: 100ms, unhealthy_interval: 50ms}", backends...)
+		c := channel(t, p)
+		ctx, cancel := context.WithTimeout(t.Context(), patience)
+		defer cancel()
+		going, _ := open(ctx, t, c, sick.address)
+
+		serving(sick, healthpb.HealthCheckResponse_NOT_SERVING)
+		eventually(t, "one is out", func() bool {
+			_, text := answer(t, http.MethodGet, p.admin+"/pools", "")
+			return strings.Contains(text, `"state": "unhealthy"`)
+		})
+		before := sick.called()
+		if failed := calls(t, c, 50, 4); failed != nil || sick.called() != before {
+			t.Errorf("%v, and the sick one had %d calls", failed, sick.called()-before)
+		}
+		say(t, going) // what has begun goes on
+		serving(sick, healthpb.HealthCheckResponse_SERVING)
+		eventually(t, "it is back", func() bool { return calls(t, c, 10, 1) == nil && sick.called() > before })
 	})
-	c := channel(t, p)
-	if failed := calls(t, c, 50, 4); failed != nil || sick.called() != 0 {
-		t.Errorf("%v, and the sick one had %d calls", failed, sick.called())
-	}
-	sick.health.SetServingStatus("", healthpb.HealthCheckResponse_SERVING)
-	eventually(t, "it is back", func() bool { return calls(t, c, 10, 1) == nil && sick.called() > 0 })
 }

@@ -156,6 +156,7 @@ func TestCloseEndsWhatIsInFlightAndWhatWaits(t *testing.T) {
 		if err := unary(t.Context(), p); status.Code(err) != codes.Canceled {
 			t.Error(err)
 		}
+		synctest.Wait() // the stream tells that it has ended after Recv has returned
 		if s := p.Stats(); len(s.Channels) != 0 || s.Opened != 1 || s.Closed != 1 || s.InFlight != 0 || s.Waiting != 0 {
 			t.Errorf("%+v", s)
 		}

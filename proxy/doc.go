@@ -69,7 +69,9 @@
 // The deadline of a call (grpc-timeout) holds here too: it cancels the upstream, and
 // the client is told DEADLINE_EXCEEDED. A value that cannot be read is
 // INVALID_ARGUMENT. Who hands the call on can take the time that is left from the
-// deadline of the request's context. Without one, a call may be silent for ever.
+// deadline of the request's context. Without one, a call may be silent for ever; but
+// a client that does not take what there is for it, by TCP or by gRPC's own flow
+// control, is given up like any other ([Config.WriteTimeout]).
 //
 // What the handler has to say itself it says in gRPC's words ([Problem]): a status by
 // the table of codes, a message, and grpc-retry-pushback-ms where it is known when to
