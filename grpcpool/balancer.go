@@ -51,25 +51,28 @@ func (b *roundRobin) UpdateClientConnState(s balancer.ClientConnState) error {
 // Close implements [balancer.Balancer].
 func (b *roundRobin) Close() {
 	b.Balancer.Close()
-	b.conn.ready.Store(0)
-	b.conn.tell("")
+	b.conn.tell(0)
 }
 
-// countedConn is what the balancer sees of its channel. grpc-go calls the
-// listeners of its connections one at a time, but round_robin updates its state
-// from goroutines of its own too.
+// countedConn is what the balancer sees of its channel.
 type countedConn struct {
 	balancer.ClientConn
 
 	channel atomic.Pointer[channel] // nil if another resolver than the pool's stands before it
-	ready   atomic.Int64            // connections
+	ready   atomic.Int64            // connections, some of which calls may not know yet
 }
 
-// tell tells the pool how many connections there are, and why if there is
-// something to explain.
-func (c *countedConn) tell(why string) {
+// tell tells the pool how many connections there are for calls.
+func (c *countedConn) tell(connections int) {
 	if ch := c.channel.Load(); ch != nil {
-		ch.connected(int(c.ready.Load()), why)
+		ch.connected(connections)
+	}
+}
+
+// explain tells the pool why a connection is lost, or is not made.
+func (c *countedConn) explain(why string) {
+	if ch := c.channel.Load(); ch != nil && why != "" {
+		ch.explain(why)
 	}
 }
 
@@ -94,8 +97,8 @@ func (c *countedConn) NewSubConn(addresses []resolver.Address, opts balancer.New
 			why = state.ConnectionError.Error()
 		}
 		was = state.ConnectivityState
+		c.explain(why)
 		listener(state)
-		c.tell(why) // once the picker knows: who waits begins now
 	}
 	inner, err := c.ClientConn.NewSubConn(addresses, opts) //nolint:staticcheck // deprecated is more than one address, which round_robin decides
 	if err != nil {
@@ -105,14 +108,31 @@ func (c *countedConn) NewSubConn(addresses []resolver.Address, opts balancer.New
 	return s, nil
 }
 
-// UpdateState implements [balancer.ClientConn].
+// UpdateState implements [balancer.ClientConn]. round_robin calls it under a lock
+// of its own: one at a time.
 func (c *countedConn) UpdateState(s balancer.State) {
-	limit := int64(math.MaxInt64)
+	limit, connections := int64(math.MaxInt64), 0
+	if s.ConnectivityState == connectivity.Ready {
+		connections = c.among(s.Picker)
+	}
 	if ch := c.channel.Load(); ch != nil {
 		limit = int64(ch.pool.cfg.StreamsPerConnection)
 	}
-	s.Picker = &picker{s.Picker, limit, c.ready.Load()}
+	s.Picker = &picker{s.Picker, limit, connections}
 	c.ClientConn.UpdateState(s)
+	c.tell(connections) // now that calls find them: who waits begins
+}
+
+// among returns over how many connections round_robin's picker goes. It learns of
+// one some time after that is ready, and says so by picking only.
+func (c *countedConn) among(p balancer.Picker) int {
+	seen := make(map[balancer.SubConn]bool)
+	for range c.ready.Load() {
+		if r, err := p.Pick(balancer.PickInfo{}); err == nil {
+			seen[r.SubConn] = true
+		}
+	}
+	return len(seen)
 }
 
 // subConn is one connection with the calls on it.
@@ -128,7 +148,7 @@ type picker struct {
 	balancer.Picker
 
 	limit int64
-	tries int64 // as many as there are connections
+	tries int // as many as there are connections
 }
 
 // Pick implements [balancer.Picker].

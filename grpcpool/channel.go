@@ -88,14 +88,10 @@ func (c *channel) explain(reason string) {
 	c.explainLocked(reason)
 }
 
-// connected tells how many connections the channel has now, and, unless it is
-// empty, why that has changed or has not.
-func (c *channel) connected(ready int, why string) {
+// connected tells how many connections the channel has now.
+func (c *channel) connected(ready int) {
 	c.pool.mu.Lock()
 	defer c.pool.mu.Unlock()
-	if why != "" {
-		c.explainLocked(why)
-	}
 	if c.ready != ready {
 		c.ready = ready
 		c.pool.grantLocked()

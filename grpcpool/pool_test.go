@@ -51,8 +51,8 @@ func TestOneChannelLetsACallWaitUnseen(t *testing.T) {
 		ctx, cancel := context.WithTimeout(t.Context(), time.Hour)
 		defer cancel()
 		for range 10 {
-			hold(ctx, t, channel)
-			hold(ctx, t, pool)
+			hold(t.Context(), t, channel)
+			hold(t.Context(), t, pool)
 		}
 		if err := unary(ctx, pool); err != nil || ctx.Err() != nil {
 			t.Error(err)

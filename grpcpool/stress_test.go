@@ -78,7 +78,7 @@ func storm(t *testing.T, random *rand.Rand) {
 		hold(t.Context(), t, p)
 	}
 	if _, held := c.calls("a"); held != 12 {
-		t.Errorf("%d streams on a of 24", held)
+		t.Errorf("%d streams on a of 24: %+v", held, p.Stats())
 	}
 }
 
