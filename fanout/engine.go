@@ -11,10 +11,10 @@ type Config struct {
 	// Shards is how many goroutines serve connections at most; there is one for
 	// each 2,048 of them until there are so many. Default: GOMAXPROCS.
 	Shards int
-	// FlushDelay is how long after a connection was written to the next event is
-	// held back, so that more go into one write. Default 0: an event is written at
-	// once where the engine is idle, and with all that came meanwhile where it is
-	// not, which is delay enough.
+	// FlushDelay is how long events are held back after a shard has written those
+	// before to its connections, so that more go into one write. Default 0: an event
+	// is written at once where the engine is idle, and with all that came meanwhile
+	// where it is not, which is delay enough.
 	FlushDelay time.Duration
 	// Workers is how many goroutines run what sessions ask for by Out.Work at most,
 	// one for each that waits or runs; idle ones end. It is a bound of memory, some

@@ -1,6 +1,7 @@
 package fanout
 
 import (
+	"math"
 	"runtime"
 	"slices"
 )
@@ -25,12 +26,17 @@ func (s *shard) run() {
 		}
 		s.admit()
 		s.timers()
-		took := s.take()
-		if s.queued() {
+		if s.take() && s.engine.config.FlushDelay > 0 {
+			s.taken, s.held = s.live.len(), math.MaxInt64
+		}
+		busy := s.queued()
+		if busy {
 			s.round()
-			if took && s.engine.config.FlushDelay > 0 {
-				s.held = s.clock() + int64(s.engine.config.FlushDelay)
-			}
+		}
+		if s.held == math.MaxInt64 && s.taken <= 0 {
+			s.held = s.clock() + int64(s.engine.config.FlushDelay)
+		}
+		if busy {
 			s.poll()
 			continue
 		}
@@ -47,7 +53,7 @@ func (s *shard) run() {
 // much to catch up with have a round of their own after the others', so that they
 // hold nobody up for longer than that.
 func (s *shard) round() {
-	s.turns(&s.live, looksAfter)
+	s.taken -= s.turns(&s.live, looksAfter)
 	s.turns(&s.behind, 1) // each gives much
 	clear(s.gathered)     // so that none is kept, and none is taken for another in its place
 	s.gathered = s.gathered[:0]
@@ -57,24 +63,26 @@ func (s *shard) round() {
 	}
 }
 
-// turns gives each flow in the line its turn, but no more than there is time for.
-// What is queued meanwhile waits for the next round.
-func (s *shard) turns(l *line[*flow], looks int) {
+// turns gives each flow in the line its turn, but no more than there is time for,
+// and returns how many that was. What is queued meanwhile waits for the next round.
+func (s *shard) turns(l *line[*flow], looks int) (had int) {
 	s.given = 0
 	began := s.clock()
-	for i := range l.len() {
+	for range l.len() {
 		f := l.pop()
 		f.unset(queued)
 		s.turn(f)
+		had++
 		if s.given >= roundGiven {
-			return
+			break
 		}
-		if (i+1)%looks == 0 {
+		if had%looks == 0 {
 			if s.now = s.clock(); s.now-began >= roundTime {
-				return
+				break
 			}
 		}
 	}
+	return had
 }
 
 // queued reports whether flows wait for their turns.

@@ -32,7 +32,8 @@ type shard struct {
 	live     line[*flow] // that have something to do
 	behind   line[*flow] // the same, of those that have much to catch up with
 	given    int         // bytes that sessions gave in this round
-	held     int64       // until when what was woken waits (Config.FlushDelay)
+	held     int64       // until when what was woken waits (Config.FlushDelay); for ever before those taken have had their turns
+	taken    int         // turns until then
 	wheel    wheel
 	alarms   alarms
 	out      Out
