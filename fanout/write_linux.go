@@ -2,6 +2,8 @@ package fanout
 
 import (
 	"os"
+	"syscall"
+	"unsafe"
 
 	"golang.org/x/sys/unix"
 )
@@ -11,7 +13,7 @@ import (
 func (s *shard) send(f *flow, frames [][]byte) (rest [][]byte, err error) {
 	for len(frames) > 0 {
 		p, count := s.gather(frames)
-		n, err := unix.Write(int(f.fd), p)
+		n, err := write(int(f.fd), p)
 		s.writes.Add(1)
 		if n > 0 {
 			f.conn.sent.Add(uint64(n))
@@ -99,4 +101,15 @@ func (s *shard) flush(f *flow) bool {
 	f.buffered.Store(0)
 	s.hear(f) // no sign of life was asked for meanwhile
 	return true
+}
+
+// write is unix.Write for a descriptor that does not block, without telling Go's
+// scheduler: for what lasts some microseconds it would have others woken to take
+// this goroutine's place, again and again.
+func write(fd int, p []byte) (n int, err error) {
+	r, _, errno := syscall.RawSyscall(unix.SYS_WRITE, uintptr(fd), uintptr(unsafe.Pointer(unsafe.SliceData(p))), uintptr(len(p))) //nolint:gosec // x/sys has no wrapper
+	if errno != 0 {
+		return -1, errno
+	}
+	return int(r), nil
 }
