@@ -213,3 +213,19 @@ func FuzzParseDeliver(f *testing.F) {
 		}
 	})
 }
+
+func TestAReaderFarBehindIsTakenPastWhatItIsNotOwed(t *testing.T) {
+	t.Parallel()
+	const many = 3*4096 + 7 // more than are passed over while the log is locked
+	for _, p := range []topic.Policy{
+		{Deliver: topic.LatestPerKey, Events: 2 * many},
+		{Deliver: topic.Newest, Newest: 1, Events: 2 * many},
+	} {
+		l := topic.New("n", p)
+		r := read(t, l, fairlead.Earliest)
+		publish(t, l, "k=first!"+strings.Repeat(" k=x", many)+" k=last")
+		want(t, r, "k=first! +12295 k=last")
+		publish(t, l, strings.Repeat("k=y ", many)+"k=now")
+		want(t, r, "+12295 k=now")
+	}
+}

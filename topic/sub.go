@@ -96,11 +96,12 @@ func (s *sub) fill(buf []Item, most int, now int64) (n, bytes int, at int64) {
 			}
 			return n, bytes, 0
 		}
+		if s.passOver(); s.pos+1 >= l.next {
+			continue
+		}
 		r := l.at(s.pos + 1)
 		if l.passesOver(r) {
-			s.pos++
-			s.skipped++
-			continue
+			return n, bytes, 0 // there is more, for the next pull
 		}
 		if at := s.notBefore(r, now); at > now {
 			return n, bytes, at
@@ -110,6 +111,25 @@ func (s *sub) fill(buf []Item, most int, now int64) (n, bytes int, at int64) {
 		bytes += r.weight()
 	}
 	return n, bytes, 0
+}
+
+// passesAtOnce is how many events are passed over at most while the log is locked.
+const passesAtOnce = 4096
+
+// passOver goes on to the next event that the policy owes s, or as far as may be.
+func (s *sub) passOver() {
+	l := s.log
+	from := s.pos
+	if last := l.next - 1; l.policy.Deliver == Newest && l.critical <= s.pos {
+		s.pos = max(s.pos, last-min(last, uint64(l.policy.Newest)))
+	}
+	for range passesAtOnce {
+		if s.pos+1 >= l.next || !l.passesOver(l.at(s.pos+1)) {
+			break
+		}
+		s.pos++
+	}
+	s.skipped += s.pos - from
 }
 
 // preface returns what comes before the next event in the log: a gap or an
