@@ -39,7 +39,7 @@ func New(c Config) *Engine {
 // Add takes a connection over. From then on the engine alone uses it, until it
 // calls Session.Closed. c must not have been served before.
 //
-// When Add fails the connection is untouched and no method of s has been called,
+// When Add fails nothing was read or written, options of TCP may be set, and no method of s has been called,
 // Closed neither: who calls closes it, or has [Serve] serve it with c and s. Where
 // Add succeeds, Closed may be called before it returns. ErrNoDescriptor means that it is
 // no stream socket (TCP, Unix) that shows its descriptor, ErrClosed that the
@@ -103,6 +103,9 @@ func (e *Engine) shard() (*shard, error) {
 	}
 	s, err := newShard(e)
 	if err != nil {
+		if best != nil { // one more would be better, and is not needed
+			return best, nil
+		}
 		return nil, fmt.Errorf("fanout: start a shard: %w", err)
 	}
 	e.shards = append(e.shards, s)

@@ -71,21 +71,25 @@ var measures = map[string]func(context.Context, settings, io.Writer) error{
 }
 
 func run(ctx context.Context, args []string, out io.Writer) error {
-	s := settings{delays: []time.Duration{0, time.Millisecond, 5 * time.Millisecond, 20 * time.Millisecond}}
+	s := settings{kind: kindSSE, delays: []time.Duration{0, time.Millisecond, 5 * time.Millisecond, 20 * time.Millisecond}}
 	flags := flag.NewFlagSet("fan", flag.ContinueOnError)
 	flags.StringVar(&s.server, "server", "bin/fan-server", "Fairlead's program with the probe, as ci/fan builds it")
 	flags.StringVar(&s.engine, "engine", "", "the key fanout.engine, true or false; by default none")
 	flags.DurationVar(&s.flushDelay, "flush-delay", 0, "the key fanout.flush_delay; by default none")
 	flags.Func("flush-delays", "those of flood, separated by commas; default 0s,1ms,5ms,20ms", s.setDelays)
-	flags.StringVar(&s.kind, "kind", kindSSE, "what subscribers are: sse or websocket")
+	flags.Func("kind", "what subscribers are: sse (default) or websocket", s.setKind)
 	flags.IntVar(&s.subscribers, "subscribers", 0, "how many; by default as each measurement says")
 	flags.IntVar(&s.rounds, "rounds", 20, "turns of server and floor of which the median is taken")
 	flags.StringVar(&s.profile, "profile", "", "the file for a CPU profile of the server under deliver, burst and flood; the last one's is kept")
 	flags.DurationVar(&s.duration, "duration", 0, "how long; by default as each measurement says")
+	names := strings.Join(sortedKeys(measures), ", ")
+	flags.Usage = func() {
+		fmt.Fprintf(flags.Output(), "fan [FLAGS] MEASUREMENT...: %s\n", names)
+		flags.PrintDefaults()
+	}
 	if err := flags.Parse(args); err != nil {
 		return fmt.Errorf("arguments: %w", err)
 	}
-	names := strings.Join(sortedKeys(measures), ", ")
 	if flags.NArg() == 0 {
 		return fmt.Errorf("name what to measure: %s", names)
 	}
@@ -99,6 +103,14 @@ func run(ctx context.Context, args []string, out io.Writer) error {
 			return fmt.Errorf("%s: %w", name, err)
 		}
 	}
+	return nil
+}
+
+func (s *settings) setKind(kind string) error {
+	if kind != kindSSE && kind != kindWebSocket {
+		return fmt.Errorf("subscribers are %s or %s", kindSSE, kindWebSocket)
+	}
+	s.kind = kind
 	return nil
 }
 
