@@ -7,6 +7,7 @@ import (
 	"io"
 	"net/http"
 	"net/http/httputil"
+	"sync/atomic"
 	"time"
 
 	"github.com/fairlead-edge/fairlead"
@@ -24,6 +25,7 @@ type exchange struct {
 	key     string          // of the handshake upstream, of a WebSocket that came by an extended CONNECT; else ""
 	upload  *upload         // nil when the request has no body
 	due     context.Context // of a gRPC call that has a deadline, with it; else nil
+	begun   atomic.Bool     // status is on its way
 	stall   stall
 	held    int // bytes that were written after the last flush; the server keeps no more of them than serverBuffer
 	transfer
@@ -101,6 +103,7 @@ func (x *exchange) WriteHeader(status int) {
 		h["Content-Type"] = nil // net/http would guess one
 	}
 	x.status = status
+	x.begun.Store(true)
 	x.w.WriteHeader(status)
 }
 

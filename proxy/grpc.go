@@ -52,9 +52,44 @@ func (x *exchange) admitCall() (stop context.CancelFunc, err error) {
 	if !ok || len(sent) > 1 {
 		return func() {}, fairlead.Errorf(fairlead.InvalidArgument, "grpc-timeout is up to eight digits and one of H, M, S, m, u and n")
 	}
-	x.due, stop = context.WithTimeoutCause(x.in.Context(), d, errDeadline)
+	if strings.HasPrefix(callType(x.in), grpcWebType) {
+		x.due, stop = x.webDeadline(d)
+	} else {
+		x.due, stop = context.WithTimeoutCause(x.in.Context(), d, errDeadline)
+	}
 	return stop, nil
 }
+
+// webGrace is how much longer than its deadline a call of gRPC-Web may take whose
+// response has begun: its upstream, which knows the deadline, can end it with a
+// status, while we could only reset it, our trailers' place being within the body.
+const webGrace = 500 * time.Millisecond
+
+// webDeadline returns the context of a call of gRPC-Web that is to end within d.
+func (x *exchange) webDeadline(d time.Duration) (context.Context, context.CancelFunc) {
+	ctx, cancel := context.WithCancelCause(x.in.Context())
+	due := time.AfterFunc(d, func() {
+		if !x.begun.Load() {
+			cancel(errDeadline)
+		}
+	})
+	late := time.AfterFunc(d+webGrace, func() { cancel(errDeadline) })
+	return deadline{ctx, time.Now().Add(d)}, func() {
+		due.Stop()
+		late.Stop()
+		cancel(nil)
+	}
+}
+
+// deadline is a context that tells of a deadline, and does not keep it itself.
+type deadline struct {
+	context.Context //nolint:containedctx // it is one
+
+	at time.Time
+}
+
+// Deadline implements [context.Context].
+func (d deadline) Deadline() (time.Time, bool) { return d.at, true }
 
 // parseTimeout reads the value of grpc-timeout.
 func parseTimeout(s string) (time.Duration, bool) {

@@ -73,13 +73,18 @@ func called(t *testing.T, up roundTrip, observed *[]error) *http.Client {
 
 func call(t *testing.T, c *http.Client, timeouts ...string) *http.Response {
 	t.Helper()
+	return callAs(t, c, "application/grpc", timeouts...)
+}
+
+func callAs(t *testing.T, c *http.Client, kind string, timeouts ...string) *http.Response {
+	t.Helper()
 	body, w := io.Pipe() // of a stream whose client is silent
 	t.Cleanup(func() { _ = w.Close() })
 	req, err := http.NewRequestWithContext(t.Context(), http.MethodPost, "http://front/a.B/C", body)
 	if err != nil {
 		t.Fatal(err)
 	}
-	req.Header.Set("Content-Type", "application/grpc")
+	req.Header.Set("Content-Type", kind)
 	req.Header["Grpc-Timeout"] = timeouts
 	res, err := c.Do(req)
 	if err != nil {
@@ -165,6 +170,45 @@ func TestACallEndsAtItsDeadlineWithinItsResponse(t *testing.T) {
 		synctest.Wait()
 		if len(seen) != 1 || fairlead.AsError(seen[0]).Code != fairlead.DeadlineExceeded {
 			t.Error(seen)
+		}
+	})
+}
+
+// TestACallOfGRPCWebIsEndedByItsUpstream which tells why within the body.
+func TestACallOfGRPCWebIsEndedByItsUpstream(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		late := 100 * time.Millisecond
+		var began time.Time
+		c := called(t, func(r *http.Request) (*http.Response, error) {
+			due, ok := r.Context().Deadline()
+			if !ok || due.Sub(began) != 2*time.Second {
+				t.Errorf("the upstream is told %v, %v", due.Sub(began), ok)
+			}
+			read, write := io.Pipe()
+			go func() {
+				_, _ = io.WriteString(write, "12345")
+				select {
+				case <-time.After(2*time.Second + late):
+					_, _ = io.WriteString(write, "trailers")
+					_ = write.Close()
+				case <-r.Context().Done():
+					_ = write.CloseWithError(r.Context().Err())
+				}
+			}()
+			return &http.Response{StatusCode: http.StatusOK, Header: http.Header{"Content-Type": r.Header["Content-Type"]}, ContentLength: -1, Body: read}, nil
+		}, new([]error))
+		for _, one := range []struct {
+			late time.Duration
+			want string
+			took time.Duration
+		}{{100 * time.Millisecond, "12345trailers", 2100 * time.Millisecond}, {time.Hour, "12345", 2500 * time.Millisecond}} {
+			began, late = time.Now(), one.late
+			res := callAs(t, c, "application/grpc-web+proto", "2S")
+			body, err := io.ReadAll(res.Body)
+			if took := time.Since(began); string(body) != one.want || took != one.took || (err != nil) != (one.late > time.Second) {
+				t.Errorf("%q, %v after %v", body, err, took)
+			}
 		}
 	})
 }
