@@ -17,17 +17,17 @@ var (
 // gRPC-Web and Connect over HTTP/1.1, 2 and 3, with TLS and without, as each may be.
 func TestConnectconformanceFindsOnlyWhatIsKnown(t *testing.T) {
 	for _, c := range []struct {
-		name, config, flaky string
-		least               int // cases; about what there are
-		args                []string
+		name, config string
+		least        int // cases; about what there are
+		args         []string
 	}{
-		{"served by listen", "all.yaml", "none.txt", 4400, []string{"serve"}},
-		{"proxied to h2c", "all.yaml", "flaky.txt", 4400, []string{"front", "h2c"}},
-		{"proxied to h2 over TLS", "all.yaml", "flaky.txt", 4400, []string{"front", "h2"}},
-		{"proxied to HTTP 1.1", "h1.yaml", "flaky.txt", 3400, []string{"front", "h1"}},
+		{"served by listen", "all.yaml", 4400, []string{"serve"}},
+		{"proxied to h2c", "all.yaml", 4400, []string{"front", "h2c"}},
+		{"proxied to h2 over TLS", "all.yaml", 4400, []string{"front", "h2"}},
+		{"proxied to HTTP 1.1", "h1.yaml", 3400, []string{"front", "h1"}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			args := []string{"--mode", "server", "--conf", "testdata/" + c.config, "--known-failing", "@testdata/none.txt", "--known-flaky", "@testdata/" + c.flaky, "--", command}
+			args := []string{"--mode", "server", "--conf", "testdata/" + c.config, "--known-failing", "@testdata/none.txt", "--", command}
 			args = append(args, c.args...)
 			if c.args[0] == "front" {
 				args = append(args, fairlead, tool(t, "referenceserver"))
