@@ -163,7 +163,7 @@ func (c *conn) endedBy(how result) (CloseReason, string) {
 	case how == failed:
 		return ClosedError, "it broke under a request"
 	case how == raced:
-		return ClosedIdlePeer, "the peer closed it when it was to be used"
+		return ClosedStale, "the peer closed it when it was used again"
 	case c.http2:
 		return ClosedGoAway, lastOver
 	}

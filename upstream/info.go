@@ -18,7 +18,7 @@ type counts struct {
 
 func (c *counts) init() {
 	c.dials = counters("ok", "refused", "timeout", "tls", "other")
-	c.closes = counters(string(ClosedIdleLocal), string(ClosedIdlePeer), string(ClosedAge), string(ClosedRequests), string(ClosedByResponse),
+	c.closes = counters(string(ClosedIdleLocal), string(ClosedIdlePeer), string(ClosedStale), string(ClosedAge), string(ClosedRequests), string(ClosedByResponse),
 		string(ClosedGoAway), string(ClosedError), string(ClosedClientAbort), string(ClosedUnhealthy), string(ClosedDrain), string(ClosedUpgrade))
 	c.retries = counters("unsent", "refused_stream", "idempotent", "key", "proven")
 	c.refusals = counters("queue_full", "too_late", "dial", "closed", "no_endpoint", "budget")

@@ -100,6 +100,7 @@ type CloseReason string
 const (
 	ClosedIdleLocal   CloseReason = "idle_local"   // idle for longer than is safe to use it again
 	ClosedIdlePeer    CloseReason = "idle_peer"    // the endpoint closed it while it was idle
+	ClosedStale       CloseReason = "stale"        // the same, and a request was sent on it before that was known
 	ClosedAge         CloseReason = "age"          // Connections.MaxAge
 	ClosedRequests    CloseReason = "requests"     // Connections.MaxRequests
 	ClosedByResponse  CloseReason = "response"     // the response said Connection: close
