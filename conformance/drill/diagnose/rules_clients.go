@@ -1,0 +1,104 @@
+package diagnose
+
+import (
+	"fmt"
+	"time"
+)
+
+// The thresholds of what is about clients, in a window.
+const (
+	// nearlyAll is the share of the descriptors in use from which on a refused
+	// connection is for want of them: Fairlead itself stops at four fifths.
+	nearlyAll = 0.7
+	// behind is by how many events a reader must have fallen behind.
+	behind = 20
+	// manyOpened is how many sessions a second must begin, and each so many for one
+	// that stays.
+	manyOpened, openedEach = 20, 2
+)
+
+// descriptors tells of connections refused while the descriptors are used up.
+func descriptors(w window) string {
+	refused := w.grew("fairlead_connections_refused_total", "limit", "total")
+	limit := w.after.Metrics.Sum("process_max_fds")
+	open := w.after.Metrics.Sum("process_open_fds") // none can be counted where none is left
+	if refused == 0 || open != 0 && open < nearlyAll*limit {
+		return ""
+	}
+	return fmt.Sprintf("%.0f connections refused with %.0f of %.0f file descriptors open", refused, open, limit)
+}
+
+// slow tells of readers who take less than there is for them, and fall behind.
+func slow(w window) string {
+	n, worst := 0, Session{}
+	for was, is := range w.sessions {
+		if is.Lag >= was.Lag+behind && is.Buffered+is.Unsent > 0 && !is.silent() {
+			n++
+			if is.Lag > worst.Lag {
+				worst = *is
+			}
+		}
+	}
+	if n > 0 {
+		return fmt.Sprintf("%d readers fall behind while bytes wait for them, the most %s by %s: %d events, %d bytes not taken",
+			n, worst.Remote, worst.Transport, worst.Lag, worst.Buffered+worst.Unsent)
+	}
+	if n := w.grew("fairlead_sessions_closed_total", "reason", "too_slow"); n > 0 {
+		return fmt.Sprintf("%.0f readers were sent away as too slow", n)
+	}
+	return ""
+}
+
+// halfOpen tells of clients who acknowledge nothing.
+func halfOpen(w window) string {
+	n, one := 0, ""
+	for _, is := range w.sessions {
+		if is.silent() {
+			n, one = n+1, is.Remote
+		}
+	}
+	if n == 0 {
+		return ""
+	}
+	return fmt.Sprintf("%d clients acknowledge nothing of what is sent again and again, one is %s", n, one)
+}
+
+// silent reports whether the client acknowledges nothing.
+func (*Session) silent() bool { return false }
+
+// storm tells of readers who come, go and come again.
+func storm(w window) string {
+	opened := w.grew("fairlead_sessions_opened_total")
+	closed := w.grew("fairlead_sessions_closed_total")
+	now := w.after.Metrics.Sum("fairlead_sessions")
+	if opened < manyOpened*w.length().Seconds() || closed < manyOpened*w.length().Seconds() || opened < openedEach*now {
+		return ""
+	}
+	return fmt.Sprintf("%.0f sessions began and %.0f ended in %s, and %.0f are open", opened, closed, w.length().Round(100*time.Millisecond), now)
+}
+
+// sessions returns those that are in both snapshots, as they were and as they are.
+func (w window) sessions(yield func(was, is *Session) bool) {
+	type id struct {
+		remote string
+		since  time.Time
+	}
+	was := make(map[id]*Session)
+	for i := range w.before.Connections.Sessions {
+		s := &w.before.Connections.Sessions[i]
+		was[id{s.Remote, s.Since}] = s
+	}
+	for i := range w.after.Connections.Sessions {
+		is := &w.after.Connections.Sessions[i]
+		old, ok := was[id{is.Remote, is.Since}]
+		if !ok { // it began in the window: with nothing to wait for
+			old = &Session{}
+		}
+		if !yield(old, is) {
+			return
+		}
+	}
+}
+
+// buffered tells of events that come late and in bursts.
+func buffered(window) string { return "" }

@@ -1,0 +1,118 @@
+package diagnose
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+)
+
+// The thresholds of what is about upstreams, in a window.
+const (
+	// fewDials is how many connections must fail to be made to one endpoint: a
+	// restart costs one or two.
+	fewDials = 3
+	// fewGoaways is how many connections GOAWAY must end, and goawayEach how many
+	// requests there are at most for each of them: servers that turn connections
+	// over as they should do so after a thousand requests or more.
+	fewGoaways, goawayEach = 3, 200
+	// fewStale is how many requests must meet a connection that its endpoint was
+	// closing: one may be the first, from which the pool learns.
+	fewStale = 3
+	// fewRefused is how many requests must have got no connection in time.
+	fewRefused = 3
+)
+
+// moved tells of endpoints that a name no longer has. New ones alone are no fault.
+func moved(w window) string {
+	for was, is := range w.pools {
+		var gone, came []string
+		for _, e := range w.happened(is.Name) {
+			switch e.Kind {
+			case "endpoint_removed":
+				gone = append(gone, e.Endpoint)
+			case "endpoint_added":
+				came = append(came, e.Endpoint)
+			}
+		}
+		if len(gone) > 0 {
+			failed := w.grew("fairlead_upstream_failures_total", "pool", was.Name)
+			return fmt.Sprintf("pool %s: %s gone, %s added; %.0f requests failed meanwhile", is.Name, list(gone), list(came), failed)
+		}
+		if was.ResolveError == "" && is.ResolveError != "" {
+			return fmt.Sprintf("pool %s: its name is no longer resolved: %s", is.Name, is.ResolveError)
+		}
+	}
+	return ""
+}
+
+// dead tells of an endpoint that cannot be used, or to which connections fail.
+func dead(w window) string {
+	for _, is := range w.pools {
+		failed := make(map[string]int)
+		for _, e := range w.happened(is.Name) {
+			if e.Kind == "dial_failed" {
+				failed[e.Endpoint]++
+			}
+		}
+		for i := range is.Endpoints {
+			e := &is.Endpoints[i]
+			n := failed[e.Endpoint] + failed[e.Address] + failed[e.name()]
+			if out := e.State != "ok" && e.State != "draining"; out || n >= fewDials {
+				return fmt.Sprintf("pool %s: %s is %s (%s); %d of %d endpoints; %d connections to it failed",
+					is.Name, e.name(), e.State, first(e.Why, "at this moment"), i+1, len(is.Endpoints), n)
+			}
+		}
+	}
+	return ""
+}
+
+// goaway tells of upstreams that end their HTTP/2 connections often.
+func goaway(w window) string {
+	for _, is := range w.pools {
+		n := w.grew("fairlead_upstream_connections_closed_total", "pool", is.Name, "reason", "goaway")
+		requests := w.grew("fairlead_upstream_requests_total", "pool", is.Name)
+		if n >= fewGoaways && requests <= n*goawayEach {
+			return fmt.Sprintf("pool %s: GOAWAY ended %.0f connections in %.0f requests; %.0f were sent again for it",
+				is.Name, n, requests, w.grew("fairlead_upstream_retries_total", "pool", is.Name, "class", "refused_stream"))
+		}
+	}
+	return ""
+}
+
+// stale tells of connections that were closed as a request was sent on them.
+func stale(w window) string {
+	for _, is := range w.pools {
+		n := w.grew("fairlead_upstream_connections_closed_total", "pool", is.Name, "reason", "stale")
+		if n >= fewStale {
+			return fmt.Sprintf("pool %s: the endpoint closed %.0f connections just as they were used again; %.0f requests were sent again, %.0f failed",
+				is.Name, n, w.grew("fairlead_upstream_retries_total", "pool", is.Name), w.grew("fairlead_upstream_failures_total", "pool", is.Name))
+		}
+	}
+	return ""
+}
+
+// exhausted tells of requests that got no connection since all were taken.
+func exhausted(w window) string {
+	for _, is := range w.pools {
+		late := w.grew("fairlead_upstream_refusals_total", "pool", is.Name, "reason", "too_late")
+		full := w.grew("fairlead_upstream_refusals_total", "pool", is.Name, "reason", "queue_full")
+		if late+full < fewRefused {
+			continue
+		}
+		at := slices.MaxFunc(is.Endpoints, func(a, b Endpoint) int { return a.Waiting - b.Waiting })
+		return fmt.Sprintf("pool %s: %.0f requests waited too long for a connection and %.0f found the queue full; %s has %d of %d connections in use, %d wait",
+			is.Name, late, full, at.name(), at.Active, at.Max, at.Waiting)
+	}
+	return ""
+}
+
+// list names at most four, and says how many there are besides.
+func list(names []string) string {
+	const most = 4
+	slices.Sort(names)
+	names = slices.Compact(names)
+	if n := len(names); n > most {
+		return fmt.Sprintf("%s and %d more", strings.Join(names[:most], ", "), n-most)
+	}
+	return first(strings.Join(names, ", "), "none")
+}

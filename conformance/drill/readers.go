@@ -1,0 +1,81 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// ask opens a raw connection and asks for a topic's events over it.
+func ask(ctx context.Context, base, topic string) (*net.TCPConn, error) {
+	address := strings.TrimPrefix(base, "http://")
+	c, err := new(net.Dialer).DialContext(ctx, "tcp", address)
+	if err != nil {
+		return nil, err
+	}
+	conn := c.(*net.TCPConn)
+	_ = conn.SetReadBuffer(16 << 10) // a small one makes a reader slow sooner
+	if _, err := fmt.Fprintf(conn, "GET /topics/%s HTTP/1.1\r\nHost: %s\r\nAccept: text/event-stream\r\n\r\n", topic, address); err != nil {
+		_ = conn.Close()
+		return nil, err
+	}
+	return conn, nil
+}
+
+const busy = "drill/busy" // a topic of large events, for slow readers
+
+// slowReader reads a few bytes a second of a topic with much more.
+func slowReader(ctx context.Context, s *site) error {
+	data := strings.Repeat("x", 16<<10)
+	if err := s.publish(ctx, busy, data); err != nil {
+		return err
+	}
+	conn, err := ask(ctx, s.http, busy)
+	if err != nil {
+		return err
+	}
+	s.ends = append(s.ends, func() { _ = conn.Close() })
+	s.repeat(ctx, 100*time.Millisecond, func() error {
+		_ = conn.SetReadDeadline(time.Now().Add(patience))
+		_, err := conn.Read(make([]byte, 64))
+		return err
+	})
+	s.repeat(ctx, each, func() error { return s.publish(ctx, busy, data) })
+	return nil
+}
+
+// descriptors is how many the program may have when there are too few of them.
+const descriptors = "256"
+
+// crowd has more clients connect than there are descriptors for.
+func crowd(ctx context.Context, s *site) error {
+	n, err := strconv.Atoi(descriptors)
+	if err != nil {
+		return err
+	}
+	for range n {
+		conn, err := ask(ctx, s.http, quiet)
+		if err != nil {
+			continue // it was refused
+		}
+		s.ends = append(s.ends, func() { _ = conn.Close() })
+		s.work.Go(func() {
+			stop := context.AfterFunc(ctx, func() { _ = conn.Close() })
+			defer stop()
+			drain(conn)
+		})
+	}
+	return nil
+}
+
+// drain reads until the connection ends.
+func drain(conn net.Conn) {
+	for b := make([]byte, 4<<10); ; {
+		if _, err := conn.Read(b); err != nil {
+			return
+		}
+	}
+}
