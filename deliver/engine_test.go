@@ -3,6 +3,7 @@ package deliver_test
 import (
 	"crypto/tls"
 	"net/http"
+	"sync/atomic"
 	"testing"
 
 	"github.com/fairlead-edge/fairlead/deliver"
@@ -12,12 +13,12 @@ import (
 
 // leases counts what is told of connections that were taken.
 type leases struct {
-	taken int
+	taken atomic.Int64
 	ended chan deliver.Ended
 }
 
 func (l *leases) take(*http.Request) deliver.Lease {
-	l.taken++
+	l.taken.Add(1)
 	return l
 }
 
@@ -36,8 +37,8 @@ func TestPlainConnectionsAreTheEngines(t *testing.T) {
 	stream, socket := s.events("/topics/t?after=earliest"), s.socket("/topics/t?after=earliest")
 	stream.expect("first")
 	socket.expect("first")
-	if n := cfg.Engine.Stats().Connections; n != 2 || l.taken != 2 {
-		t.Errorf("the engine has %d connections, %d were taken", n, l.taken)
+	if n := cfg.Engine.Stats().Connections; n != 2 || l.taken.Load() != 2 {
+		t.Errorf("the engine has %d connections, %d were taken", n, l.taken.Load())
 	}
 	for _, i := range h.Sessions(0) {
 		if !i.Engine || i.Unsent < 0 || i.Events != 1 || i.Bytes == 0 {
@@ -79,8 +80,8 @@ func TestOtherConnectionsAreTheHandlers(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer resp.Body.Close()
-	if all := h.Sessions(0); len(all) != 1 || all[0].Engine || l.taken != 0 || cfg.Engine.Stats().Connections != 0 {
-		t.Errorf("%+v, %d were taken", all, l.taken)
+	if all := h.Sessions(0); len(all) != 1 || all[0].Engine || l.taken.Load() != 0 || cfg.Engine.Stats().Connections != 0 {
+		t.Errorf("%+v, %d were taken", all, l.taken.Load())
 	}
 }
 
