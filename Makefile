@@ -1,5 +1,5 @@
 # Each target only calls a script in ci/, so that they run the same by hand.
-.PHONY: build test lint fuzz bench peers wire attack soak fan calls grpc proto
+.PHONY: build test lint fuzz bench peers wire attack soak fan calls grpc proto drill
 
 build:
 	@ci/build
@@ -39,3 +39,6 @@ grpc:
 
 proto:
 	@ci/proto
+
+drill:
+	@ci/drill

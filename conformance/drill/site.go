@@ -84,7 +84,7 @@ func open(ctx context.Context, program string, with setup) (s *site, err error) 
 			s.command[i+1] = s.host + ":0"
 		}
 	}
-	text := "topics_prefix: /topics\npublish_token: " + token + "\ncompress: {prefer: off}\nupstreams:\n  api:\n    endpoints: [\"" +
+	text := "topics_prefix: /topics\npublish_token: " + token + "\ncompress: {prefer: off}\ndrain: {window: 100ms, deadline: 1s}\nupstreams:\n  api:\n    endpoints: [\"" +
 		strings.Join(s.endpoints, `", "`) + "\"]\n    pool: {" + with.pool + "}\nroutes:\n  - {path: /**, upstream: api}\n"
 	if err := os.WriteFile(config, []byte(text), 0o600); err != nil {
 		return s, err
@@ -102,7 +102,6 @@ const token = "drill"
 func (s *site) start() error {
 	cmd := exec.Command(s.command[0], s.command[1:]...) //nolint:gosec,noctx // ours; close asks it to drain
 	cmd.Stderr = &s.stderr
-	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	stdout, err := cmd.StdoutPipe()
 	if err != nil {
 		return err
