@@ -37,6 +37,10 @@ var faults = []fault{
 		}
 		return nil
 	}},
+	{name: "buffered hop", setup: setup{prepare: through}, inject: func(_ context.Context, s *site) error {
+		s.hop.buffers.Store(true)
+		return nil
+	}},
 	{name: "GOAWAY", setup: setup{h2: true}, inject: func(_ context.Context, s *site) error {
 		s.backends[0].goaway.Store(true)
 		return nil

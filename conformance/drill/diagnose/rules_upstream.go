@@ -1,6 +1,7 @@
 package diagnose
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 	"strings"
@@ -16,8 +17,10 @@ const (
 	// over as they should do so after a thousand requests or more.
 	fewGoaways, goawayEach = 3, 200
 	// fewStale is how many requests must meet a connection that its endpoint was
-	// closing: one may be the first, from which the pool learns.
-	fewStale = 3
+	// closing. One is enough where the pool has learned from it to use connections
+	// again only within shortReuse seconds, so that few are: no idle timer of a
+	// server that is meant to be reused is shorter.
+	fewStale, shortReuse = 3, 0.5
 	// fewRefused is how many requests must have got no connection in time.
 	fewRefused = 3
 )
@@ -58,12 +61,22 @@ func dead(w window) string {
 			e := &is.Endpoints[i]
 			n := failed[e.Endpoint] + failed[e.Address] + failed[e.name()]
 			if out := e.State != "ok" && e.State != "draining"; out || n >= fewDials {
-				return fmt.Sprintf("pool %s: %s is %s (%s); %d of %d endpoints; %d connections to it failed",
-					is.Name, e.name(), e.State, first(e.Why, "at this moment"), i+1, len(is.Endpoints), n)
+				return fmt.Sprintf("pool %s: %s is %s (%s); %d connections to it could not be made; %d of %d endpoints are well",
+					is.Name, e.name(), e.State, first(e.Why, "at this moment"), n, well(is), len(is.Endpoints))
 			}
 		}
 	}
 	return ""
+}
+
+// well returns how many endpoints of a pool are used.
+func well(p *Pool) (n int) {
+	for _, e := range p.Endpoints {
+		if e.State == "ok" {
+			n++
+		}
+	}
+	return n
 }
 
 // goaway tells of upstreams that end their HTTP/2 connections often.
@@ -83,10 +96,15 @@ func goaway(w window) string {
 func stale(w window) string {
 	for _, is := range w.pools {
 		n := w.grew("fairlead_upstream_connections_closed_total", "pool", is.Name, "reason", "stale")
-		if n >= fewStale {
-			return fmt.Sprintf("pool %s: the endpoint closed %.0f connections just as they were used again; %.0f requests were sent again, %.0f failed",
-				is.Name, n, w.grew("fairlead_upstream_retries_total", "pool", is.Name), w.grew("fairlead_upstream_failures_total", "pool", is.Name))
+		if n == 0 || len(is.Endpoints) == 0 {
+			continue
 		}
+		e := slices.MinFunc(is.Endpoints, func(a, b Endpoint) int { return cmp.Compare(a.ReuseWithin, b.ReuseWithin) })
+		if n < fewStale && (e.LearnedIdle == 0 || e.ReuseWithin > shortReuse) {
+			continue
+		}
+		return fmt.Sprintf("pool %s: %.0f connections were closed just as they were used again; %.0f requests were sent again, %.0f failed; %s is now used again within %.3f s",
+			is.Name, n, w.grew("fairlead_upstream_retries_total", "pool", is.Name), w.grew("fairlead_upstream_failures_total", "pool", is.Name), e.name(), e.ReuseWithin)
 	}
 	return ""
 }

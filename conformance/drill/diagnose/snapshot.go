@@ -67,9 +67,11 @@ type Endpoint struct {
 	State    string `json:"state"` // ok, unhealthy, ejected, backoff, draining
 	Why      string `json:"why"`
 	Active   int    `json:"active"`
-	InFlight int    `json:"in_flight"`
 	Waiting  int    `json:"waiting"`
 	Max      int    `json:"max_connections"`
+
+	LearnedIdle float64 `json:"learned_idle_seconds"`
+	ReuseWithin float64 `json:"reuse_within_seconds"`
 }
 
 // name is what tells an endpoint from the others.
