@@ -34,7 +34,7 @@ func newBackend(address string, h2 bool) (*backend, error) {
 		return nil, err
 	}
 	b := &backend{listener: l, scheme: "http"}
-	b.server = &http.Server{Handler: b, ConnContext: func(ctx context.Context, _ net.Conn) context.Context {
+	b.server = &http.Server{Handler: b, ReadHeaderTimeout: patience, ConnContext: func(ctx context.Context, _ net.Conn) context.Context {
 		return context.WithValue(ctx, servedKey{}, new(atomic.Int64))
 	}}
 	if h2 {

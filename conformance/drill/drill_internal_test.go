@@ -9,6 +9,7 @@ import (
 // TestEachFaultIsNamedAndNothingIsOnAHealthyRun plays them all. What names them is
 // told nothing but where the admin listener is.
 func TestEachFaultIsNamedAndNothingIsOnAHealthyRun(t *testing.T) {
+	t.Parallel()
 	for _, f := range faults {
 		t.Run(f.name, func(t *testing.T) {
 			t.Parallel()
@@ -24,6 +25,7 @@ func TestEachFaultIsNamedAndNothingIsOnAHealthyRun(t *testing.T) {
 }
 
 func TestTheRunbookHasASectionForEachFault(t *testing.T) {
+	t.Parallel()
 	text, err := os.ReadFile("../../docs/operations.md")
 	if err != nil {
 		t.Fatal(err)

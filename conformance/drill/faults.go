@@ -4,7 +4,6 @@ import (
 	"context"
 	"net/http"
 	"slices"
-	"strings"
 	"time"
 )
 
@@ -55,6 +54,3 @@ var faults = []fault{
 		return nil
 	}}, inject: crowd},
 }
-
-// slug is a fault's name as an anchor.
-func slug(name string) string { return strings.ReplaceAll(strings.ToLower(name), " ", "-") }

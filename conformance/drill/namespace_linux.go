@@ -116,7 +116,7 @@ func within[T any](space string, do func() (T, error)) (T, error) {
 }
 
 func enter(space string) error {
-	f, err := os.Open("/run/netns/" + space)
+	f, err := os.Open("/run/netns/" + space) //nolint:gosec // a name of ours
 	if err != nil {
 		return err
 	}

@@ -21,8 +21,7 @@ import (
 type setup struct {
 	endpoints int    // upstreams; 0 is 1
 	h2        bool   // they speak HTTP/2
-	pool      string // keys of the pool, in YAML's braces
-	host      string // where the program listens, besides loopback; "" is there
+	pool      string // keys of the pool, as they stand in YAML's braces
 	prepare   func(context.Context, *site) error
 }
 
