@@ -36,6 +36,7 @@ type recorder struct {
 	last     uint64 // number of the last event with data
 	upstream string // the upstream's own id in force
 	tail     []byte // what follows the last whole event
+	burst    burst
 }
 
 // drain records body to its end and returns how it broke, if it did.
@@ -44,7 +45,7 @@ func (s *stream) drain(resp *http.Response) *fairlead.Error {
 	unblock := context.AfterFunc(s.ctx, func() { _ = resp.Body.Close() })
 	defer unblock()
 	defer resp.Body.Close()
-	rec := &recorder{s: s, next: 1, upstream: s.base}
+	rec := &recorder{s: s, next: 1, upstream: s.base, burst: burst{last: time.Now()}}
 	take := rec.takeBytes
 	split := &sse.Splitter{Max: int(s.cfg.MaxEvent)}
 	if s.form == asEvents {
@@ -167,6 +168,9 @@ func (rec *recorder) flush() error {
 	}
 	s := rec.s
 	began := time.Now()
+	if s.form == asEvents && rec.burst.came(began, len(rec.events)) {
+		s.store.count.bursts.Add(1)
+	}
 	err := rec.append()
 	if e, ok := errors.AsType[*fairlead.Error](err); ok && e.Code == fairlead.TooLarge {
 		// Perhaps only because the log was being trimmed.

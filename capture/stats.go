@@ -9,7 +9,7 @@ import (
 
 // counters only grow.
 type counters struct {
-	captured, attached, resumed, served, events, ends, faults, cancels, evicted atomic.Uint64
+	captured, attached, resumed, served, events, bursts, ends, faults, cancels, evicted atomic.Uint64
 }
 
 func (c *counters) finished(fault *fairlead.Error) {
@@ -35,6 +35,7 @@ type Stats struct {
 	Resumed   uint64 // reconnects on the original URL answered so
 	Served    uint64 // readers of a stream's own URL
 	Events    uint64 // events, or pieces of other bodies, recorded
+	Bursts    uint64 // times that 8 events or more came at once after 250 ms of silence, as from a hop that buffers
 	Ended     uint64 // streams that ended completely
 	Faulted   uint64 // streams whose upstream broke
 	Cancelled uint64 // streams that were cancelled, or whose readers left
@@ -49,7 +50,7 @@ func (st *Store) Stats() Stats {
 	st.mu.Unlock()
 	c := &st.count
 	s.Captured, s.Attached, s.Resumed, s.Served = c.captured.Load(), c.attached.Load(), c.resumed.Load(), c.served.Load()
-	s.Events, s.Ended, s.Faulted, s.Cancelled = c.events.Load(), c.ends.Load(), c.faults.Load(), c.cancels.Load()
+	s.Events, s.Bursts, s.Ended, s.Faulted, s.Cancelled = c.events.Load(), c.bursts.Load(), c.ends.Load(), c.faults.Load(), c.cancels.Load()
 	s.Evicted = c.evicted.Load()
 	return s
 }

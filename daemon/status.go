@@ -17,7 +17,7 @@ func (d *daemon) sources() observe.Sources {
 		Topics: func() int { return d.site.Load().topics.Len() },
 		Captured: func() observe.Captured {
 			s := d.site.Load().captured.Stats()
-			return observe.Captured{Live: s.Live, Ended: s.Finished, Bytes: s.Bytes}
+			return observe.Captured{Live: s.Live, Ended: s.Finished, Bytes: s.Bytes, Events: s.Events, Bursts: s.Bursts}
 		},
 		InFlight:  d.flights.byRoute,
 		Backlogs:  d.backlogs,

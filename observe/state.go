@@ -36,6 +36,9 @@ type Captured struct {
 	Live  int   // streams whose upstream has not ended
 	Ended int   // streams kept after their end
 	Bytes int64 // of all
+	// Events are all that were recorded, and Bursts how often many came at once
+	// after a silence.
+	Events, Bursts uint64
 }
 
 // state asks the sources when it is scraped.
@@ -45,13 +48,16 @@ var (
 	topics   = prometheus.NewDesc("fairlead_topics", "Topics.", nil, nil)
 	streams  = prometheus.NewDesc("fairlead_captured_streams", "Captured streams that can be resumed.", []string{"state"}, nil)
 	captured = prometheus.NewDesc("fairlead_captured_bytes", "Bytes that captured streams hold.", nil, nil)
+	recorded = prometheus.NewDesc("fairlead_captured_events_total", "Events, or pieces of other bodies, that were captured.", nil, nil)
+	bursts   = prometheus.NewDesc("fairlead_captured_bursts_total",
+		"Times that 8 events or more of a captured stream came at once after 250 ms of silence, as from a hop that buffers.", nil, nil)
 	inFlight = prometheus.NewDesc("fairlead_http_requests_in_flight", "Requests and streams being served.", []string{"route"}, nil)
 	draining = prometheus.NewDesc("fairlead_draining", "1 while the server is going away.", nil, nil)
 )
 
 // Describe implements [prometheus.Collector].
 func (s *state) Describe(ch chan<- *prometheus.Desc) {
-	for _, d := range []*prometheus.Desc{topics, streams, captured, inFlight, draining} {
+	for _, d := range []*prometheus.Desc{topics, streams, captured, recorded, bursts, inFlight, draining} {
 		ch <- d
 	}
 	for _, d := range slices.Concat(readerFamilies, poolFamilies, listenerFamilies, coderFamilies, backlogFamilies) {
@@ -72,6 +78,8 @@ func (s *state) Collect(ch chan<- prometheus.Metric) {
 		gauge(streams, float64(c.Live), "live")
 		gauge(streams, float64(c.Ended), "ended")
 		gauge(captured, float64(c.Bytes))
+		ch <- prometheus.MustNewConstMetric(recorded, prometheus.CounterValue, float64(c.Events))
+		ch <- prometheus.MustNewConstMetric(bursts, prometheus.CounterValue, float64(c.Bursts))
 	}
 	if s.InFlight != nil {
 		for route, n := range s.InFlight() {
