@@ -68,7 +68,8 @@ func TestACauseIsToldAndWhatFollowsFromItIsNot(t *testing.T) {
 	if got := names(diagnose.Compare(before, after)); got != "dead endpoint" {
 		t.Errorf("refusals with failed dials are %q", got)
 	}
-	after.Events["api"] = append(after.Events["api"], diagnose.Event{Seq: 4, Kind: "endpoint_removed", Endpoint: "http://a"})
+	other := diagnose.Endpoint{Endpoint: "http://b", State: "ok"}
+	after.Pools = []diagnose.Pool{{Name: "api", Endpoints: []diagnose.Endpoint{{Endpoint: "http://a", State: "draining"}, other}}}
 	if got := names(diagnose.Compare(before, after)); got != "DNS change" {
 		t.Errorf("the same when the endpoint is gone is %q", got)
 	}

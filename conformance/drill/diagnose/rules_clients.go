@@ -99,6 +99,3 @@ func (w window) sessions(yield func(was, is *Session) bool) {
 		}
 	}
 }
-
-// buffered tells of events that come late and in bursts.
-func buffered(window) string { return "" }

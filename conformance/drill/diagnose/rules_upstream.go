@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 )
 
 // The thresholds of what is about upstreams, in a window.
@@ -23,29 +24,45 @@ const (
 	fewStale, shortReuse = 3, 0.5
 	// fewRefused is how many requests must have got no connection in time.
 	fewRefused = 3
+	// fewBursts is how often a captured stream must have brought many events at once
+	// after a silence, and burstEach how many events there are at most for each time.
+	fewBursts, burstEach = 3, 200
 )
 
 // moved tells of endpoints that a name no longer has. New ones alone are no fault.
 func moved(w window) string {
 	for was, is := range w.pools {
-		var gone, came []string
-		for _, e := range w.happened(is.Name) {
-			switch e.Kind {
-			case "endpoint_removed":
-				gone = append(gone, e.Endpoint)
-			case "endpoint_added":
-				came = append(came, e.Endpoint)
-			}
-		}
+		before, after := members(was), members(is)
+		gone, came := without(before, after), without(after, before)
 		if len(gone) > 0 {
-			failed := w.grew("fairlead_upstream_failures_total", "pool", was.Name)
+			failed := w.grew("fairlead_upstream_failures_total", "pool", is.Name)
 			return fmt.Sprintf("pool %s: %s gone, %s added; %.0f requests failed meanwhile", is.Name, list(gone), list(came), failed)
 		}
 		if was.ResolveError == "" && is.ResolveError != "" {
-			return fmt.Sprintf("pool %s: its name is no longer resolved: %s", is.Name, is.ResolveError)
+			return fmt.Sprintf("pool %s: its endpoints are no longer told: %s", is.Name, is.ResolveError)
 		}
 	}
 	return ""
+}
+
+// members returns the names of a pool's endpoints, without those that are leaving.
+func members(p *Pool) (names []string) {
+	for i := range p.Endpoints {
+		if e := &p.Endpoints[i]; e.State != "draining" {
+			names = append(names, e.name())
+		}
+	}
+	return names
+}
+
+// without returns those of names that are not among others.
+func without(names, others []string) (left []string) {
+	for _, name := range names {
+		if !slices.Contains(others, name) {
+			left = append(left, name)
+		}
+	}
+	return left
 }
 
 // dead tells of an endpoint that cannot be used, or to which connections fail.
@@ -133,4 +150,14 @@ func list(names []string) string {
 		return fmt.Sprintf("%s and %d more", strings.Join(names[:most], ", "), n-most)
 	}
 	return first(strings.Join(names, ", "), "none")
+}
+
+// buffered tells of events that come in bursts.
+func buffered(w window) string {
+	bursts, events := w.grew("fairlead_captured_bursts_total"), w.grew("fairlead_captured_events_total")
+	if bursts < fewBursts || events > bursts*burstEach {
+		return ""
+	}
+	return fmt.Sprintf("%.0f times in %s a stream of an upstream brought many events at once after a silence, of %.0f events in all",
+		bursts, w.length().Round(100*time.Millisecond), events)
 }
