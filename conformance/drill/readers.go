@@ -47,8 +47,9 @@ func slowReader(ctx context.Context, s *site) error {
 	return nil
 }
 
-// descriptors is how many the program may have when there are too few of them.
-const descriptors = "256"
+// descriptors is how many the program may have when there are too few of them: less
+// than the hundred connections that it takes in any case, so that none is left.
+const descriptors = "80"
 
 // crowd has more clients connect than there are descriptors for.
 func crowd(ctx context.Context, s *site) error {

@@ -43,7 +43,7 @@ var rules = []rule{
 		fault: "DNS change", section: "dns-change", tell: moved,
 		do: "if it was meant, wait until the old addresses are drained; if not, look at the zone",
 	}, {
-		fault: "dead endpoint", section: "dead-endpoint", unless: []string{"DNS change"}, tell: dead,
+		fault: "dead endpoint", section: "dead-endpoint", unless: []string{"descriptor shortage", "DNS change"}, tell: dead,
 		do: "repair the endpoint or take it out of the configuration",
 	}, {
 		fault: "GOAWAY", section: "goaway", tell: goaway,

@@ -20,12 +20,16 @@ const (
 // descriptors tells of connections refused while the descriptors are used up.
 func descriptors(w window) string {
 	refused := w.grew("fairlead_connections_refused_total", "limit", "total")
-	limit := w.after.Metrics.Sum("process_max_fds")
-	open := w.after.Metrics.Sum("process_open_fds") // none can be counted where none is left
+	// To count them takes one: where none is left there may be no number.
+	limit := max(w.after.Metrics.Sum("process_max_fds"), w.before.Metrics.Sum("process_max_fds"))
+	open := w.after.Metrics.Sum("process_open_fds")
 	if refused == 0 || open != 0 && open < nearlyAll*limit {
 		return ""
 	}
-	return fmt.Sprintf("%.0f connections refused with %.0f of %.0f file descriptors open", refused, open, limit)
+	if open == 0 {
+		return fmt.Sprintf("%.0f connections refused with not one of %.0f file descriptors left to count them by", refused, limit)
+	}
+	return fmt.Sprintf("%.0f connections refused with %.0f of %.0f file descriptors open", refused, min(open, limit), limit)
 }
 
 // slow tells of readers who take less than there is for them, and fall behind.
