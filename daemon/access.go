@@ -12,6 +12,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -35,6 +36,21 @@ type watched struct {
 	first   time.Duration
 	status  int
 	sent    int64
+	body    body // of the request
+}
+
+// body counts what is read of a request's body, also by who forwards it after the
+// response has ended.
+type body struct {
+	io.ReadCloser
+
+	received atomic.Int64
+}
+
+func (b *body) Read(p []byte) (int, error) {
+	n, err := b.ReadCloser.Read(p)
+	b.received.Add(int64(n))
+	return n, err
 }
 
 func (w *watched) WriteHeader(status int) {
@@ -74,7 +90,11 @@ func (d *daemon) watch(trusted []netip.Prefix, next http.Handler) http.Handler {
 			d.finished(d.flights.look(ww.flight), ww, r, complete)
 			d.flights.end(ww.flight)
 		}()
-		next.ServeHTTP(ww, r.WithContext(context.WithValue(r.Context(), watchedKey{}, ww)))
+		inner := r.WithContext(context.WithValue(r.Context(), watchedKey{}, ww))
+		if r.Body != http.NoBody {
+			ww.body.ReadCloser, inner.Body = r.Body, &ww.body
+		}
+		next.ServeHTTP(ww, inner)
 		complete = true
 	})
 }
@@ -92,7 +112,8 @@ func (d *daemon) finished(f flight, w *watched, r *http.Request, complete bool) 
 	d.record(context.WithoutCancel(r.Context()), f, &ended{
 		method: r.Method, path: loggedPath(r.URL.Path), proto: r.Proto, client: proxy.ClientAddr(r, w.trusted),
 		tls: r.TLS != nil, resumed: r.TLS != nil && r.TLS.DidResume,
-		status: w.status, stream: isStream(w, r), first: w.first, took: time.Since(w.began), sent: w.sent, grpc: grpcStatus(w.Header()),
+		status: w.status, stream: isStream(w, r), first: w.first, took: time.Since(w.began), sent: w.sent, received: w.body.received.Load(),
+		call: strings.HasPrefix(r.Header.Get("Content-Type"), "application/grpc"), grpc: grpcStatus(w.Header()),
 	})
 }
 
@@ -118,14 +139,19 @@ type ended struct {
 	status              int
 	stream              bool
 	first, took         time.Duration // to the response's header, 0 for none, and to its end
-	sent                int64
-	grpc                string // status of a call, "" of what is none
+	sent, received      int64
+	call                bool   // of gRPC or gRPC-Web
+	grpc                string // its status, "" of what is none
 }
 
 func (d *daemon) record(ctx context.Context, f flight, e *ended) {
 	d.metrics.Request(observe.Request{
 		Route: f.route, Method: e.method, Status: e.status, Stream: e.stream, Duration: e.took, FirstByte: e.first, Sent: e.sent,
+		Received: e.received,
 	})
+	if upstream, ok := d.site.Load().upstreams[f.route]; ok && e.call {
+		d.metrics.Forwarded(f.route, upstream, e.grpc, e.took)
+	}
 	attrs := []slog.Attr{
 		slog.String("method", e.method), slog.String("path", e.path), slog.String("route", f.route),
 		slog.Int("status", e.status), slog.Float64("duration_seconds", e.took.Seconds()), slog.Int64("bytes", e.sent),

@@ -16,21 +16,22 @@ import (
 
 // site is what serves one configuration.
 type site struct {
-	cfg      Config
-	topics   *topic.Store
-	pattern  func(name string) string // that decides about a topic
-	readers  *deliver.Handler         // nil when the topics are off
-	rpc      *rpc.Handler             // the same
-	coders   *coders
-	captured *capture.Store
-	pools    map[string]*upstream.Pool
-	routes   []*route
-	match    rules[*served]
-	demo     *demo        // nil unless it is asked for
-	retired  []*site      // of earlier configurations, what streams may go on in
-	public   http.Handler // of http
-	secure   http.Handler // of https
-	admin    http.Handler
+	cfg       Config
+	topics    *topic.Store
+	pattern   func(name string) string // that decides about a topic
+	readers   *deliver.Handler         // nil when the topics are off
+	rpc       *rpc.Handler             // the same
+	coders    *coders
+	captured  *capture.Store
+	pools     map[string]*upstream.Pool
+	routes    []*route
+	upstreams map[string]string // by the patterns of routes
+	match     rules[*served]
+	demo      *demo        // nil unless it is asked for
+	retired   []*site      // of earlier configurations, what streams may go on in
+	public    http.Handler // of http
+	secure    http.Handler // of https
+	admin     http.Handler
 }
 
 // build is the map of the program: a configuration in, the handlers of both
@@ -144,8 +145,10 @@ type served struct {
 
 // order sorts the routes for matching.
 func (s *site) order() {
+	s.upstreams = make(map[string]string, len(s.routes))
 	all := make([]ruled[*served], len(s.routes))
 	for i, r := range s.routes {
+		s.upstreams[r.label] = r.from.cfg.Upstream
 		all[i] = ruled[*served]{r.from.cfg.Path, &served{r, s.coders.route(&r.from.cfg, r.proxy)}}
 	}
 	s.match = newRules(all)

@@ -386,6 +386,16 @@ func TestAServiceBehindKeepsItsHealthAndReflection(t *testing.T) {
 	}
 
 	eventually(t, "the log has the status", func() bool { return strings.Contains(p.log.String(), `"grpc_status":"0"`) })
+	for _, want := range []string{
+		`fairlead_rpc_calls_total{code="ok",procedure="/grpc.health.v1.Health/Check",protocol="grpc"} 1`,
+		`fairlead_grpc_forwarded_calls_total{code="ok",route="/**",upstream="u"} `,
+		`fairlead_http_request_body_bytes_total{route="/**"} `,
+	} {
+		eventually(t, want, func() bool {
+			_, text := answer(t, http.MethodGet, p.admin+"/metrics", "")
+			return strings.Contains(text, want)
+		})
+	}
 }
 
 func TestABackendWhoseHealthSaysNoGetsNoNewCalls(t *testing.T) {

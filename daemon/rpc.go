@@ -9,6 +9,7 @@ import (
 
 	"github.com/fairlead-edge/fairlead/deliver"
 	"github.com/fairlead-edge/fairlead/interceptor"
+	"github.com/fairlead-edge/fairlead/observe"
 	"github.com/fairlead-edge/fairlead/rpc"
 )
 
@@ -23,9 +24,20 @@ func (d *daemon) newRPC(cfg *Config, readers *deliver.Handler, old *site) *rpc.H
 	}
 	return rpc.New(rpc.Config{
 		Readers: readers, Heartbeat: time.Duration(cfg.Heartbeat), MaxAge: time.Duration(cfg.Timeouts.Age),
-		Interceptors: []connect.Interceptor{interceptor.Recovery(func(procedure string, v any, stack []byte) {
-			d.log.Error("a call panicked", "procedure", procedure, "panic", v, "stack", string(stack))
-		})},
+		Interceptors: []connect.Interceptor{
+			interceptor.Metrics(interceptor.MetricsConfig{
+				Begin: func(c interceptor.Call) { d.metrics.CallBegan(c.Procedure) },
+				End: func(c interceptor.Call) {
+					d.metrics.CallEnded(observe.Call{
+						Procedure: c.Procedure, Protocol: c.Protocol, Stream: c.Type != connect.StreamTypeUnary,
+						Code: c.Code(), Took: c.Took, First: c.First, Sent: c.Sent, Received: c.Received,
+					})
+				},
+			}),
+			interceptor.Recovery(func(procedure string, v any, stack []byte) {
+				d.log.Error("a call panicked", "procedure", procedure, "panic", v, "stack", string(stack))
+			}),
+		},
 	})
 }
 

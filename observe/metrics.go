@@ -30,7 +30,9 @@ type Metrics struct {
 	passed    *prometheus.CounterVec
 	told      *prometheus.CounterVec
 	reloads   *prometheus.CounterVec
+	received  *prometheus.CounterVec
 	coding    coding
+	calls     calls
 }
 
 // buckets are upper bounds in seconds: from what a cached answer takes to what
@@ -57,7 +59,9 @@ func New(version string, sources Sources) *Metrics {
 		passed:    counter("fairlead_topic_events_skipped_total", "Events that delivery policies passed over, as told to readers, by the pattern of the topic.", "topics"),
 		told:      counter("fairlead_topic_gaps_total", "Gaps told to readers, by the pattern of the topic.", "topics"),
 		reloads:   counter("fairlead_config_reloads_total", "Times the configuration was read again.", "result"),
+		received:  counter("fairlead_http_request_body_bytes_total", "Bytes of bodies read from clients.", "route"),
 		coding:    newCoding(),
+		calls:     newCalls(),
 	}
 	build := prometheus.NewGauge(prometheus.GaugeOpts{
 		Name: "fairlead_build_info", Help: "1, for the version that runs.", ConstLabels: prometheus.Labels{"version": version},
@@ -69,6 +73,8 @@ func New(version string, sources Sources) *Metrics {
 		m.coding.responses, m.coding.bytes,
 		&state{sources}, collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
 	)
+	m.registry.MustRegister(m.received)
+	m.registry.MustRegister(m.calls.all()...)
 	return m
 }
 
@@ -98,6 +104,7 @@ type Request struct {
 	Duration  time.Duration // to the end of the response
 	FirstByte time.Duration // to its header; 0 when there was none
 	Sent      int64         // bytes of the body
+	Received  int64         // bytes of the request's body
 }
 
 // Request counts a request.
@@ -105,6 +112,9 @@ func (m *Metrics) Request(r Request) {
 	method := knownMethod(r.Method)
 	m.requests.WithLabelValues(r.Route, method, strconv.Itoa(r.Status)).Inc()
 	m.sent.WithLabelValues(r.Route).Add(float64(r.Sent))
+	if r.Received > 0 {
+		m.received.WithLabelValues(r.Route).Add(float64(r.Received))
+	}
 	if r.FirstByte > 0 {
 		m.firstByte.WithLabelValues(r.Route, method).Observe(r.FirstByte.Seconds())
 	}
