@@ -2,6 +2,7 @@ package observe
 
 import (
 	"net/http"
+	"slices"
 	"strconv"
 	"time"
 
@@ -16,6 +17,7 @@ import (
 // use.
 type Metrics struct {
 	registry  *prometheus.Registry
+	families  []prometheus.Collector // what is told; the sources' are state's
 	requests  *prometheus.CounterVec
 	durations *prometheus.HistogramVec
 	firstByte *prometheus.HistogramVec
@@ -67,14 +69,12 @@ func New(version string, sources Sources) *Metrics {
 		Name: "fairlead_build_info", Help: "1, for the version that runs.", ConstLabels: prometheus.Labels{"version": version},
 	})
 	build.Set(1)
-	m.registry.MustRegister(
-		m.requests, m.durations, m.firstByte, m.sent, m.sessions, m.opened, m.closed, m.events, m.publishes, m.skipped, m.gaps,
-		m.passed, m.told, m.reloads, build,
-		m.coding.responses, m.coding.bytes,
-		&state{sources}, collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
-	)
-	m.registry.MustRegister(m.received)
-	m.registry.MustRegister(m.calls.all()...)
+	m.families = slices.Concat([]prometheus.Collector{
+		m.requests, m.durations, m.firstByte, m.sent, m.received, m.sessions, m.opened, m.closed, m.events, m.publishes, m.skipped, m.gaps,
+		m.passed, m.told, m.reloads, build, m.coding.responses, m.coding.bytes,
+	}, m.calls.all())
+	m.registry.MustRegister(m.families...)
+	m.registry.MustRegister(&state{sources}, collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	return m
 }
 

@@ -1,0 +1,128 @@
+package observe
+
+import (
+	"flag"
+	"fmt"
+	"os"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/prometheus/client_golang/prometheus"
+)
+
+var update = flag.Bool("update", false, "rewrite the generated table of docs/metrics.md")
+
+// described matches what prometheus.Desc says of itself: it has no other way.
+var described = regexp.MustCompile(`^Desc\{fqName: "([^"]+)", help: "(.*?)", unit: "[^"]*", constLabels: \{(.*)\}, variableLabels: \{(.*)\}\}$`)
+
+// descriptions returns what a collector has, by the names of its families.
+func descriptions(t *testing.T, c prometheus.Collector) map[string][2]string {
+	t.Helper()
+	ch := make(chan *prometheus.Desc, 1000)
+	c.Describe(ch)
+	close(ch)
+	found := make(map[string][2]string)
+	for d := range ch {
+		parts := described.FindStringSubmatch(d.String())
+		if parts == nil {
+			t.Fatalf("not understood: %s", d)
+		}
+		labels := parts[4]
+		if name, _, ok := strings.Cut(parts[3], "="); ok {
+			labels = name
+		}
+		found[parts[1]] = [2]string{strings.ReplaceAll(labels, ",", ", "), strings.ReplaceAll(parts[2], `\"`, `"`)}
+	}
+	return found
+}
+
+// kindOf returns the type of a family that is told.
+func kindOf(t *testing.T, c prometheus.Collector) string {
+	t.Helper()
+	switch c.(type) {
+	case *prometheus.CounterVec, prometheus.Counter:
+		if _, ok := c.(prometheus.Gauge); !ok {
+			return "counter"
+		}
+		return "gauge"
+	case *prometheus.GaugeVec:
+		return "gauge"
+	case *prometheus.HistogramVec, prometheus.Histogram:
+		return "histogram"
+	}
+	t.Fatalf("%T is of no type that the table has", c)
+	return ""
+}
+
+// everything is a server of which every source has something to tell.
+var everything = Sources{
+	Topics:   func() int { return 1 },
+	Captured: func() Captured { return Captured{} },
+	InFlight: func() map[string]int { return map[string]int{"": 1} },
+	Backlogs: func() map[string]Backlog { return map[string]Backlog{"": {}} },
+	Readers: func() Readers {
+		return Readers{Topics: map[string]Reading{"": {}}, Connections: map[string]Waiting{"": {}}}
+	},
+	Listeners: func() []Listener { return []Listener{{Open: map[string]int{"": 1}, Refused: map[string]uint64{"": 1}}} },
+	Coders:    func() Coders { return Coders{} },
+	Draining:  func() bool { return false },
+	Pools: func() []Pool {
+		one := map[string]uint64{"": 1}
+		return []Pool{{Dials: one, Closes: one, Retries: one, Refusals: one, Endpoints: []PoolEndpoint{{Name: "a"}}}}
+	},
+}
+
+func TestTheDocumentHasTheTableOfMetrics(t *testing.T) {
+	t.Parallel()
+	m := New("v1", everything)
+	var rows []string
+	row := func(name, kind string, labelsAndHelp [2]string) {
+		rows = append(rows, fmt.Sprintf("| `%s` | %s | %s | %s |\n", name, kind, labelsAndHelp[0], labelsAndHelp[1]))
+	}
+	for _, c := range m.families {
+		for name, d := range descriptions(t, c) {
+			row(name, kindOf(t, c), d)
+		}
+	}
+	kinds := make(map[string]string)
+	gathered, err := m.registry.Gather()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, f := range gathered {
+		kinds[f.GetName()] = strings.ToLower(f.GetType().String())
+	}
+	for name, d := range descriptions(t, &state{everything}) {
+		if kinds[name] == "" {
+			t.Errorf("a source of the test is to tell something of %s", name)
+		}
+		row(name, kinds[name], d)
+	}
+	slices.Sort(rows)
+	compareTable(t, "| family | type | labels | what it says |\n| --- | --- | --- | --- |\n"+strings.Join(rows, ""))
+}
+
+func compareTable(t *testing.T, want string) {
+	t.Helper()
+	const file, begin, end = "../docs/metrics.md", "<!-- table:metrics -->\n", "<!-- /table:metrics -->"
+	text, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	before, rest, ok := strings.Cut(string(text), begin)
+	got, after, ok2 := strings.Cut(rest, end)
+	if !ok || !ok2 {
+		t.Fatalf("%s has no section between %s and %s", file, begin, end)
+	}
+	if *update {
+		if err := os.WriteFile(file, []byte(before+begin+want+end+after), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		return
+	}
+	if got != want {
+		t.Errorf("the table of %s is not that of the code; run go test ./observe -run TableOfMetrics -update", file)
+	}
+}
