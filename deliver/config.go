@@ -62,6 +62,8 @@ type Config struct {
 	Take func(r *http.Request) Lease
 	// Observer is told what happens.
 	Observer Observer
+	// Tracer makes spans of it.
+	Tracer Tracer
 }
 
 // Message is an application's own message from a client.

@@ -84,7 +84,7 @@ func (h *Handler) admitted(ctx context.Context, name string, b topic.Batch) (top
 	if size > h.cfg.MaxBody {
 		return topic.Result{}, h.bodyTooLarge()
 	}
-	return h.append(ctx, name, b)
+	return h.traced(ctx, name, b)
 }
 
 // Feed is a session on a transport of the caller's own, such as gRPC: who has it

@@ -87,7 +87,7 @@ func (h *Handler) store(w http.ResponseWriter, r *http.Request, name string) (st
 	if err != nil {
 		return stored{}, err
 	}
-	res, err := h.append(r.Context(), name, b)
+	res, err := h.traced(r.Context(), name, b)
 	s := stored{Result: res, batch: isBatch}
 	if !res.Repeated {
 		s.count = res.Count

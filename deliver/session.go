@@ -265,6 +265,7 @@ func (s *session) lost(err error) fairlead.Code {
 // count notes an item that is being sent.
 func (s *session) count(item *topic.Item) {
 	gap := item.Kind == topic.KindGap
+	s.trace(item)
 	if item.Kind == topic.KindEvent {
 		s.events.Add(1)
 	}

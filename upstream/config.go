@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"net/http"
 	"time"
 )
 
@@ -42,6 +43,10 @@ type Config struct {
 	// Dial makes the raw connections; network is "tcp" or "unix". nil: a
 	// [net.Dialer] with TCP keep-alive after 15 s.
 	Dial func(ctx context.Context, network, address string) (net.Conn, error)
+
+	// Attempted is called before each attempt at a request, and when one got no
+	// connection to be sent on; see [Attempt]. nil: nobody is told.
+	Attempted func(*Attempt) (done func(res *http.Response, err error))
 
 	// ServerTiming adds a Server-Timing field (W3C) to responses that says how
 	// long the request waited for a connection and for the first byte.

@@ -59,10 +59,13 @@ func (r *request) run(now time.Time) (*http.Response, error) {
 		}
 		m.begin() // those who wait there count too
 		t, err := m.acquire(ctx, r.in.Header.Get("Upgrade") != "", r.share(now, left))
-		got := time.Now()
+		got, asked := time.Now(), now
 		r.waited += got.Sub(now)
 		now = got
 		if err != nil {
+			if done := r.attempted(nil, m, t, asked, got); done != nil {
+				done(nil, err)
+			}
 			m.load.end()
 			r.errs = append(r.errs, &attemptError{m.key, err})
 			if ctx.Err() != nil {
@@ -75,7 +78,7 @@ func (r *request) run(now time.Time) (*http.Response, error) {
 			}
 			continue
 		}
-		res, class, err := r.send(m, t, now)
+		res, class, err := r.send(m, t, asked, now)
 		if err == nil {
 			return res, nil
 		}
@@ -120,10 +123,11 @@ func (r *request) mayRepeat(class retryClass, now time.Time) bool {
 var errNoResponse = fmt.Errorf("no response in time: %w", context.DeadlineExceeded)
 
 // send makes one attempt on a leased connection.
-func (r *request) send(m *member, t taken, now time.Time) (*http.Response, retryClass, error) {
+func (r *request) send(m *member, t taken, asked, now time.Time) (*http.Response, retryClass, error) {
 	p, c := r.p, t.c
 	l := &lease{m: m, c: c, started: now}
 	out := r.outgoing(l)
+	done := r.attempted(out, m, t, asked, now)
 	r.sent++
 	m.requests.Add(1)
 	if !c.spare {
@@ -150,10 +154,16 @@ func (r *request) send(m *member, t taken, now time.Time) (*http.Response, retry
 			err = errNoStream
 			m.stall(c)
 		}
+		if done != nil {
+			done(nil, err)
+		}
 		return nil, r.failed(l, t.idle, err, end), err
 	}
 	if !t.reused || t.first {
 		m.answered(c)
+	}
+	if done != nil {
+		done(res, nil)
 	}
 	took := end.Sub(now)
 	bad := badAnswer(res)
