@@ -22,20 +22,22 @@ type zone struct {
 	addresses []net.IP
 }
 
-// The name of the upstream, its addresses before and after, and where its DNS server
-// is. The port is the backend's.
-const (
-	upstreamName = "api.drill.test"
-	nameserver   = "127.53.7.1"
-	addressFrom  = "127.53.7.11"
-	addressTo    = "127.53.7.12"
+// upstreamName is the name of the upstream.
+const upstreamName = "api.drill.test"
+
+// The DNS server, and the addresses of the name before and after. The port is the
+// backend's.
+var (
+	nameserver  = fmt.Sprintf("127.53.%d.1", own())
+	addressFrom = fmt.Sprintf("127.53.%d.11", own())
+	addressTo   = fmt.Sprintf("127.53.%d.12", own())
 )
 
 // named puts a name with an address in the place of the upstream's address. The
 // program gets a /etc/resolv.conf of its own, in a mount namespace.
 func named(_ context.Context, s *site) error {
-	if err := rooted(); err != nil {
-		return err
+	if os.Geteuid() != 0 {
+		return errRoot
 	}
 	s.backends[0].close()
 	b, err := newBackend(addressFrom+":0", false)

@@ -11,7 +11,7 @@ import (
 func TestEachFaultIsNamedAndNothingIsOnAHealthyRun(t *testing.T) {
 	t.Parallel()
 	for _, f := range faults {
-		t.Run(f.name, func(t *testing.T) {
+		t.Run(f.title(), func(t *testing.T) {
 			t.Parallel()
 			r, err := try(t.Context(), binary, f)
 			if err != nil {

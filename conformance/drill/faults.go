@@ -44,10 +44,15 @@ var faults = []fault{
 		s.backends[0].goaway.Store(true)
 		return nil
 	}},
-	{name: "dead endpoint", setup: setup{endpoints: 3}, inject: func(_ context.Context, s *site) error {
+	{name: "dead endpoint", how: "refuses", setup: setup{endpoints: 3}, inject: func(_ context.Context, s *site) error {
 		s.backends[1].close()
 		return nil
 	}},
+	{
+		name: "dead endpoint", how: "silent",
+		setup:  setup{endpoints: 3, pool: "dial_timeout: 1s", prepare: remote},
+		inject: func(ctx context.Context, s *site) error { return s.network.cut(ctx) },
+	},
 	{name: "DNS change", setup: setup{prepare: named}, inject: move},
 	{name: "descriptor shortage", setup: setup{prepare: func(_ context.Context, s *site) error {
 		s.command = slices.Concat([]string{"prlimit", "--nofile=" + descriptors + ":" + descriptors, "--"}, s.command)

@@ -91,7 +91,7 @@ func play(ctx context.Context, args []string, out io.Writer) error {
 		}
 		r, err := try(ctx, *program, f)
 		if err != nil {
-			fmt.Fprintf(os.Stderr, "drill: %s: %v\n", f.name, err)
+			fmt.Fprintf(os.Stderr, "drill: %s: %v\n", f.title(), err)
 			wrong++
 			continue
 		}
@@ -104,7 +104,7 @@ func play(ctx context.Context, args []string, out io.Writer) error {
 				also = append(also, one.Fault)
 			}
 		}
-		fmt.Fprintf(out, "| %s | %s | %s | %s | %.1f s |\n", f.name, first.Fault, first.Evidence, strings.Join(also, ", "), r.took.Seconds())
+		fmt.Fprintf(out, "| %s | %s | %s | %s | %.1f s |\n", f.title(), first.Fault, first.Evidence, strings.Join(also, ", "), r.took.Seconds())
 	}
 	if wrong > 0 {
 		return fmt.Errorf("%d were not named as they should be", wrong)

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"io"
 	"net"
 	"strconv"
 	"strings"
@@ -62,21 +63,17 @@ func crowd(ctx context.Context, s *site) error {
 		if err != nil {
 			continue // it was refused
 		}
-		s.ends = append(s.ends, func() { _ = conn.Close() })
-		s.work.Go(func() {
-			stop := context.AfterFunc(ctx, func() { _ = conn.Close() })
-			defer stop()
-			drain(conn)
-		})
+		s.drain(ctx, conn)
 	}
 	return nil
 }
 
-// drain reads until the connection ends.
-func drain(conn net.Conn) {
-	for b := make([]byte, 4<<10); ; {
-		if _, err := conn.Read(b); err != nil {
-			return
-		}
-	}
+// drain reads what comes until the connection or ctx ends.
+func (s *site) drain(ctx context.Context, conn net.Conn) {
+	s.work.Go(func() {
+		stop := context.AfterFunc(ctx, func() { _ = conn.Close() })
+		defer stop()
+		_, _ = io.Copy(io.Discard, conn) // it is ended by either end
+		_ = conn.Close()
+	})
 }

@@ -33,6 +33,7 @@ type site struct {
 	command     []string        // what starts the program; prepare may put something before it
 	host        string          // where it listens
 	hop         *hop            // before its upstream; nil: there is none
+	network     *network        // with clients or an upstream in it; nil: there is none
 	zone        *zone           // that its upstream is named in; nil: it has an address
 	watch       *http.Transport // of who looks at it
 	clients     *http.Transport // of its healthy clients

@@ -25,8 +25,17 @@ const (
 // fault is one that can be played. Nil fields are what a healthy site does.
 type fault struct {
 	name   string
+	how    string // it is played, where that is done in more than one way
 	setup  setup
 	inject func(context.Context, *site) error // begins it; what it starts ends with ctx
+}
+
+// title is what the fault is called in a table.
+func (f *fault) title() string {
+	if f.how == "" {
+		return f.name
+	}
+	return f.name + ", " + f.how
 }
 
 // result is what was named.
