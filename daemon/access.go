@@ -37,6 +37,7 @@ type watched struct {
 	status  int
 	sent    int64
 	body    body // of the request
+	traced  *traced // nil when tracing is off
 }
 
 // body counts what is read of a request's body, also by who forwards it after the
@@ -56,6 +57,7 @@ func (b *body) Read(p []byte) (int, error) {
 func (w *watched) WriteHeader(status int) {
 	if w.status < 200 { // interim responses come before the one that counts
 		w.status, w.first = status, time.Since(w.began)
+		w.traced.begun(status)
 	}
 	w.ResponseWriter.WriteHeader(status)
 }
@@ -63,6 +65,7 @@ func (w *watched) WriteHeader(status int) {
 func (w *watched) Write(p []byte) (int, error) {
 	if w.status < 200 {
 		w.status, w.first = http.StatusOK, time.Since(w.began)
+		w.traced.begun(http.StatusOK)
 	}
 	n, err := w.ResponseWriter.Write(p)
 	w.sent += int64(n)
@@ -80,6 +83,9 @@ func (d *daemon) watch(trusted []netip.Prefix, next http.Handler) http.Handler {
 		if d.draining() && r.Header.Get("Upgrade") == "" {
 			// On HTTP/2: GOAWAY, which ends no stream, a WebSocket's neither.
 			w.Header().Set("Connection", "close")
+		}
+		if d.tracing != nil {
+			d.trace(ww, r)
 		}
 		complete := false
 		defer func() {
@@ -113,7 +119,7 @@ func (d *daemon) finished(f flight, w *watched, r *http.Request, complete bool) 
 		method: r.Method, path: loggedPath(r.URL.Path), proto: r.Proto, client: proxy.ClientAddr(r, w.trusted),
 		tls: r.TLS != nil, resumed: r.TLS != nil && r.TLS.DidResume,
 		status: w.status, stream: isStream(w, r), first: w.first, took: time.Since(w.began), sent: w.sent, received: w.body.received.Load(),
-		call: strings.HasPrefix(r.Header.Get("Content-Type"), "application/grpc"), grpc: grpcStatus(w.Header()),
+		call: strings.HasPrefix(r.Header.Get("Content-Type"), "application/grpc"), grpc: grpcStatus(w.Header()), span: w.traced.over(),
 	})
 }
 
@@ -140,8 +146,10 @@ type ended struct {
 	stream              bool
 	first, took         time.Duration // to the response's header, 0 for none, and to its end
 	sent, received      int64
-	call                bool   // of gRPC or gRPC-Web
-	grpc                string // its status, "" of what is none
+	call                bool          // of gRPC or gRPC-Web
+	grpc                string        // its status, "" of what is none
+	events              uint64        // given to a reader, where that is known
+	span                *observe.Span // nil when there is none
 }
 
 func (d *daemon) record(ctx context.Context, f flight, e *ended) {
@@ -168,6 +176,10 @@ func (d *daemon) record(ctx context.Context, f flight, e *ended) {
 	}
 	if f.err != nil {
 		attrs = append(attrs, slog.String("error", loggedCause(f.err)))
+	}
+	if e.span != nil {
+		e.span.End(d.response(f, e))
+		attrs = append(attrs, slog.String("trace_id", e.span.TraceID()))
 	}
 	d.access.LogAttrs(ctx, slog.LevelInfo, "request", attrs...)
 }

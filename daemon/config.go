@@ -34,6 +34,7 @@ type Config struct {
 	Heartbeat      Duration            `yaml:"heartbeat"`
 	Fanout         Fanout              `yaml:"fanout"`
 	Drain          Drain               `yaml:"drain"`
+	Tracing        Tracing             `yaml:"tracing"`
 }
 
 // Log says what is logged, and how.
@@ -162,6 +163,7 @@ func Default() Config {
 		Heartbeat: Duration(15 * time.Second),
 		Fanout:    Fanout{Engine: true},
 		Drain:     Drain{Window: Duration(5 * time.Second), Deadline: Duration(25 * time.Second)},
+		Tracing:   Tracing{Sample: 0.01, Deliveries: 100},
 	}
 }
 

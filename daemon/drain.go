@@ -22,6 +22,9 @@ func (d *daemon) leave(ctx context.Context, signals <-chan os.Signal) error {
 		d.notify("STOPPING=1")
 	}
 	d.log.Info("drain", "window", cfg.Drain.Window.String(), "deadline", cfg.Drain.Deadline.String())
+	if until, ok := deadline.Deadline(); ok {
+		d.deadline.Store(until.Unix())
+	}
 	close(d.leaving) // /readyz is 503 from here on
 
 	done := make(chan struct{})

@@ -101,6 +101,7 @@ func needsRestart(was, now *Config) error {
 		{"limits.topics", was.Limits.Topics != now.Limits.Topics},
 		{"limits.captured_stream", was.Limits.CapturedStream != now.Limits.CapturedStream},
 		{"limits.captured_total", was.Limits.CapturedTotal != now.Limits.CapturedTotal},
+		{"tracing", was.Tracing != now.Tracing},
 		{"limits.captured_keep", was.Limits.CapturedKeep != now.Limits.CapturedKeep},
 	} {
 		if c.changed {

@@ -49,10 +49,12 @@ type daemon struct {
 	access  *slog.Logger // of the records of requests, which may wait a moment
 	level   *slog.LevelVar
 	metrics *observe.Metrics
+	tracing *observe.Tracing // nil: off
 	site    atomic.Pointer[site]
 	flights flights
 
 	leaving      chan struct{}        // closed when the drain begins
+	deadline     atomic.Int64         // of the drain, Unix seconds
 	asked        chan struct{}        // POST /drain
 	servers      []*server            // one a listener
 	tickets      *listen.Keyring      // nil without TLS
@@ -93,6 +95,10 @@ func Run(ctx context.Context, o Options, p Process) error {
 	defer stderr.close()
 	d.log, d.access = newLoggers(stderr, cfg.Log, d.level)
 	d.metrics = observe.New(Version(), d.sources())
+	if d.tracing, err = d.openTracing(&cfg.Tracing); err != nil {
+		return err
+	}
+	defer d.closeTracing()
 	if err := d.inherit(p); err != nil {
 		return err
 	}

@@ -10,6 +10,7 @@ import (
 
 	"github.com/fairlead-edge/fairlead/deliver"
 	"github.com/fairlead-edge/fairlead/listen"
+	"github.com/fairlead-edge/fairlead/observe"
 	"github.com/fairlead-edge/fairlead/proxy"
 	"github.com/fairlead-edge/fairlead/websocket"
 )
@@ -44,16 +45,21 @@ func (d *daemon) take(r *http.Request) deliver.Lease {
 		t.client = &client
 	}
 	t.first = uint32(min(time.Since(w.began).Microseconds(), math.MaxUint32)) //nolint:gosec // bounded
+	if span := w.traced.over(); span != nil {
+		return &detachedTrace{t, span}
+	}
 	return t
 }
 
 // Ended writes the record.
-func (t *detached) Ended(why deliver.Ended) {
+func (t *detached) Ended(why deliver.Ended) { t.ended(why, nil) }
+
+func (t *detached) ended(why deliver.Ended, span *observe.Span) {
 	first := time.Duration(t.first) * time.Microsecond
 	e := ended{
 		method: http.MethodGet, path: t.path.Value(), proto: "HTTP/1.1", client: remoteAddr(why.Remote),
 		status: http.StatusOK, stream: true, first: first, took: first + why.Lasted,
-		sent: int64(min(why.Bytes, math.MaxInt64)), //nolint:gosec // bounded
+		sent: int64(min(why.Bytes, math.MaxInt64)), events: why.Events, span: span, //nolint:gosec // bounded
 	}
 	if t.client != nil {
 		e.client = *t.client

@@ -106,7 +106,7 @@ func TestWhatIsAcceptedHereThePoolAcceptsToo(t *testing.T) {
 		"tls: {server_name: a}",
 	} {
 		u := loaded(t, "upstreams: {u: {endpoints: [h2c://127.0.0.1:1, https://127.0.0.1:1, file:/gone], "+keys+"}}")
-		p, err := newPool("u", &u, true, slog.Default())
+		p, err := newPool("u", &u, true, slog.Default(), nil)
 		if err != nil {
 			t.Errorf("%s: %v", keys, err)
 			continue

@@ -39,6 +39,7 @@ func (v *validator) all() {
 	v.routes()
 	v.topics()
 	v.limits()
+	v.tracing()
 }
 
 func (v *validator) listeners() {
