@@ -73,8 +73,13 @@ func (s *site) publishAt(ctx context.Context, base, topic, data string) error {
 	return s.do(req, http.StatusCreated)
 }
 
+// giveUp is when a caller leaves who has no answer, to ask again.
+const giveUp = 2 * time.Second
+
 // call asks the upstream.
 func (s *site) call(ctx context.Context, method, path string) error {
+	ctx, cancel := context.WithTimeout(ctx, giveUp)
+	defer cancel()
 	req, err := http.NewRequestWithContext(ctx, method, s.http+path, nil)
 	if err != nil {
 		return err
