@@ -36,7 +36,7 @@ type watched struct {
 	first   time.Duration
 	status  int
 	sent    int64
-	body    body // of the request
+	body    body    // of the request
 	traced  *traced // nil when tracing is off
 }
 

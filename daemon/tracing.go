@@ -33,7 +33,9 @@ func (d *daemon) openTracing(cfg *Tracing) (*observe.Tracing, error) {
 	}
 	return observe.NewTracing(observe.TracingConfig{
 		Endpoint: collectorURL(cfg.Endpoint), Sample: float64(cfg.Sample), Trust: cfg.Trust, Deliveries: cfg.Deliveries, Version: Version(),
-		Failed: func(err error) { d.log.Warn("spans were not handed over, and are lost; this is told once a minute", "error", err) },
+		Failed: func(err error) {
+			d.log.Warn("spans were not handed over, and are lost; this is told once a minute", "error", err)
+		},
 	})
 }
 
