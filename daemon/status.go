@@ -54,7 +54,16 @@ type sessionStatus struct {
 	Unsent       *int            `json:"unsent_bytes,omitempty"` // in the kernel; where that is known
 	LastReceived time.Time       `json:"last_received"`
 	Engine       bool            `json:"engine"` // serves it
+	Path         *pathStatus     `json:"path,omitempty"`
 	Topics       []readingStatus `json:"topics"`
+}
+
+// pathStatus is what the kernel knows of the network to a client.
+type pathStatus struct {
+	RTT         float64 `json:"rtt_seconds"`
+	RTTVar      float64 `json:"rtt_var_seconds"`
+	Retransmits uint64  `json:"retransmits"`
+	Unanswered  float64 `json:"unanswered_seconds"` // nothing was acknowledged, though it was sent again
 }
 
 type readingStatus struct {
@@ -71,6 +80,9 @@ func statusOf(i deliver.SessionInfo) sessionStatus {
 	}
 	if i.Unsent >= 0 {
 		s.Unsent = &i.Unsent
+	}
+	if p := i.Path; p != nil {
+		s.Path = &pathStatus{p.RTT.Seconds(), p.RTTVar.Seconds(), p.Retransmits, p.Unanswered.Seconds()}
 	}
 	for j, t := range i.Topics {
 		s.Topics[j] = readingStatus{t.Topic, t.Cursor, t.Lag, t.Skipped}

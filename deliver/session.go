@@ -99,6 +99,7 @@ type SessionInfo struct {
 	Unsent       int            // bytes that the kernel holds and has not sent; -1 where that is not known
 	LastReceived time.Time      // when its client last sent a byte; of a page, Since
 	Engine       bool           // Config.Engine serves it
+	Path         *fanout.Path   // to its client; of Handler.Sessions, nil where it is not known
 }
 
 func (s *session) info() SessionInfo {
@@ -152,6 +153,9 @@ func (h *Handler) Sessions(limit int) []SessionInfo {
 	infos := make([]SessionInfo, len(ranked))
 	for i, s := range ranked {
 		infos[i] = s.info()
+		if path, ok := s.conn.Path(); ok {
+			infos[i].Path = &path
+		}
 	}
 	return infos
 }

@@ -30,6 +30,7 @@ type owner struct {
 	wake func(c *Conn)
 	// depth returns Stats.Buffered and Unsent.
 	depth  func(c *Conn) (buffered, unsent int)
+	path   func(c *Conn) (Path, bool) // nil where it is not known
 	engine bool
 }
 

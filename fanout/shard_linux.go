@@ -74,7 +74,7 @@ func newShard(e *Engine) (*shard, error) {
 		engine: e, epoll: fd, file: os.NewFile(uintptr(fd), "epoll"),
 		in: make([]byte, readBuffer), together: make([]byte, 0, gatherBytes),
 	}
-	s.owner = owner{wake: s.wake, depth: s.depth, engine: true}
+	s.owner = owner{wake: s.wake, depth: s.depth, path: s.path, engine: true}
 	s.ready = s.find
 	s.raw, err = s.file.SyscallConn()
 	if err == nil {
