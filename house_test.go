@@ -71,7 +71,7 @@ var fences = map[string]room{
 	"github.com/alecthomas/kong":         {[]string{"cmd/fairlead"}, "flags"},
 	"github.com/prometheus":              {[]string{"observe"}, "metrics"},
 	"github.com/quic-go/quic-go":         {[]string{"listen", "test"}, "QUIC and HTTP/3, and clients that speak them"},
-	"golang.org/x/sys":                   {[]string{"fanout"}, "epoll and what a socket holds, by the names that package syscall lacks"},
+	"golang.org/x/sys":                   {[]string{"fanout", "listen"}, "epoll, and what the system says of a socket, by the names that package syscall lacks"},
 	"golang.org/x/net/ipv4":              {[]string{"listen"}, "the batches in which quic-go reads a socket"},
 	"github.com/klauspost/compress":      {[]string{"compress"}, "zstd, and gzip that is faster than the standard library's"},
 	"github.com/molecule-man/go-brrr":    {[]string{"compress"}, "brotli, with dictionaries"},

@@ -42,6 +42,7 @@ func (c *connection) judge(r *http.Request, began time.Time) {
 	c.aborts.over = c.aborts.over || ends
 	c.aborts.mu.Unlock()
 	if ends {
+		c.note(flooded)
 		c.gate.charge(c, floodPrice)
 		c.end()
 	}

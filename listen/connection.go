@@ -7,7 +7,6 @@ import (
 	"io"
 	"math/rand/v2"
 	"net"
-	"net/http"
 	"net/netip"
 	"slices"
 	"sync"
@@ -44,6 +43,15 @@ type connection struct {
 	aborts   aborts
 	blamed   atomic.Bool
 	end      func() // closes it at once; nil where nothing asks for it
+	self     peer
+
+	active atomic.Int32  // requests that are being served
+	tls    atomic.Uint32 // version, and resumedBit; 0: none, or no request yet
+	saw    atomic.Uint32 // a sign
+	rested atomic.Int64  // nanoseconds after since, when the last request ended
+	shaken atomic.Int64  // the same, when the handshake of TLS did
+
+	next, previous *connection // of the gate's list, whose mu guards them
 
 	// The gate's, whose mu guards all but why, which is set before the first
 	// request.
@@ -55,14 +63,19 @@ type connection struct {
 
 func (c *connection) refusal() *Refusal { return c.why }
 
-// leave gives the connection's place at the gate back, once.
-func (c *connection) leave() { c.gate.leave(&c.place) }
+// leave gives the connection's place at the gate back, once, and reports whether
+// it had it; protocol is what was spoken.
+func (c *connection) leave() (protocol uint8, had bool) {
+	c.gate.mu.Lock()
+	defer c.gate.mu.Unlock()
+	c.gate.unlist(c)
+	return c.protocol, c.gate.leaveLocked(&c.place)
+}
 
-// count counts a request.
-func (c *connection) count(r *http.Request) {
-	if c.requests.Add(1) == 1 {
-		c.gate.speaks(c, r.ProtoMajor)
-	}
+// peer is the connection below.
+type peer interface {
+	remote() string
+	path() (Path, bool)
 }
 
 // begin notes when a connection began, and draws when it is to end.
@@ -101,7 +114,8 @@ func (a *acceptor) Accept() (net.Conn, error) {
 		if err != nil {
 			return nil, err
 		}
-		c := &tcpConn{Conn: conn}
+		c := &tcpConn{Conn: conn, secure: s.cfg.TLS != nil, idle: s.cfg.Timeouts.Idle}
+		c.self = c
 		c.end = func() { _ = conn.Close() } // below TLS, which would wait to say goodbye
 		c.begin(s.cfg.Timeouts.MaxAge)
 		from := addrOf(conn.RemoteAddr())
@@ -110,6 +124,7 @@ func (a *acceptor) Accept() (net.Conn, error) {
 			from = netip.Addr{} // whose it is, the header says
 		}
 		if !s.gate.admit(&c.connection, from) {
+			c.tell(&s.gate.observer, 0, RefusedByLimit)
 			_ = conn.Close()
 			continue
 		}
@@ -127,7 +142,12 @@ type tcpConn struct {
 	connection
 
 	proxied *proxied // nil when the peer speaks for itself
+	secure  bool     // TLS is to come
+	idle    time.Duration
+	cutting atomic.Bool // the deadline of reads is past, to end one that waits
 }
+
+func (c *tcpConn) remote() string { return c.RemoteAddr().String() }
 
 var errDropped = errors.New("listen: connection refused: it is beyond a limit, and too many are")
 
@@ -145,7 +165,9 @@ func (c *tcpConn) identify(client netip.Addr) error {
 
 // Close gives the connection's place back.
 func (c *tcpConn) Close() error {
-	c.leave()
+	if protocol, had := c.leave(); had {
+		c.tell(&c.gate.observer, protocol, c.reason())
+	}
 	return c.Conn.Close()
 }
 
@@ -181,8 +203,15 @@ func (c *tcpConn) ReadFrom(r io.Reader) (int64, error) {
 // it takes to be told.
 func (c *tcpConn) SetDeadline(t time.Time) error { return c.Conn.SetDeadline(c.deadline(t)) }
 
-// SetReadDeadline is as SetDeadline.
-func (c *tcpConn) SetReadDeadline(t time.Time) error { return c.Conn.SetReadDeadline(c.deadline(t)) }
+// SetReadDeadline is as SetDeadline. net/http takes it off for the first time when
+// the handshake of TLS has been made.
+func (c *tcpConn) SetReadDeadline(t time.Time) error {
+	if t.IsZero() && c.secure && c.shaken.Load() == 0 {
+		c.shaken.Store(int64(time.Since(c.since)))
+	}
+	c.cutting.Store(!t.IsZero() && t.Before(c.since))
+	return c.Conn.SetReadDeadline(c.deadline(t))
+}
 
 // SetWriteDeadline is as SetDeadline.
 func (c *tcpConn) SetWriteDeadline(t time.Time) error { return c.Conn.SetWriteDeadline(c.deadline(t)) }

@@ -124,6 +124,7 @@ var errFlood = errors.New("listen: too many control frames")
 func (f *framed) Read(p []byte) (int, error) {
 	n, err := f.Conn.Read(p)
 	if n > 0 && !f.frames.pass(p[:n], time.Now()) {
+		f.conn.note(flooded)
 		f.conn.gate.charge(f.conn, floodPrice)
 		f.conn.end()
 		return 0, errFlood

@@ -122,9 +122,11 @@ func (s *Server) Stats() Stats { return s.gate.stats() }
 type gate struct {
 	limits   Limits
 	log      *slog.Logger
+	observer Observer
 	draining atomic.Bool // no connection is kept
 
 	mu       sync.Mutex
+	all      *connection // those with a place that are served here
 	served   int
 	answered int    // refused and not closed: at most maxAnswers
 	told     bucket // how many more may be answered
@@ -186,6 +188,7 @@ func (g *gate) enter(c *connection, addr netip.Addr) bool {
 		return g.refuse(c, tooMany)
 	}
 	c.gate, c.stage = g, served
+	g.list(c)
 	g.served++
 	g.open[0]++
 	return g.countClient(c, addr)
@@ -216,6 +219,7 @@ func (g *gate) countClient(c *connection, addr netip.Addr) bool {
 // refuse has a connection answered if it may be. g.mu is held.
 func (g *gate) refuse(c *connection, why *Refusal) bool {
 	c.gate, c.stage, c.why = g, outside, why
+	g.unlist(c)
 	if c.mute || g.answered >= maxAnswers || !g.told.take(maxAnswers, time.Now()) {
 		g.counts.Dropped++
 		g.counts.Closed++
@@ -227,13 +231,38 @@ func (g *gate) refuse(c *connection, why *Refusal) bool {
 	return true
 }
 
+// list shows a connection to [Server.Connections], until unlist. g.mu is held.
+func (g *gate) list(c *connection) {
+	if c.next = g.all; c.next != nil {
+		c.next.previous = c
+	}
+	g.all = c
+}
+
+func (g *gate) unlist(c *connection) {
+	if g.all == c {
+		g.all = c.next
+	} else if c.previous != nil {
+		c.previous.next = c.next
+	}
+	if c.next != nil {
+		c.next.previous = c.previous
+	}
+	c.next, c.previous = nil, nil
+}
+
 // leave gives a place back, if it is one.
 func (g *gate) leave(p *place) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
+	g.leaveLocked(p)
+}
+
+// leaveLocked is leave, and reports whether it was one. g.mu is held.
+func (g *gate) leaveLocked(p *place) bool {
 	switch p.stage {
 	case outside:
-		return
+		return false
 	case served:
 		g.served--
 	case answered:
@@ -245,6 +274,7 @@ func (g *gate) leave(p *place) {
 	p.stage = outside
 	g.open[p.protocol]--
 	g.counts.Closed++
+	return true
 }
 
 // speaks notes the major version of HTTP that a connection's client speaks.

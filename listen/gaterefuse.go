@@ -12,7 +12,8 @@ func (s *Server) refuse(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		c := connOf(r.Context())
 		if c != nil {
-			c.count(r)
+			c.arrives(r)
+			defer c.departs()
 		}
 		if c == nil || c.refusal() == nil {
 			next.ServeHTTP(w, r)

@@ -38,6 +38,9 @@ func (s *Server) keep(next http.Handler) http.Handler {
 			}
 			next.ServeHTTP(hw, r)
 			hw.begin(http.StatusOK)
+			if last := w.Header()["Connection"]; r.Close || len(last) == 1 && last[0] == "close" {
+				c.note(over)
+			}
 		case r.ProtoMajor == 2:
 			if c.ended() {
 				return

@@ -30,6 +30,7 @@ func Detach(ctx context.Context) Lease {
 	}
 	l := Lease{gate: g, place: c.place}
 	c.stage = outside
+	g.unlist(c)
 	return l
 }
 

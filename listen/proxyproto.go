@@ -41,7 +41,11 @@ func (c *tcpConn) Read(p []byte) (int, error) {
 	if err := c.introduce(); err != nil {
 		return 0, err
 	}
-	return c.Conn.Read(p)
+	n, err := c.Conn.Read(p)
+	if err != nil {
+		c.watch(err)
+	}
+	return n, err
 }
 
 // RemoteAddr returns the address of the client, whom the peer may speak for.
@@ -81,7 +85,7 @@ func (c *tcpConn) readProxied() error {
 		p.warn(c.Conn.RemoteAddr(), err)
 		return err
 	}
-	if err = c.SetReadDeadline(time.Time{}); err != nil {
+	if err = c.Conn.SetReadDeadline(c.deadline(time.Time{})); err != nil {
 		return err
 	}
 	if !client.IsValid() {

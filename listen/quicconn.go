@@ -3,6 +3,7 @@ package listen
 import (
 	"context"
 	"errors"
+	"net"
 	"net/http"
 	"runtime/debug"
 	"sync"
@@ -24,10 +25,11 @@ type quicConnKey struct{}
 type quicConn struct {
 	connection
 
-	server *quicServer
-	conn   *quic.Conn
-	http   http3.Server
-	shaken func() // the handshake is over, one way or another
+	server  *quicServer
+	conn    *quic.Conn
+	http    http3.Server
+	from    net.Addr
+	unshake func() // the handshake is over, one way or another
 
 	lent uint64 // of the server's windowBudget; the server's mu guards it
 
@@ -39,6 +41,8 @@ type quicConn struct {
 	age   *time.Timer // nil without a greatest age
 }
 
+func (c *quicConn) remote() string { return c.from.String() }
+
 var errRefused = errors.New("listen: QUIC: beyond a limit")
 
 // admit lets a connection pass the gate before its handshake. One that is
@@ -46,16 +50,21 @@ var errRefused = errors.New("listen: QUIC: beyond a limit")
 // told why.
 func (q *quicServer) admit(ctx context.Context, info *quic.ClientInfo) (context.Context, error) {
 	c := &quicConn{server: q}
+	c.self = c
+	c.from = info.RemoteAddr
 	c.connection.begin(q.server.cfg.Timeouts.MaxAge)
 	if admitted := q.server.gate.admit(&c.connection, addrOf(info.RemoteAddr)); !admitted || c.refusal() != nil {
 		c.leave()
+		c.tell(&q.server.gate.observer, 0, RefusedByLimit)
 		return nil, errRefused
 	}
 	q.shaking.Add(1)
-	c.shaken = sync.OnceFunc(func() { q.shaking.Add(-1) })
+	c.unshake = sync.OnceFunc(func() { q.shaking.Add(-1) })
 	context.AfterFunc(ctx, func() {
-		c.shaken()
-		c.leave()
+		c.unshake()
+		if protocol, had := c.leave(); had {
+			c.tell(&q.server.gate.observer, protocol, c.reason(context.Cause(ctx)))
+		}
 	})
 	return context.WithValue(ctx, quicConnKey{}, c), nil
 }
@@ -68,9 +77,10 @@ func (c *quicConn) serve(conn *quic.Conn) {
 	q.serving.Go(func() {
 		select {
 		case <-conn.HandshakeComplete():
+			c.connection.shaken.Store(int64(time.Since(c.since)))
 		case <-conn.Context().Done():
 		}
-		c.shaken()
+		c.unshake()
 	})
 	ctx, cancel := context.WithCancel(conn.Context())
 	defer cancel()

@@ -48,6 +48,9 @@ type Config struct {
 	// [context.Background].
 	BaseContext context.Context
 
+	// Observer is told what happens to connections. Default: nobody is.
+	Observer Observer
+
 	// Logger gets what goes wrong on connections. nil: nobody does.
 	Logger *slog.Logger
 }
@@ -117,6 +120,7 @@ func New(cfg Config) (*Server, error) {
 		cfg.Logger = slog.New(slog.DiscardHandler)
 	}
 	s := &Server{cfg: cfg, gate: newGate(cfg.Limits, cfg.Logger)}
+	s.gate.observer = cfg.Observer
 	if err := s.configure(); err != nil {
 		return nil, err
 	}

@@ -1,0 +1,5 @@
+//go:build !linux
+
+package listen
+
+func (*tcpConn) path() (Path, bool) { return Path{}, false }
