@@ -155,7 +155,7 @@ type ended struct {
 func (d *daemon) record(ctx context.Context, f flight, e *ended) {
 	d.metrics.Request(observe.Request{
 		Route: f.route, Method: e.method, Status: e.status, Stream: e.stream, Duration: e.took, FirstByte: e.first, Sent: e.sent,
-		Received: e.received,
+		Received: e.received, Span: e.span,
 	})
 	if upstream, ok := d.site.Load().upstreams[f.route]; ok && e.call {
 		d.metrics.Forwarded(f.route, upstream, e.grpc, e.took)

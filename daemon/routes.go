@@ -90,7 +90,7 @@ func (d *daemon) newPools(cfg, was *Config, old map[string]*upstream.Pool) (map[
 }
 
 // newPool returns a pool that may replace another, perhaps of another name.
-func newPool(name string, u *Upstream, replaces bool, log *slog.Logger, attempted func(*upstream.Attempt) func(*http.Response, error)) (*upstream.Pool, error) {
+func newPool(name string, u *Upstream, replaces bool, log *slog.Logger, attempted func(*upstream.Attempt) func(int, error)) (*upstream.Pool, error) {
 	cfg, err := u.config(name)
 	if err != nil {
 		return nil, err

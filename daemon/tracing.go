@@ -201,11 +201,11 @@ func (d *daemon) tracer() deliver.Tracer {
 }
 
 // attempted makes the spans of attempts at an upstream; nil when tracing is off.
-func (d *daemon) attempted(pool string) func(*upstream.Attempt) func(*http.Response, error) {
+func (d *daemon) attempted(pool string) func(*upstream.Attempt) func(int, error) {
 	if d.tracing == nil {
 		return nil
 	}
-	return func(a *upstream.Attempt) func(*http.Response, error) {
+	return func(a *upstream.Attempt) func(int, error) {
 		w, ok := a.Request.Context().Value(watchedKey{}).(*watched)
 		if !ok || w.traced == nil || w.traced.Span == nil {
 			return nil
@@ -220,12 +220,12 @@ func (d *daemon) attempted(pool string) func(*upstream.Attempt) func(*http.Respo
 			Sent: a.Out != nil, HTTP2: a.HTTP2, Reused: a.Reused,
 			Ready: a.Ready, DNS: a.DNS, Connect: a.Connect, TLS: a.TLS, Resumed: a.Resumed,
 		})
-		return func(res *http.Response, err error) {
+		return func(status int, err error) {
 			if err != nil {
 				done(0, string(fairlead.AsError(err).Code), loggedCause(err))
 				return
 			}
-			done(res.StatusCode, "", "")
+			done(status, "", "")
 		}
 	}
 }

@@ -35,6 +35,8 @@ type Metrics struct {
 	received  *prometheus.CounterVec
 	coding    coding
 	calls     calls
+
+	connections connections
 }
 
 // buckets are upper bounds in seconds: from what a cached answer takes to what
@@ -64,6 +66,8 @@ func New(version string, sources Sources) *Metrics {
 		received:  counter("fairlead_http_request_body_bytes_total", "Bytes of bodies read from clients.", "route"),
 		coding:    newCoding(),
 		calls:     newCalls(),
+
+		connections: newConnections(),
 	}
 	build := prometheus.NewGauge(prometheus.GaugeOpts{
 		Name: "fairlead_build_info", Help: "1, for the version that runs.", ConstLabels: prometheus.Labels{"version": version},
@@ -72,7 +76,7 @@ func New(version string, sources Sources) *Metrics {
 	m.families = slices.Concat([]prometheus.Collector{
 		m.requests, m.durations, m.firstByte, m.sent, m.received, m.sessions, m.opened, m.closed, m.events, m.publishes, m.skipped, m.gaps,
 		m.passed, m.told, m.reloads, build, m.coding.responses, m.coding.bytes,
-	}, m.calls.all())
+	}, m.calls.all(), m.connections.all())
 	m.registry.MustRegister(m.families...)
 	m.registry.MustRegister(&state{sources}, collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	return m
@@ -83,16 +87,20 @@ func counter(name, help string, labels ...string) *prometheus.CounterVec {
 }
 
 func histogram(name, help string, labels ...string) *prometheus.HistogramVec {
-	return prometheus.NewHistogramVec(prometheus.HistogramOpts{
+	return prometheus.NewHistogramVec(histogramOptions(name, help), labels)
+}
+
+func histogramOptions(name, help string) prometheus.HistogramOpts {
+	return prometheus.HistogramOpts{
 		Name: name, Help: help, Buckets: buckets,
 		// A native histogram beside those of old, for servers that ask for it.
 		NativeHistogramBucketFactor: 1.1, NativeHistogramMaxBucketNumber: 160, NativeHistogramMinResetDuration: time.Hour,
-	}, labels)
+	}
 }
 
-// ServeHTTP answers a scrape.
+// ServeHTTP answers a scrape, with exemplars where OpenMetrics is asked for.
 func (m *Metrics) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	promhttp.HandlerFor(m.registry, promhttp.HandlerOpts{Registry: m.registry}).ServeHTTP(w, r)
+	promhttp.HandlerFor(m.registry, promhttp.HandlerOpts{Registry: m.registry, EnableOpenMetrics: true}).ServeHTTP(w, r)
 }
 
 // Request is one request that is over.
@@ -105,6 +113,7 @@ type Request struct {
 	FirstByte time.Duration // to its header; 0 when there was none
 	Sent      int64         // bytes of the body
 	Received  int64         // bytes of the request's body
+	Span      *Span         // that the durations name as their exemplar; nil: none
 }
 
 // Request counts a request.
@@ -116,10 +125,10 @@ func (m *Metrics) Request(r Request) {
 		m.received.WithLabelValues(r.Route).Add(float64(r.Received))
 	}
 	if r.FirstByte > 0 {
-		m.firstByte.WithLabelValues(r.Route, method).Observe(r.FirstByte.Seconds())
+		r.Span.exemplify(m.firstByte.WithLabelValues(r.Route, method), r.FirstByte)
 	}
 	if !r.Stream {
-		m.durations.WithLabelValues(r.Route, method).Observe(r.Duration.Seconds())
+		r.Span.exemplify(m.durations.WithLabelValues(r.Route, method), r.Duration)
 	}
 }
 

@@ -10,6 +10,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
 	"go.opentelemetry.io/otel/attribute"
 	"go.opentelemetry.io/otel/codes"
 	"go.opentelemetry.io/otel/propagation"
@@ -143,6 +144,16 @@ func (s *Span) TraceID() string { return s.span.SpanContext().TraceID().String()
 
 // SpanID returns the id of the span.
 func (s *Span) SpanID() string { return s.span.SpanContext().SpanID().String() }
+
+// exemplify observes how long something took, with the trace as its exemplar, if there
+// is one.
+func (s *Span) exemplify(o prometheus.Observer, took time.Duration) {
+	if e, ok := o.(prometheus.ExemplarObserver); ok && s != nil {
+		e.ObserveWithExemplar(took.Seconds(), prometheus.Labels{"trace_id": s.TraceID(), "span_id": s.SpanID()})
+		return
+	}
+	o.Observe(took.Seconds())
+}
 
 // Establish ends the span of a request whose response is a stream, which has begun:
 // its end will have a span of its own. It does nothing the second time.

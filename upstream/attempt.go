@@ -7,7 +7,7 @@ import (
 
 // Attempt is one attempt at a request, for [Config].Attempted, which is called when a
 // connection was got, or none, on the goroutine of RoundTrip. What that returns, unless
-// it is nil, is called with the response, whose body must not be read, or the error.
+// it is nil, is called with the status of the response, or 0 and the error.
 type Attempt struct {
 	// Request is the caller's, and must not be changed.
 	Request *http.Request
@@ -30,7 +30,7 @@ type Attempt struct {
 }
 
 // attempted tells of an attempt that is to be sent on a connection, or has got none.
-func (r *request) attempted(out *http.Request, m *member, t taken, asked, got time.Time) func(*http.Response, error) {
+func (r *request) attempted(out *http.Request, m *member, t taken, asked, got time.Time) func(status int, err error) {
 	tell := r.p.cfg.Attempted
 	if tell == nil {
 		return nil

@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
-	"net/http"
 	"time"
 )
 
@@ -46,7 +45,7 @@ type Config struct {
 
 	// Attempted is called before each attempt at a request, and when one got no
 	// connection to be sent on; see [Attempt]. nil: nobody is told.
-	Attempted func(*Attempt) (done func(res *http.Response, err error))
+	Attempted func(*Attempt) (done func(status int, err error))
 
 	// ServerTiming adds a Server-Timing field (W3C) to responses that says how
 	// long the request waited for a connection and for the first byte.

@@ -64,7 +64,7 @@ func (r *request) run(now time.Time) (*http.Response, error) {
 		now = got
 		if err != nil {
 			if done := r.attempted(nil, m, t, asked, got); done != nil {
-				done(nil, err)
+				done(0, err)
 			}
 			m.load.end()
 			r.errs = append(r.errs, &attemptError{m.key, err})
@@ -155,7 +155,7 @@ func (r *request) send(m *member, t taken, asked, now time.Time) (*http.Response
 			m.stall(c)
 		}
 		if done != nil {
-			done(nil, err)
+			done(0, err)
 		}
 		return nil, r.failed(l, t.idle, err, end), err
 	}
@@ -163,7 +163,7 @@ func (r *request) send(m *member, t taken, asked, now time.Time) (*http.Response
 		m.answered(c)
 	}
 	if done != nil {
-		done(res, nil)
+		done(res.StatusCode, nil)
 	}
 	took := end.Sub(now)
 	bad := badAnswer(res)
