@@ -75,6 +75,22 @@ func TestACauseIsToldAndWhatFollowsFromItIsNot(t *testing.T) {
 	}
 }
 
+func TestWhoDoesNotReadIsToldFromWhoIsGone(t *testing.T) {
+	t.Parallel()
+	for want, path := range map[string]diagnose.Path{
+		"slow reader":      {},
+		"half-open client": {Unanswered: 2.5},
+		"":                 {Unanswered: 0.5}, // which it is shows later
+	} {
+		before, after := window(t, "")
+		s := diagnose.Session{Remote: "10.0.0.1:1", Lag: 500, Unsent: 16 << 10, Path: path}
+		after.Connections.Sessions = []diagnose.Session{s}
+		if got := names(diagnose.Compare(before, after)); got != want {
+			t.Errorf("unanswered for %v s: %q, want %q", path.Unanswered, got, want)
+		}
+	}
+}
+
 func TestAPageThatCannotBeReadIsAnError(t *testing.T) {
 	t.Parallel()
 	token := ""

@@ -12,6 +12,9 @@ const (
 	nearlyAll = 0.7
 	// behind is by how many events a reader must have fallen behind.
 	behind = 20
+	// unanswered is for how many seconds a client must have acknowledged nothing of
+	// what is sent to it again: a lost packet takes less, by far.
+	unanswered = 2.0
 	// manyOpened is how many sessions a second must begin, and each so many for one
 	// that stays.
 	manyOpened, openedEach = 20, 2
@@ -36,7 +39,7 @@ func descriptors(w window) string {
 func slow(w window) string {
 	n, worst := 0, Session{}
 	for was, is := range w.sessions {
-		if is.Lag >= was.Lag+behind && is.Buffered+is.Unsent > 0 && !is.silent() {
+		if is.Lag >= was.Lag+behind && is.Buffered+is.Unsent > 0 && is.Path.Unanswered == 0 { // else it may not be there
 			n++
 			if is.Lag > worst.Lag {
 				worst = *is
@@ -55,20 +58,23 @@ func slow(w window) string {
 
 // halfOpen tells of clients who acknowledge nothing.
 func halfOpen(w window) string {
-	n, one := 0, ""
+	n, longest := 0, Session{}
 	for _, is := range w.sessions {
 		if is.silent() {
-			n, one = n+1, is.Remote
+			n++
+			if is.Path.Unanswered > longest.Path.Unanswered {
+				longest = *is
+			}
 		}
 	}
 	if n == 0 {
 		return ""
 	}
-	return fmt.Sprintf("%d clients acknowledge nothing of what is sent again and again, one is %s", n, one)
+	return fmt.Sprintf("%d clients acknowledge nothing of what is sent to them again and again, %s for %.1f s", n, longest.Remote, longest.Path.Unanswered)
 }
 
 // silent reports whether the client acknowledges nothing.
-func (*Session) silent() bool { return false }
+func (s *Session) silent() bool { return s.Path.Unanswered >= unanswered }
 
 // storm tells of readers who come, go and come again.
 func storm(w window) string {

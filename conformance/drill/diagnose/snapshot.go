@@ -51,6 +51,12 @@ type Session struct {
 	Lag       uint64    `json:"lag"`
 	Buffered  int       `json:"buffered_bytes"`
 	Unsent    int       `json:"unsent_bytes"`
+	Path      Path      `json:"path"`
+}
+
+// Path is what is known of the network to a client.
+type Path struct {
+	Unanswered float64 `json:"unanswered_seconds"` // in which nothing was acknowledged
 }
 
 // Pool is one of /pools.
