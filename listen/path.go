@@ -9,6 +9,10 @@ type Path struct {
 	RTT         time.Duration // a round trip, smoothed
 	RTTVar      time.Duration // how much it varies
 	Retransmits uint64        // TCP's segments that were sent again; QUIC's packets that were lost
+	// Unanswered is for how long the client has acknowledged nothing while segments
+	// are sent to it again: 0 where there are none, and of QUIC, which soon ends such
+	// a connection.
+	Unanswered time.Duration
 }
 
 // ConnStatus is a connection as it stands.
