@@ -81,17 +81,14 @@ func apart(ctx context.Context, s *site) error {
 	if err := s.connect(ctx, 1); err != nil {
 		return err
 	}
-	s.host = s.network.at
+	s.host, s.tls = s.network.at, true
 	return nil
 }
 
-// vanishing is how many clients vanish.
-const vanishing = 5
-
-// vanish has clients read, and then cuts their network.
+// vanish has clients read, over TCP and over TLS, and then cuts their network.
 func vanish(ctx context.Context, s *site) error {
-	for range vanishing {
-		conn, err := within(s.network.space, func() (net.Conn, error) { return ask(ctx, s.http, quiet) })
+	for _, base := range []string{s.http, s.http, s.http, s.https, s.https} {
+		conn, err := within(s.network.space, func() (net.Conn, error) { return ask(ctx, base, quiet) })
 		if err != nil {
 			return err
 		}

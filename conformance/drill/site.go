@@ -28,10 +28,12 @@ type setup struct {
 // site is a running Fairlead with its upstreams, its readers and their traffic.
 type site struct {
 	http, admin string // base URLs
+	https       string // likewise; "" if it has none
 	backends    []*backend
 	endpoints   []string        // as the configuration names them; prepare may change them
 	command     []string        // what starts the program; prepare may put something before it
 	host        string          // where it listens
+	tls         bool            // it listens for https, too
 	hop         *hop            // before its upstream; nil: there is none
 	network     *network        // with clients or an upstream in it; nil: there is none
 	zone        *zone           // that its upstream is named in; nil: it has an address
@@ -85,6 +87,9 @@ func open(ctx context.Context, program string, with setup) (s *site, err error) 
 			s.command[i+1] = s.host + ":0"
 		}
 	}
+	if s.tls {
+		s.command = append(s.command, "--https", s.host+":0")
+	}
 	text := "topics_prefix: /topics\npublish_token: " + token + "\ncompress: {prefer: off}\ndrain: {window: 100ms, deadline: 1s}\nupstreams:\n  api:\n    endpoints: [\"" +
 		strings.Join(s.endpoints, `", "`) + "\"]\n    pool: {" + with.pool + "}\nroutes:\n  - {path: /**, upstream: api}\n"
 	if err := os.WriteFile(config, []byte(text), 0o600); err != nil {
@@ -103,6 +108,7 @@ const token = "drill"
 func (s *site) start() error {
 	cmd := exec.Command(s.command[0], s.command[1:]...) //nolint:gosec,noctx // ours; close asks it to drain
 	cmd.Stderr = &s.stderr
+	cmd.Env = append(os.Environ(), "XDG_CONFIG_HOME="+s.dir) // where a certificate is made
 	stdout, err := cmd.StdoutPipe()
 	if err != nil {
 		return err
@@ -116,6 +122,8 @@ func (s *site) start() error {
 		switch name, address, _ := strings.Cut(lines.Text(), " "); name {
 		case "http":
 			s.http = address
+		case "https":
+			s.https = address
 		case "admin":
 			s.admin = address
 		case "ready":

@@ -35,11 +35,16 @@ func descriptors(w window) string {
 	return fmt.Sprintf("%.0f connections refused with %.0f of %.0f file descriptors open", refused, min(open, limit), limit)
 }
 
-// slow tells of readers who take less than there is for them, and fall behind.
+// slow tells of readers who take less than there is for them, and fall behind. One
+// that acknowledges nothing may not be there.
 func slow(w window) string {
+	unheard := make(map[string]bool)
+	for _, c := range w.after.Connections.Clients {
+		unheard[c.Remote] = c.Path.Unanswered > 0
+	}
 	n, worst := 0, Session{}
 	for was, is := range w.sessions {
-		if is.Lag >= was.Lag+behind && is.Buffered+is.Unsent > 0 && is.Path.Unanswered == 0 { // else it may not be there
+		if is.Lag >= was.Lag+behind && is.Buffered+is.Unsent > 0 && is.Path.Unanswered == 0 && !unheard[is.Remote] {
 			n++
 			if is.Lag > worst.Lag {
 				worst = *is
@@ -58,23 +63,27 @@ func slow(w window) string {
 
 // halfOpen tells of clients who acknowledge nothing.
 func halfOpen(w window) string {
-	n, longest := 0, Session{}
-	for _, is := range w.sessions {
-		if is.silent() {
-			n++
-			if is.Path.Unanswered > longest.Path.Unanswered {
-				longest = *is
-			}
+	n, longest, who := 0, 0.0, ""
+	look := func(remote string, p Path) {
+		if p.Unanswered < unanswered {
+			return
 		}
+		n++
+		if p.Unanswered > longest {
+			longest, who = p.Unanswered, remote
+		}
+	}
+	for _, c := range w.after.Connections.Clients {
+		look(c.Remote, c.Path)
+	}
+	for _, s := range w.after.Connections.Sessions {
+		look(s.Remote, s.Path)
 	}
 	if n == 0 {
 		return ""
 	}
-	return fmt.Sprintf("%d clients acknowledge nothing of what is sent to them again and again, %s for %.1f s", n, longest.Remote, longest.Path.Unanswered)
+	return fmt.Sprintf("%d clients acknowledge nothing of what is sent to them again and again, %s for %.1f s", n, who, longest)
 }
-
-// silent reports whether the client acknowledges nothing.
-func (s *Session) silent() bool { return s.Path.Unanswered >= unanswered }
 
 // storm tells of readers who come, go and come again.
 func storm(w window) string {

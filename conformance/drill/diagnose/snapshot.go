@@ -38,8 +38,15 @@ type Snapshot struct {
 
 // Connections is /connections, as far as the rules read it.
 type Connections struct {
+	Clients  []Client  `json:"clients"`
 	Sessions []Session `json:"sessions"`
-	InFlight map[string]int
+}
+
+// Client is a client's connection. Those of sessions that Fairlead's engine serves are
+// none of them: their Session has all there is.
+type Client struct {
+	Remote string `json:"remote"`
+	Path   Path   `json:"path"`
 }
 
 // Session is one reader of topics.
