@@ -157,8 +157,10 @@ func (d *daemon) record(ctx context.Context, f flight, e *ended) {
 		Route: f.route, Method: e.method, Status: e.status, Stream: e.stream, Duration: e.took, FirstByte: e.first, Sent: e.sent,
 		Received: e.received, Span: e.span,
 	})
-	if upstream, ok := d.site.Load().upstreams[f.route]; ok && e.call {
-		d.metrics.Forwarded(f.route, upstream, e.grpc, e.took)
+	if e.call {
+		if upstream, ok := d.site.Load().upstreams[f.route]; ok {
+			d.metrics.Forwarded(f.route, upstream, e.grpc, e.took)
+		}
 	}
 	attrs := []slog.Attr{
 		slog.String("method", e.method), slog.String("path", e.path), slog.String("route", f.route),

@@ -260,6 +260,7 @@ func (u *upstreamAPI) called() int {
 }
 
 func connections(t *testing.T, p *program) (page struct {
+	Clients  []map[string]any `json:"clients"`
 	Sessions []map[string]any `json:"sessions"`
 	Captured []map[string]any `json:"captured"`
 	InFlight map[string]int   `json:"in_flight"`

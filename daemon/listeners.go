@@ -75,7 +75,7 @@ func (s *server) unbind() {
 func (d *daemon) equip(s *server, h http.Handler, cfg *Config) error {
 	c := listen.Config{
 		Handler: h, Timeouts: cfg.timeouts(), Limits: cfg.connectionLimits(),
-		Refuse: d.refused, BaseContext: d.base, Logger: d.log,
+		Refuse: d.refused, BaseContext: d.base, Logger: d.log, Observer: d.watchConnections(s.name),
 	}
 	if s.name != "admin" {
 		c.ProxyProtocol = prefixes(cfg.ProxyProtocol)

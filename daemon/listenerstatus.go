@@ -15,7 +15,7 @@ func (d *daemon) listenerPage() map[string]listenerStatus {
 	page := make(map[string]listenerStatus, len(d.servers))
 	for _, s := range d.servers {
 		m := s.metrics()
-		page[s.name] = listenerStatus{s.url, m.Open, m.Opened, m.Closed, m.Refused}
+		page[s.name] = listenerStatus{s.url, m.Open, m.Opened, s.Stats().Closed, m.Refused}
 	}
 	return page
 }
@@ -31,7 +31,7 @@ func (d *daemon) listenerMetrics() []observe.Listener {
 func (s *server) metrics() observe.Listener {
 	n := s.Stats()
 	return observe.Listener{
-		Name: s.name, Opened: n.Opened, Closed: n.Closed,
+		Name: s.name, Opened: n.Opened,
 		Open:    map[string]int{"h1": n.HTTP1, "h2": n.HTTP2, "h3": n.HTTP3, "unknown": n.Unknown},
 		Refused: map[string]uint64{"total": n.Full, "address": n.PerAddress, "rate": n.Rate},
 	}

@@ -61,6 +61,7 @@ type daemon struct {
 	certificates *listen.Certificates // nil without TLS
 	failed       chan error           // a listener broke
 	engine       *fanout.Engine       // nil until readers need one
+	plain        *observe.Connections // counts those of plainListener
 	retiring     sync.WaitGroup       // pools that a reload has replaced
 	base         context.Context      // of every request
 	sockets      *listen.Sockets

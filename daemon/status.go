@@ -34,6 +34,7 @@ func (d *daemon) sources() observe.Sources {
 
 type connectionsPage struct {
 	Listeners map[string]listenerStatus `json:"listeners"`
+	Clients   []clientStatus            `json:"clients"`   // at most maxListed connections, without those of the engine's sessions
 	Sessions  []sessionStatus           `json:"sessions"`  // at most maxListed, those first that lag the most
 	Captured  []capturedStatus          `json:"captured"`  // at most maxListed
 	Relays    map[string]int            `json:"relays"`    // upgraded connections, by route
@@ -58,12 +59,12 @@ type sessionStatus struct {
 	Topics       []readingStatus `json:"topics"`
 }
 
-// pathStatus is what the kernel knows of the network to a client.
+// pathStatus is what the kernel, or QUIC, knows of the network to a client.
 type pathStatus struct {
 	RTT         float64 `json:"rtt_seconds"`
 	RTTVar      float64 `json:"rtt_var_seconds"`
 	Retransmits uint64  `json:"retransmits"`
-	Unanswered  float64 `json:"unanswered_seconds"` // nothing was acknowledged, though it was sent again
+	Unanswered  float64 `json:"unanswered_seconds"` // of sessions: nothing was acknowledged, though it was sent again
 }
 
 type readingStatus struct {
@@ -119,7 +120,7 @@ func (d *daemon) sessions(limit int) []sessionStatus {
 func (d *daemon) serveConnections(w http.ResponseWriter, _ *http.Request) {
 	s := d.site.Load()
 	page := connectionsPage{
-		Listeners: d.listenerPage(), Sessions: d.sessions(maxListed), Captured: []capturedStatus{},
+		Listeners: d.listenerPage(), Clients: d.clients(maxListed), Sessions: d.sessions(maxListed), Captured: []capturedStatus{},
 		Relays: map[string]int{}, Transfers: d.transfers(maxListed), InFlight: d.flights.byRoute(),
 	}
 	for _, site := range d.sites() {

@@ -28,6 +28,9 @@ type detached struct {
 	webSocket bool
 }
 
+// plainListener is where connections can be taken over: without TLS.
+const plainListener = "http"
+
 // take goes on with the request of a connection that the handler has taken over,
 // a GET of HTTP/1.1 without TLS, until its end: it is in flight, its connection is
 // counted, and its record is written at the end.
@@ -69,6 +72,7 @@ func (t *detached) ended(why deliver.Ended, span *observe.Span) {
 	}
 	t.d.record(context.Background(), flight{route: t.route, reason: string(why.Reason)}, &e)
 	t.lease.Release()
+	t.d.plain.Ended(1, closeReason(why.Reason), e.took, -1)
 	t.d.flights.drop(t.route)
 }
 

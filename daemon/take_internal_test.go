@@ -22,7 +22,10 @@ import (
 )
 
 func newWatcher(log io.Writer) *daemon {
-	return &daemon{leaving: make(chan struct{}), metrics: observe.New("", observe.Sources{}), access: slog.New(slog.NewTextHandler(log, nil))}
+	metrics := observe.New("", observe.Sources{})
+	return &daemon{
+		leaving: make(chan struct{}), metrics: metrics, plain: metrics.Connections(plainListener), access: slog.New(slog.NewTextHandler(log, nil)),
+	}
 }
 
 func TestARequestWhoseConnectionWasTakenIsOverWhenTheConnectionIs(t *testing.T) {

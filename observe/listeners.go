@@ -8,10 +8,9 @@ type Listener struct {
 	// Open are the connections by what was spoken on them: h1, h2, h3, and
 	// unknown before their first request.
 	Open map[string]int
-	// Opened and Closed are all there have been, and Refused those beyond a
-	// limit, by the limit.
-	Opened, Closed uint64
-	Refused        map[string]uint64
+	// Opened are all there have been, and Refused those beyond a limit, by the limit.
+	Opened  uint64
+	Refused map[string]uint64
 }
 
 func perListener(name, help string, labels ...string) *prometheus.Desc {
@@ -21,10 +20,9 @@ func perListener(name, help string, labels ...string) *prometheus.Desc {
 var (
 	listenerOpen    = perListener("", "Connections of clients, by what was spoken on them.", "protocol")
 	listenerOpened  = perListener("_opened_total", "Connections of clients that there have been, those refused included.")
-	listenerClosed  = perListener("_closed_total", "Connections of clients that have ended.")
 	listenerRefused = perListener("_refused_total", "Connections of clients that were not served, by the limit they met.", "limit")
 
-	listenerFamilies = []*prometheus.Desc{listenerOpen, listenerOpened, listenerClosed, listenerRefused}
+	listenerFamilies = []*prometheus.Desc{listenerOpen, listenerOpened, listenerRefused}
 )
 
 func (l *Listener) collect(ch chan<- prometheus.Metric) {
@@ -35,7 +33,6 @@ func (l *Listener) collect(ch chan<- prometheus.Metric) {
 		send(listenerOpen, prometheus.GaugeValue, float64(n), protocol)
 	}
 	send(listenerOpened, prometheus.CounterValue, float64(l.Opened))
-	send(listenerClosed, prometheus.CounterValue, float64(l.Closed))
 	for limit, n := range l.Refused {
 		send(listenerRefused, prometheus.CounterValue, float64(n), limit)
 	}

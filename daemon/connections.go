@@ -1,0 +1,96 @@
+package daemon
+
+import (
+	"crypto/tls"
+	"log/slog"
+	"strings"
+	"time"
+
+	"github.com/fairlead-edge/fairlead"
+	"github.com/fairlead-edge/fairlead/listen"
+)
+
+// watchConnections returns who counts and logs the connections of a listener.
+func (d *daemon) watchConnections(listener string) listen.Observer {
+	count := d.metrics.Connections(listener)
+	if listener == plainListener {
+		d.plain = count
+	}
+	return listen.Observer{
+		Requested: count.Requested,
+		Idled:     count.Paused,
+		Shaken: func(h listen.Handshake) {
+			count.Shaken(h.Took, h.QUIC, tlsVersion(h.Version), h.Resumed)
+		},
+		Ended: func(e listen.Ended) {
+			count.Ended(e.Protocol, string(e.Reason), e.Lasted, e.Requests)
+			d.log.Debug("connection", slog.String("listener", listener), slog.String("client", e.Remote), slog.String("protocol", protocolOf(e.Protocol)),
+				slog.Bool("tls", e.TLS), slog.Bool("resumed", e.Resumed), slog.Int64("requests", e.Requests),
+				slog.Float64("duration_seconds", e.Lasted.Seconds()), slog.String("reason", string(e.Reason)))
+		},
+	}
+}
+
+// closeReason says of a connection that a session had taken over why it ended, in
+// the words of package listen where those fit.
+func closeReason(session fairlead.Code) string {
+	switch session {
+	case "":
+		return string(listen.ClosedByResponse)
+	case fairlead.Cancelled:
+		return string(listen.ClosedByClient)
+	case fairlead.Draining:
+		return string(listen.ClosedByDrain)
+	}
+	return string(session)
+}
+
+// tlsVersion is as people write it: 1.3.
+func tlsVersion(v uint16) string { return strings.TrimPrefix(tls.VersionName(v), "TLS ") }
+
+func protocolOf(major int) string {
+	switch major {
+	case 1:
+		return "h1"
+	case 2:
+		return "h2"
+	case 3:
+		return "h3"
+	}
+	return "unknown"
+}
+
+// clientStatus is a connection of a client, which net/http or quic-go serves.
+type clientStatus struct {
+	Listener string      `json:"listener"`
+	Remote   string      `json:"remote"`
+	Protocol string      `json:"protocol"`
+	TLS      string      `json:"tls,omitempty"` // version
+	Resumed  bool        `json:"resumed,omitempty"`
+	Since    time.Time   `json:"since"`
+	Requests int64       `json:"requests"`
+	Active   int         `json:"active"`       // of them
+	Idle     float64     `json:"idle_seconds"` // since the last one ended
+	Path     *pathStatus `json:"path,omitempty"`
+}
+
+// clients returns at most limit of the connections of clients, the newest first.
+func (d *daemon) clients(limit int) []clientStatus {
+	list := []clientStatus{}
+	for _, s := range d.servers {
+		for _, c := range s.Connections(limit - len(list)) {
+			one := clientStatus{
+				Listener: s.name, Remote: c.Remote, Protocol: protocolOf(c.Protocol), Resumed: c.Resumed, Since: c.Since,
+				Requests: c.Requests, Active: c.Active, Idle: c.Idle.Seconds(),
+			}
+			if c.Version != 0 {
+				one.TLS = tlsVersion(c.Version)
+			}
+			if p := c.Path; p != nil {
+				one.Path = &pathStatus{RTT: p.RTT.Seconds(), RTTVar: p.RTTVar.Seconds(), Retransmits: p.Retransmits}
+			}
+			list = append(list, one)
+		}
+	}
+	return list
+}

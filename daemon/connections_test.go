@@ -1,0 +1,55 @@
+package daemon_test
+
+import (
+	"io"
+	"net/http"
+	"strings"
+	"testing"
+
+	"github.com/fairlead-edge/fairlead/daemon"
+)
+
+func TestTheConnectionsOfClientsAreSeen(t *testing.T) {
+	p := start(t, "topics: [{match: \"**\"}]\ncompress: {prefer: off}", daemon.Options{})
+	transport := &http.Transport{DisableCompression: true}
+	client := &http.Client{Transport: transport}
+	for range 2 {
+		res, err := client.Post(p.http+"/topics/a", "text/plain", strings.NewReader("x"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, _ = io.Copy(io.Discard, res.Body) // or the connection is not used again
+		_ = res.Body.Close()
+	}
+	eventually(t, "the page shows it", func() bool {
+		for _, c := range connections(t, p).Clients {
+			if c["listener"] == "http" {
+				path, _ := c["path"].(map[string]any)
+				return c["protocol"] == "h1" && c["requests"] == 2.0 && c["active"] == 0.0 && path["rtt_seconds"] != 0.0
+			}
+		}
+		return false
+	})
+	s := stream(t, p.http+"/topics/a?after=earliest")
+	s.want("x")
+	eventually(t, "a connection that the engine serves is a session's", func() bool {
+		page := connections(t, p)
+		return len(page.Sessions) == 1 && page.Sessions[0]["engine"] == true && page.Sessions[0]["path"] != nil
+	})
+	_ = s.res.Body.Close()
+	transport.CloseIdleConnections()
+	for _, want := range []string{
+		`fairlead_connections_closed_total{listener="http",reason="client_closed"} 2`,
+		`fairlead_connection_requests_total{listener="http",protocol="h1",reused="false"} 2`,
+		`fairlead_connection_requests_total{listener="http",protocol="h1",reused="true"} 1`,
+		`fairlead_connection_pause_seconds_count{listener="http"} 1`,
+		`fairlead_connection_duration_seconds_count{listener="http",protocol="h1"} 2`,
+		`fairlead_connection_requests_sum{listener="http",protocol="h1"} 2`,
+		`fairlead_connection_idle_timeout_enough_seconds{listener="http",share="0.95"} 0`,
+	} {
+		eventually(t, want, func() bool {
+			_, text := answer(t, http.MethodGet, p.admin+"/metrics", "")
+			return strings.Contains(text, want+"\n")
+		})
+	}
+}
