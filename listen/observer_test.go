@@ -39,6 +39,7 @@ func (o *told) observer() listen.Observer {
 }
 
 func TestWhyAConnectionEndedIsTold(t *testing.T) {
+	t.Parallel()
 	const request = "GET / HTTP/1.1\r\nHost: a\r\n\r\n"
 	cases := map[string]struct {
 		limits listen.Limits

@@ -152,7 +152,7 @@ type keptSeconds struct {
 }
 
 var idleTimeout = prometheus.NewDesc("fairlead_connection_idle_timeout_enough_seconds",
-	"The shortest idle timeout that would have kept this share of the connections that were used again, as far as the timeout there is let them be; 0 while there were fewer than 100.",
+	"The shortest idle timeout that would have kept this share of the connections that were used again; what the present one closed is not known. 0: fewer than 100 were.",
 	[]string{"listener", "share"}, nil)
 
 func (k *keptSeconds) get(listener string) *pauses {

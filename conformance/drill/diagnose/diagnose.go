@@ -105,6 +105,17 @@ func (w window) grew(name string, labels ...string) float64 {
 	return max(0, w.after.Metrics.Sum(name, labels...)-w.before.Metrics.Sum(name, labels...))
 }
 
+// most returns which value of a label has grown by how much: the one that has most.
+func (w window) most(name, label string) (value string, grew float64) {
+	for _, s := range w.after.Metrics[name] {
+		v := s.Labels[label]
+		if n := w.grew(name, label, v); n > grew {
+			value, grew = v, n
+		}
+	}
+	return value, grew
+}
+
 // pools returns those pools that are in both snapshots, as they were and as they are.
 func (w window) pools(yield func(was, is *Pool) bool) {
 	for i := range w.after.Pools {

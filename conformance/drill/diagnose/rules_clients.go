@@ -93,7 +93,9 @@ func storm(w window) string {
 	if opened < manyOpened*w.length().Seconds() || closed < manyOpened*w.length().Seconds() || opened < openedEach*now {
 		return ""
 	}
-	return fmt.Sprintf("%.0f sessions began and %.0f ended in %s, and %.0f are open", opened, closed, w.length().Round(100*time.Millisecond), now)
+	why, n := w.most("fairlead_sessions_closed_total", "reason")
+	return fmt.Sprintf("%.0f sessions began and %.0f ended in %s, most (%.0f) by %s, and %.0f are open",
+		opened, closed, w.length().Round(100*time.Millisecond), n, why, now)
 }
 
 // sessions returns those that are in both snapshots, as they were and as they are.
