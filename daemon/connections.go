@@ -87,7 +87,7 @@ func (d *daemon) clients(limit int) []clientStatus {
 				one.TLS = tlsVersion(c.Version)
 			}
 			if p := c.Path; p != nil {
-				one.Path = &pathStatus{RTT: p.RTT.Seconds(), RTTVar: p.RTTVar.Seconds(), Retransmits: p.Retransmits}
+				one.Path = &pathStatus{RTT: p.RTT.Seconds(), RTTVar: p.RTTVar.Seconds(), Retransmits: p.Retransmits, Unanswered: p.Unanswered.Seconds()}
 			}
 			list = append(list, one)
 		}

@@ -64,7 +64,7 @@ type pathStatus struct {
 	RTT         float64 `json:"rtt_seconds"`
 	RTTVar      float64 `json:"rtt_var_seconds"`
 	Retransmits uint64  `json:"retransmits"`
-	Unanswered  float64 `json:"unanswered_seconds"` // of sessions: nothing was acknowledged, though it was sent again
+	Unanswered  float64 `json:"unanswered_seconds"` // nothing was acknowledged, though it was sent again
 }
 
 type readingStatus struct {
