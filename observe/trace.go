@@ -2,6 +2,7 @@ package observe
 
 import (
 	"context"
+	"encoding/hex"
 	"fmt"
 	"net/http"
 	"sync/atomic"
@@ -163,22 +164,18 @@ var w3c propagation.TraceContext
 type parentCarrier string
 
 // Get returns it.
-func (c *parentCarrier) Get(key string) string {
+func (c parentCarrier) Get(key string) string {
 	if key == "traceparent" {
-		return string(*c)
+		return string(c)
 	}
 	return ""
 }
 
-// Set sets it.
-func (c *parentCarrier) Set(key, value string) {
-	if key == "traceparent" {
-		*c = parentCarrier(value)
-	}
-}
+// Set does nothing: it is only read.
+func (parentCarrier) Set(_, _ string) {}
 
 // Keys are those that there may be.
-func (*parentCarrier) Keys() []string { return []string{"traceparent"} }
+func (parentCarrier) Keys() []string { return []string{"traceparent"} }
 
 // spanOf returns the span that a traceparent names, one that is not valid for what
 // is none.
@@ -186,13 +183,18 @@ func spanOf(traceparent string) trace.SpanContext {
 	if traceparent == "" {
 		return trace.SpanContext{}
 	}
-	c := parentCarrier(traceparent)
-	return trace.SpanContextFromContext(w3c.Extract(context.Background(), &c))
+	return trace.SpanContextFromContext(w3c.Extract(background, parentCarrier(traceparent)))
 }
 
 // parentOf returns the traceparent that names the span.
 func parentOf(span trace.SpanContext) string {
-	var c parentCarrier
-	w3c.Inject(trace.ContextWithSpanContext(context.Background(), span), &c)
-	return string(c)
+	const blank = "00-00000000000000000000000000000000-0000000000000000-00"
+	id, own := span.TraceID(), span.SpanID()
+	b := [len(blank)]byte([]byte(blank))
+	hex.Encode(b[3:35], id[:])
+	hex.Encode(b[36:52], own[:])
+	if span.IsSampled() {
+		b[54] = '1'
+	}
+	return string(b[:])
 }
