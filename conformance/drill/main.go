@@ -80,7 +80,7 @@ func play(ctx context.Context, args []string, out io.Writer) error {
 	}
 	for _, name := range flags.Args() {
 		if !slices.Contains(known, name) {
-			return fmt.Errorf("there is no fault %q; there are %s", name, strings.Join(known, ", "))
+			return fmt.Errorf("there is no fault %q; there are %s", name, strings.Join(slices.Compact(known), ", "))
 		}
 	}
 	fmt.Fprintf(out, "| fault | named first | evidence | also named | after |\n| --- | --- | --- | --- | --- |\n")
