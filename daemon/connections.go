@@ -21,9 +21,11 @@ func (d *daemon) watchConnections(listener string) listen.Observer {
 		Idled:     count.Paused,
 		Shaken: func(h listen.Handshake) {
 			count.Shaken(h.Took, h.QUIC, tlsVersion(h.Version), h.Resumed)
+			d.shaken(listener, &h)
 		},
 		Ended: func(e listen.Ended) {
 			count.Ended(e.Protocol, string(e.Reason), e.Lasted, e.Requests)
+			d.left(&e)
 			d.log.Debug("connection", slog.String("listener", listener), slog.String("client", e.Remote), slog.String("protocol", protocolOf(e.Protocol)),
 				slog.Bool("tls", e.TLS), slog.Bool("resumed", e.Resumed), slog.Int64("requests", e.Requests),
 				slog.Float64("duration_seconds", e.Lasted.Seconds()), slog.String("reason", string(e.Reason)))

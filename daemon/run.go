@@ -50,6 +50,7 @@ type daemon struct {
 	level   *slog.LevelVar
 	metrics *observe.Metrics
 	tracing *observe.Tracing // nil: off
+	traced  tracedConnections
 	site    atomic.Pointer[site]
 	flights flights
 

@@ -24,7 +24,7 @@ type recovery struct {
 	panicked func(procedure string, value any, stack []byte)
 }
 
-var errPanicked = errors.New("the server failed to answer; its log has more")
+var errPanicked = errors.New("the server failed to answer")
 
 // caught makes an error of a panic.
 func (r recovery) caught(procedure string, err *error) {

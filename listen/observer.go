@@ -31,6 +31,7 @@ type Observer struct {
 
 // Handshake is a handshake of TLS, over TCP or within that of QUIC.
 type Handshake struct {
+	Remote string // address and port of the connection's other end
 	// Took is from accepting the connection to the handshake's end: the client's
 	// first message, and two or three of its round trips.
 	Took    time.Duration
@@ -123,7 +124,7 @@ func (c *connection) secured(s *tls.ConnectionState) {
 		if took == 0 { // it was not bounded, and so not seen
 			took = time.Since(c.since)
 		}
-		told(Handshake{Took: took, Version: s.Version, QUIC: quic, Resumed: s.DidResume})
+		told(Handshake{Remote: c.self.remote(), Took: took, Version: s.Version, QUIC: quic, Resumed: s.DidResume})
 	}
 }
 

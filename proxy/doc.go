@@ -69,7 +69,9 @@
 // The deadline of a call (grpc-timeout) holds here too: it cancels the upstream, and
 // the client is told DEADLINE_EXCEEDED. A value that cannot be read is
 // INVALID_ARGUMENT. Who hands the call on can take the time that is left from the
-// deadline of the request's context. Without one, a call may be silent for ever; but
+// deadline of the request's context. A response of gRPC-Web that has begun has half a second
+// more: its status stands in the body, so that the upstream, which knows the deadline
+// too, is who can tell it; after that it is reset. Without one, a call may be silent for ever; but
 // a client that does not take what there is for it, by TCP or by gRPC's own flow
 // control, is given up like any other ([Config.WriteTimeout]).
 //

@@ -169,8 +169,8 @@ func (r *subscription) give(item *topic.Item) (over bool, err error) {
 	case topic.KindGap:
 		gap := deliver.ToGap(item)
 		if r.failOnGap {
-			r.gap = gap
-			return false, fairlead.Errorf(fairlead.OutOfRange, "events after the cursor are no longer retained")
+			r.gap, r.at = gap, item.Cursor
+			return false, fairlead.Errorf(fairlead.OutOfRange, "events after the cursor are no longer retained: go on from the cursor in the details, or from earliest")
 		}
 		m.Item = &fairleadv1.SubscribeResponse_Gap{Gap: gap}
 	case topic.KindEnd:

@@ -431,3 +431,27 @@ func BenchmarkPick(b *testing.B) {
 		}
 	}
 }
+
+// TestAColdConnectionSaysLittleOfItsEndpoint sends one request after the other to two
+// equal ones, of which the first had to connect and the second was warmed up.
+func TestAColdConnectionSaysLittleOfItsEndpoint(t *testing.T) {
+	t.Parallel()
+	b := mustBalancer(t, "p2c")
+	for range 50 {
+		all, now := loads(2), time.Now()
+		all[0].observe(now, 5*time.Millisecond, false)
+		all[1].observe(now, 500*time.Microsecond, false)
+		first := 0
+		for range 100 {
+			now = now.Add(time.Millisecond)
+			l := b.better(all, now)
+			l.observe(now, 500*time.Microsecond, false)
+			if l == all[0] {
+				first++
+			}
+		}
+		if first < 10 {
+			t.Fatalf("%d of 100 went to the one that was cold", first)
+		}
+	}
+}

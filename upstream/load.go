@@ -38,6 +38,7 @@ type load struct {
 	touched time.Time // last picked by p2c or observed; zero: not yet
 	mean    float64   // latency of successes in ns, a moving average
 	weight  float64   // of the samples in mean, faded to sampled; 0: none
+	samples int       // since it was new, fewSamples at most
 	sampled time.Time
 	good    float64 // successes and failures, faded to judged
 	bad     float64
@@ -81,6 +82,7 @@ func (l *load) observe(now time.Time, latency time.Duration, failed bool) {
 	}
 	l.mean += (float64(latency) - l.mean) / l.weight
 	l.sampled = now
+	l.samples = min(l.samples+1, fewSamples)
 }
 
 // startSlowly begins a slow start. What was known of the endpoint is
@@ -89,7 +91,7 @@ func (l *load) startSlowly(now time.Time) {
 	l.slowFrom.Store(&now)
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.touched, l.mean, l.weight, l.good, l.bad = time.Time{}, 0, 0, 0, 0
+	l.touched, l.mean, l.weight, l.samples, l.good, l.bad = time.Time{}, 0, 0, 0, 0, 0
 }
 
 // share is how much of its part the endpoint gets, from 0.1 at the beginning
@@ -120,9 +122,14 @@ func (l *load) failureRate() float64 {
 	return l.bad / (l.good + l.bad)
 }
 
-// fewSamples is how many say so much of an endpoint's latency that it is
-// remembered for half of latencyMemory.
-const fewSamples = 4
+const (
+	// fewSamples is how many say so much of an endpoint's latency that it is
+	// remembered for half of latencyMemory.
+	fewSamples = 4
+	// fewSlower is how much slower than the fastest an endpoint with fewer samples
+	// counts at most: they may be of cold connections, and so it is asked again.
+	fewSlower = 1.5
+)
 
 // cost is what a further request there would cost, to be compared with that
 // of others among from:
@@ -137,7 +144,7 @@ const fewSamples = 4
 // says that the penalty is what decides: every other request fails, or more.
 func (l *load) cost(now time.Time, from []*load) (cost float64, failing bool) {
 	l.mu.Lock()
-	latency, sampled, weight := l.mean, l.weight > 0, l.weight
+	latency, sampled, weight, few := l.mean, l.weight > 0, l.weight, l.samples < fewSamples
 	touched := l.touched
 	fade := faded(l.judged, now, outcomeMemory)
 	good, bad := l.good*fade+1, l.bad*fade
@@ -145,8 +152,11 @@ func (l *load) cost(now time.Time, from []*load) (cost float64, failing bool) {
 	if touched.IsZero() {
 		return 0, false
 	}
-	if !sampled {
+	switch {
+	case !sampled:
 		latency = meanLatency(from)
+	case few:
+		latency = min(latency, fewSlower*max(leastLatency(from), float64(latencyFloor)))
 	}
 	attempts := (good + bad) / good
 	penalty := attempts * attempts * attempts * attempts
@@ -171,4 +181,17 @@ func meanLatency(from []*load) float64 {
 		l.mu.Unlock()
 	}
 	return sum / max(n, 1)
+}
+
+// leastLatency is that of the fastest.
+func leastLatency(from []*load) float64 {
+	least := math.Inf(1)
+	for _, l := range from {
+		l.mu.Lock()
+		if l.weight > 0 {
+			least = min(least, l.mean)
+		}
+		l.mu.Unlock()
+	}
+	return least
 }
