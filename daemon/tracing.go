@@ -83,8 +83,10 @@ func (d *daemon) trace(w *watched, r *http.Request) {
 	if t.Span == nil {
 		return
 	}
-	if c := d.traced.of(r.RemoteAddr, r.ProtoMajor); r.TLS != nil && c != nil {
-		t.Span.On(c)
+	if r.TLS != nil {
+		if c := d.traced.of(r.RemoteAddr, r.ProtoMajor); c != nil {
+			t.Span.On(c)
+		}
 	}
 	if r.ProtoMajor == 1 {
 		w.ResponseWriter = &hijacked{w.ResponseWriter, t}

@@ -257,3 +257,33 @@ func TestADurationNamesATraceAsItsExample(t *testing.T) {
 		return false
 	})
 }
+
+func TestAConnectionHasASpanOfItsHandshakeAndOneOfItsEnd(t *testing.T) {
+	for version, over := range map[string]func(*program) (*http.Client, string){
+		"1.1": func(p *program) (*http.Client, string) { return overTLS(t, false), p.https }, "2": overH2, "3": overH3,
+	} {
+		t.Run("HTTP "+version, func(t *testing.T) {
+			to := newSpans(t)
+			p, _ := secured(t, certificates+"drain: {window: 0s}\n"+to.config("sample: 1"))
+			client, base := over(p)
+			for range 2 {
+				_, _ = fetch(t, client, base+"/topics/a")
+			}
+			done(client)
+			if err := p.stop(); err != nil {
+				t.Fatal(err)
+			}
+			all := to.everything()
+			shook := one(t, all, "handshake", "")
+			has(t, shook, "tls.protocol.version=1.3", "tls.resumed=false", "fairlead.listener=https")
+			ended := one(t, all, "connection end", "")
+			has(t, ended, "network.protocol.version="+version, "fairlead.connection.requests=2")
+			linksTo(t, ended, shook)
+			for _, span := range all {
+				if span.GetName() == "GET /topics/**" {
+					linksTo(t, span, shook)
+				}
+			}
+		})
+	}
+}

@@ -29,7 +29,7 @@ func TestAPostThatWasReadBeforeAResetIsNotSentAgainAndAGetIs(t *testing.T) {
 				x.answer()
 			}
 		})
-		_, client := stalePool(t, upstream.Retry{KernelProof: proof, Budget: 1}, peer)
+		pool, client := stalePool(t, upstream.Retry{KernelProof: proof, Budget: 1}, peer)
 		const requests = 50
 		for i := range requests {
 			if i%2 == 0 { // the others go on a new connection
@@ -41,6 +41,9 @@ func TestAPostThatWasReadBeforeAResetIsNotSentAgainAndAGetIs(t *testing.T) {
 			if err := client.send(t, http.MethodGet, fmt.Sprintf("/get/%d", i), ""); err != nil {
 				t.Errorf("GET %d: %v", i, err)
 			}
+		}
+		if closes := pool.Snapshot().Closes; closes["stale"] == 0 || closes["error"] == 0 {
+			t.Errorf("connections that were used again, and new ones, broke under a request: closes are %v", closes)
 		}
 		ledger := peer.ledger()
 		for i := range requests {
