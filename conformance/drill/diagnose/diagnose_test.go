@@ -46,6 +46,7 @@ func TestWhatHappensAtTimesIsNoFault(t *testing.T) {
 		"one stale connection":                   `fairlead_upstream_connections_closed_total{pool="api",reason="stale"} 1`,
 		"GOAWAY after a thousand requests each":  "fairlead_upstream_connections_closed_total{pool=\"api\",reason=\"goaway\"} 5\nfairlead_upstream_requests_total{pool=\"api\"} 5000",
 		"a limit on connections with room to go": "fairlead_connections_refused_total{limit=\"total\"} 5\nprocess_max_fds 1000\nprocess_open_fds 100",
+		"a limit where descriptors are unknown":  `fairlead_connections_refused_total{limit="total"} 5`,
 		"descriptors in use and nobody refused":  "process_max_fds 1000\nprocess_open_fds 900",
 		"many who come and stay":                 "fairlead_sessions_opened_total 5000\nfairlead_sessions_closed_total 10\nfairlead_sessions 4990",
 		"many who come and go among many more":   "fairlead_sessions_opened_total 500\nfairlead_sessions_closed_total 500\nfairlead_sessions 100000",

@@ -26,7 +26,7 @@ func descriptors(w window) string {
 	// To count them takes one: where none is left there may be no number.
 	limit := max(w.after.Metrics.Sum("process_max_fds"), w.before.Metrics.Sum("process_max_fds"))
 	open := w.after.Metrics.Sum("process_open_fds")
-	if refused == 0 || open != 0 && open < nearlyAll*limit {
+	if refused == 0 || limit == 0 || open != 0 && open < nearlyAll*limit {
 		return ""
 	}
 	if open == 0 {
