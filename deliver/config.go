@@ -98,9 +98,70 @@ type Observer struct {
 	// Missed is called when a reader of the topic is told that its policy passed
 	// over skipped events, or that there is a gap. Locks of the session are held.
 	Missed func(topic string, skipped uint64, gap bool)
+	// Began is called after Opened, with how the session begins: ResumedNot from a
+	// word or none, ResumedFrom a cursor; and again, before its first event, when that
+	// cursor came to a gap: ResumedGap, or ResumedUnknown where it is of another life of
+	// the topic. Locks of the session may be held.
+	Began func(transport, how string)
+	// Delivered is called when a session gives events to its connection, once for what
+	// goes there together. Locks of the session are held.
+	Delivered func(Delivery)
+	// Message is called for what else goes over a connection: sent, or received, of
+	// one of the kinds below, with its size in bytes. Locks of the session may be held.
+	Message func(transport, kind string, sent bool, size int)
+	// Answered is called with how long a client's message of the kind took from its
+	// arrival to its answer, the waiting for a worker and for room in a topic included.
+	Answered func(kind string, took time.Duration)
+	// Echoed is called with the time from a WebSocket's ping to its pong.
+	Echoed func(took time.Duration)
+	// Failed is called when a WebSocket's client broke the protocol, with the code of
+	// the close that tells it (RFC 6455, section 7.4.1).
+	Failed func(code int)
 	// Panicked is called with what Config.OnMessage or a session panicked with.
 	Panicked func(value any, stack []byte)
 }
+
+// Delivery is what a session gave at one time.
+type Delivery struct {
+	Transport string
+	Events    int
+	Bytes     int // of them, as they are sent
+	// Delay is from the append of the oldest of them that was appended since the session
+	// began; negative where none was: what is replayed is not late.
+	Delay time.Duration
+	// Age is the same from that event's own time, where its publisher gave one; else
+	// negative.
+	Age time.Duration
+	// First is from the admission of the session, of its first events; else negative.
+	First time.Duration
+	// Gap is from the last byte before, a heartbeat's too; negative where there was none,
+	// or where that is not known.
+	Gap time.Duration
+}
+
+// How a session begins.
+const (
+	ResumedNot     = "not"
+	ResumedFrom    = "cursor"
+	ResumedGap     = "gap"
+	ResumedUnknown = "unknown"
+)
+
+// The kinds of messages that are no events. Of an application's requests, and of a
+// client's commands, each has one answer.
+const (
+	KindSubscribe   = "subscribe"
+	KindUnsubscribe = "unsubscribe"
+	KindPublish     = "publish"
+	KindAcknowledge = "acknowledge"
+	KindWindow      = "window"
+	KindPing        = "ping"      // of a client's or of ours; heartbeats of event streams too
+	KindPong        = "pong"      // that answers a WebSocket's ping
+	KindRequest     = "request"   // for Config.OnMessage
+	KindAnswer      = "answer"    // to a command
+	KindControl     = "control"   // gap, end, fault, draining, and where a stream begins
+	KindMalformed   = "malformed" // not understood, and answered with an error
+)
 
 // The transports of a session.
 const (
@@ -169,6 +230,24 @@ func (c Config) withDefaults() Config {
 	}
 	if c.Observer.Missed == nil {
 		c.Observer.Missed = func(string, uint64, bool) {}
+	}
+	if c.Observer.Began == nil {
+		c.Observer.Began = func(string, string) {}
+	}
+	if c.Observer.Delivered == nil {
+		c.Observer.Delivered = func(Delivery) {}
+	}
+	if c.Observer.Message == nil {
+		c.Observer.Message = func(string, string, bool, int) {}
+	}
+	if c.Observer.Answered == nil {
+		c.Observer.Answered = func(string, time.Duration) {}
+	}
+	if c.Observer.Echoed == nil {
+		c.Observer.Echoed = func(time.Duration) {}
+	}
+	if c.Observer.Failed == nil {
+		c.Observer.Failed = func(int) {}
 	}
 	if c.Observer.Panicked == nil {
 		c.Observer.Panicked = func(any, []byte) {}

@@ -168,7 +168,7 @@ func (f *Feed) subscribe(name string, after fairlead.Cursor, started func(fairle
 	if err != nil {
 		return err
 	}
-	if !after.IsWord() && after != "" {
+	if resumes(after) {
 		f.resumed = true
 	}
 	started(start)
@@ -277,7 +277,7 @@ func (f *Feed) poll(items []topic.Item) (n int, due time.Time, err error) {
 		return 0, due, nil // an acknowledgement wakes
 	}
 	n, _, due = f.reader.PollSome(items[:room], pullBytes)
-	bytes := 0
+	bytes, then := 0, f.tally()
 	for i := range items[:n] {
 		item := &items[i]
 		f.count(item)
@@ -290,6 +290,7 @@ func (f *Feed) poll(items []topic.Item) (n int, due time.Time, err error) {
 		}
 	}
 	f.call.buffered.Store(int64(bytes))
+	f.delivered(items[:n], then, bytes)
 	return n, due, nil
 }
 

@@ -54,5 +54,6 @@ func (s *socket) broken(out *fanout.Out, err error) {
 	if broken, ok := errors.AsType[*websocket.ProtocolError](err); ok {
 		code, reason = broken.Code, broken.Reason
 	}
+	s.h.cfg.Observer.Failed(code)
 	s.finish(out, fairlead.Cancelled, code, reason)
 }

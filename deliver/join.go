@@ -41,6 +41,7 @@ func (s *session) join(topics map[string]*place, name string, after fairlead.Cur
 	if err != nil {
 		return "", err
 	}
+	s.began(resumes(after))
 	topics[name] = &place{l, start}
 	return start, nil
 }

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"net/http"
 	"runtime/debug"
+	"time"
 	"unicode/utf8"
 
 	"github.com/fairlead-edge/fairlead"
@@ -85,10 +86,14 @@ func (m *many) handleAll(messages []received) {
 		}
 		asked, err := m.speaks.parse(r)
 		if err != nil {
+			m.message(KindMalformed, false, len(r.text))
 			m.reply(m.speaks.problem(asked.id, err))
 			continue
 		}
+		kind := kinds[asked.verb]
+		m.message(kind, false, len(r.text))
 		m.handle(ctx, &asked)
+		m.h.cfg.Observer.Answered(kind, time.Since(r.at))
 	}
 }
 

@@ -36,6 +36,7 @@ func (h *Handler) servePage(w http.ResponseWriter, r *http.Request, q *query) er
 	call.ctx, call.cancel = context.WithCancelCause(r.Context())
 	s.rarely().poll = call
 	h.begin(s, r.RemoteAddr, overPoll, sub.resumed)
+	s.began(sub.resumed)
 	reason := fairlead.Code("")
 	defer func() {
 		call.over()
@@ -59,6 +60,7 @@ func (h *Handler) servePage(w http.ResponseWriter, r *http.Request, q *query) er
 	body := s.encodePage(items, sub.places.cursors[0])
 	reader.Close() // who has the page and asks for the next one meets no other reader
 	s.bytes.Add(uint64(len(body)))
+	s.delivered(items, tally{}, 0)
 	if sendJSON(w, rc, http.StatusOK, body, h.cfg.WriteTimeout) != nil {
 		reason = fairlead.Cancelled
 		panic(http.ErrAbortHandler)

@@ -274,7 +274,9 @@ func (s *session) count(item *topic.Item) {
 		s.events.Add(1)
 	}
 	if gap {
-		s.rarely().gaps.Add(1)
+		if s.rarely().gaps.Add(1) == 1 && s.events.Load() == 0 {
+			s.missed(item)
+		}
 	}
 	if item.Skipped > 0 {
 		s.rarely().skipped.Add(item.Skipped)

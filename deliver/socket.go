@@ -82,6 +82,9 @@ func (h *Handler) serveSocket(w http.ResponseWriter, r *http.Request, s *socket,
 		return
 	}
 	h.begin(&s.session, r.RemoteAddr, overWebSocket, resumed)
+	if s.many == nil {
+		s.began(resumed)
+	}
 	if h.cfg.Engine != nil && r.TLS == nil && r.ProtoMajor == 1 {
 		s.lease = h.cfg.Take(r)
 	}
@@ -129,9 +132,7 @@ func (s *socket) Pull(out *fanout.Out) {
 }
 
 // Beat gives a ping.
-func (s *socket) Beat(out *fanout.Out) { out.Share(pingFrame) }
-
-var pingFrame = websocket.AppendControl(nil, websocket.Ping, nil)
+func (s *socket) Beat(out *fanout.Out) { s.ping(out) }
 
 // Closed ends the session.
 func (s *socket) Closed(err error) {
@@ -171,9 +172,14 @@ func (s *socket) read(out *fanout.Out, parser *websocket.Parser, p []byte) {
 		}
 		switch m.Kind {
 		case websocket.Ping:
+			s.message(KindPing, false, len(m.Payload))
 			if !s.ended {
-				out.Add(websocket.AppendControl(nil, websocket.Pong, m.Payload))
+				frame := websocket.AppendControl(nil, websocket.Pong, m.Payload)
+				s.message(KindPong, true, len(frame))
+				out.Add(frame)
 			}
+		case websocket.Pong:
+			s.pong(m.Payload)
 		case websocket.Close:
 			if len(messages) > 0 && s.many != nil { // which came before it
 				out.Work(func() {
@@ -186,15 +192,16 @@ func (s *socket) read(out *fanout.Out, parser *websocket.Parser, p []byte) {
 			return
 		case websocket.Text, websocket.Binary:
 			if !s.ended {
-				messages = append(messages, received{m.Kind, bytes.Clone(m.Payload)})
+				messages = append(messages, received{m.Kind, bytes.Clone(m.Payload), time.Now()})
 			}
-		default: // a pong, or not all of a message yet
+		default: // not all of a message yet
 		}
 	}
 	switch {
 	case len(messages) == 0:
 	case s.many == nil:
-		for range messages {
+		for _, r := range messages {
+			s.message(KindMalformed, false, len(r.text))
 			out.Add(textFrame(errorReply(nil, fairlead.Errorf(fairlead.InvalidArgument,
 				"this socket only delivers; to subscribe and publish use the subprotocol %s at %s", protocolJSON, s.h.cfg.Prefix))))
 		}
@@ -207,6 +214,7 @@ func (s *socket) read(out *fanout.Out, parser *websocket.Parser, p []byte) {
 type received struct {
 	kind websocket.MessageType
 	text []byte
+	at   time.Time
 }
 
 // sayBye has the client's close answered.
@@ -226,11 +234,13 @@ func (s *socket) answer(frame []byte) {
 	if s.some == nil {
 		s.some = new(socketOfSome)
 	}
+	s.message(KindAnswer, true, len(frame))
 	s.some.replies = append(s.some.replies, frame)
 }
 
 // send gives items until one that ends the session. s.mu is held.
 func (s *socket) send(out *fanout.Out, items []topic.Item) {
+	defer s.delivered(items, s.tally(), 0)
 	for i := range items {
 		item := &items[i]
 		if item.Kind == topic.KindLag || item.Kind == topic.KindGap && s.failGap {
@@ -238,7 +248,11 @@ func (s *socket) send(out *fanout.Out, items []topic.Item) {
 			return
 		}
 		s.count(item)
-		s.share(out, s.frame(item))
+		frame := s.frame(item)
+		if item.Kind != topic.KindEvent {
+			s.message(KindControl, true, len(frame))
+		}
+		s.share(out, frame)
 		if s.many != nil {
 			s.many.window.handed(item)
 			s.many.moved(item)

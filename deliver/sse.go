@@ -40,6 +40,7 @@ func (h *Handler) serveSSE(w http.ResponseWriter, r *http.Request, q *query) err
 		w.Header().Set("Connection", "close")
 	}
 	h.begin(&s.session, r.RemoteAddr, overSSE, sub.resumed)
+	s.began(sub.resumed)
 	sse.SetHeader(w.Header())
 	if t := h.takeOver(w, r); t != nil {
 		s.chunked, s.lease = true, h.cfg.Take(r)

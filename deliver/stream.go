@@ -89,11 +89,12 @@ func (s *stream) Receive(*fanout.Out, []byte) {}
 
 // Beat gives a heartbeat.
 func (s *stream) Beat(out *fanout.Out) {
+	frame := heartbeat
 	if s.pings {
-		s.write(out, pingEvent)
-		return
+		frame = pingEvent
 	}
-	s.write(out, heartbeat)
+	s.message(KindPing, true, len(frame))
+	s.write(out, frame)
 }
 
 var (
@@ -112,6 +113,7 @@ func (s *stream) Closed(err error) {
 
 // send gives items until one that ends the session.
 func (s *stream) send(out *fanout.Out, items []topic.Item) {
+	defer s.delivered(items, s.tally(), 0)
 	for i := range items {
 		item := &items[i]
 		if item.Kind == topic.KindLag || item.Kind == topic.KindGap && s.failOnGap {
@@ -128,7 +130,11 @@ func (s *stream) send(out *fanout.Out, items []topic.Item) {
 			s.share(out, item.Record)
 			continue
 		}
-		s.write(out, s.encode(item))
+		frame := s.encode(item)
+		if item.Kind != topic.KindEvent {
+			s.message(KindControl, true, len(frame))
+		}
+		s.write(out, frame)
 		if s.open == 0 {
 			reason := fairlead.Code("")
 			if item.Kind == topic.KindFault {
@@ -228,6 +234,7 @@ func (s *stream) position(out *fanout.Out, retry time.Duration) {
 	if err != nil {
 		panic(err) // ids of our own are fit to be sent
 	}
+	s.message(KindControl, true, len(block))
 	s.write(out, block)
 }
 
@@ -249,7 +256,9 @@ func (s *stream) leave(out *fanout.Out, why *fairlead.Error) {
 		return
 	}
 	advice := marshal(wire.Draining{RetryAfterMS: why.RetryAfter.Milliseconds()})
-	s.write(out, s.appendControl(nil, fairlead.TypeDraining, advice, why.RetryAfter))
+	frame := s.appendControl(nil, fairlead.TypeDraining, advice, why.RetryAfter)
+	s.message(KindControl, true, len(frame))
+	s.write(out, frame)
 	s.finish(out, why.Code)
 }
 

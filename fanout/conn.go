@@ -66,6 +66,16 @@ func (c *Conn) Stats() Stats {
 	return s
 }
 
+// LastSent returns when a byte was sent, or the connection began to be served; the
+// zero time before.
+func (c *Conn) LastSent() time.Time {
+	at := c.lastSent.Load()
+	if at == 0 {
+		return time.Time{}
+	}
+	return time.Unix(0, at)
+}
+
 // begin notes that the connection is served from now on.
 func (c *Conn) begin(by *owner) {
 	now := time.Now().UnixNano()

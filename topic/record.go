@@ -2,6 +2,7 @@ package topic
 
 import (
 	"sync/atomic"
+	"time"
 
 	"github.com/fairlead-edge/fairlead"
 )
@@ -24,6 +25,9 @@ type Record struct {
 	superseded bool  // a later event has its key; guarded by Log.mu
 	frames     atomic.Pointer[frames]
 }
+
+// Appended returns when the event was appended.
+func (r *Record) Appended() time.Time { return time.Unix(0, r.at) }
 
 // warmBytes is how many bytes of the newest events of a log keep their wire
 // formats, by Policy.Bytes if that is large. It bounds what formats take: as
