@@ -29,6 +29,13 @@ func (d *daemon) newReaders(cfg *Config, topics *topic.Store, old *site) *delive
 		Engine: d.fanoutEngine(cfg), Take: d.take, Tracer: d.tracer(),
 		Observer: deliver.Observer{
 			Opened: d.metrics.Opened,
+			Began:  d.metrics.Subscribed,
+			Delivered: func(e deliver.Delivery) {
+				d.metrics.Delivered(observe.Delivery{
+					Transport: e.Transport, Events: e.Events, Bytes: e.Bytes, Delay: e.Delay, Age: e.Age, First: e.First, Gap: e.Gap,
+				})
+			},
+			Message: d.metrics.Message, Answered: d.metrics.Answered, Echoed: d.metrics.Echoed, Failed: d.metrics.Broke,
 			Closed: d.sessionEnded,
 			Published: func(name string, _ int, result fairlead.Code) {
 				d.metrics.Published(d.site.Load().pattern(name), result)
@@ -125,7 +132,7 @@ func (d *daemon) fanoutEngine(cfg *Config) *fanout.Engine {
 }
 
 func (d *daemon) sessionEnded(e deliver.Ended) {
-	d.metrics.Closed(observe.Session{Transport: e.Transport, Reason: e.Reason, Events: e.Events, Skipped: e.Skipped, Gaps: e.Gaps})
+	d.metrics.Closed(observe.Session{Transport: e.Transport, Reason: e.Reason, Skipped: e.Skipped, Gaps: e.Gaps})
 	d.log.Debug("session",
 		slog.String("transport", e.Transport), slog.String("reason", string(e.Reason)), slog.Bool("resumed", e.Resumed),
 		slog.Uint64("events", e.Events), slog.Uint64("bytes", e.Bytes), slog.Uint64("skipped", e.Skipped), slog.Uint64("gaps", e.Gaps),

@@ -16,8 +16,9 @@ type connections struct {
 	lasted     *prometheus.HistogramVec
 	carried    *prometheus.HistogramVec
 	handshakes *prometheus.HistogramVec
+	heard      *prometheus.HistogramVec
 	requests   *prometheus.CounterVec
-	pauses     *prometheus.HistogramVec
+	gaps       *prometheus.HistogramVec
 	kept       *keptSeconds
 }
 
@@ -35,15 +36,17 @@ func newConnections() connections {
 			[]float64{0, 1, 2, 5, 10, 30, 100, 1000, 10_000}, "listener", "protocol"),
 		handshakes: histogram("fairlead_connection_handshake_seconds",
 			"From accepting a connection to the end of its TLS handshake, told at its first request.", "listener", "transport", "version", "resumed"),
+		heard: scaled("fairlead_connection_first_byte_seconds", "From accepting a connection over TCP to its client's first byte, of TLS or of a request; QUIC begins with it.",
+			[]float64{.001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10}, "listener"),
 		requests: counter("fairlead_connection_requests_total", "Requests that came, by whether theirs was a connection that had carried one before.", "listener", "protocol", "reused"),
-		pauses: scaled("fairlead_connection_pause_seconds", "How long connections were without a request before the next one came.",
+		gaps: scaled("fairlead_connection_request_gap_seconds", "How long connections were without a request before the next one came.",
 			[]float64{.01, .1, .5, 1, 2.5, 5, 10, 15, 30, 60, 75, 120, 300}, "listener"),
-		kept: &keptSeconds{of: make(map[string]*pauses)},
+		kept: &keptSeconds{of: make(map[string]*gaps)},
 	}
 }
 
 func (c *connections) all() []prometheus.Collector {
-	return []prometheus.Collector{c.ended, c.lasted, c.carried, c.handshakes, c.requests, c.pauses, c.kept}
+	return []prometheus.Collector{c.ended, c.lasted, c.carried, c.handshakes, c.heard, c.requests, c.gaps, c.kept}
 }
 
 // Connections counts those of one listener. It is safe for concurrent use.
@@ -51,14 +54,16 @@ type Connections struct {
 	listener string
 	families *connections
 	requests [4][2]prometheus.Counter // by the protocol, and whether it was a further one
-	pause    prometheus.Observer
-	pauses   *pauses
+	heard    prometheus.Observer
+	gap      prometheus.Observer
+	gaps     *gaps
 }
 
 // Connections returns what counts the connections of a listener, by the key of its
 // address in the configuration.
 func (m *Metrics) Connections(listener string) *Connections {
-	c := &Connections{listener: listener, families: &m.connections, pause: m.connections.pauses.WithLabelValues(listener), pauses: m.connections.kept.get(listener)}
+	c := &Connections{listener: listener, families: &m.connections, gaps: m.connections.kept.get(listener)}
+	c.heard, c.gap = m.connections.heard.WithLabelValues(listener), m.connections.gaps.WithLabelValues(listener)
 	for protocol := range c.requests {
 		for reused := range 2 {
 			c.requests[protocol][reused] = m.connections.requests.WithLabelValues(listener, protocolName(protocol), strconv.FormatBool(reused == 1))
@@ -87,11 +92,14 @@ func (c *Connections) Requested(protocol int, first bool) {
 	c.requests[protocol][reused].Inc()
 }
 
-// Paused counts the time that a connection was without a request before one came.
-func (c *Connections) Paused(d time.Duration) {
-	c.pause.Observe(d.Seconds())
-	c.pauses.add(d)
+// Idled counts the time that a connection was without a request before one came.
+func (c *Connections) Idled(d time.Duration) {
+	c.gap.Observe(d.Seconds())
+	c.gaps.add(d)
 }
+
+// Heard counts the time from accepting a connection to its client's first byte.
+func (c *Connections) Heard(d time.Duration) { c.heard.Observe(d.Seconds()) }
 
 // Shaken counts a handshake of TLS. The version is such as "1.3".
 func (c *Connections) Shaken(took time.Duration, quic bool, version string, resumed bool) {
@@ -112,28 +120,28 @@ func (c *Connections) Ended(protocol int, reason string, lasted time.Duration, r
 	}
 }
 
-// pauses counts by length, finely enough to say which timeout would have kept how
+// gaps counts them by length, finely enough to say which timeout would have kept how
 // many: bucket i is of those up to 2^(i/2) ms, which is 49 days in the last.
-type pauses [65]atomic.Uint64
+type gaps [65]atomic.Uint64
 
-func (p *pauses) add(d time.Duration) {
+func (g *gaps) add(d time.Duration) {
 	i := math.Ceil(2 * math.Log2(float64(d)/float64(time.Millisecond)))
-	p[int(min(max(i, 0), float64(len(p)-1)))].Add(1)
+	g[int(min(max(i, 0), float64(len(g)-1)))].Add(1)
 }
 
-// enoughPauses is how many it takes to say something.
-const enoughPauses = 100
+// enoughGaps is how many it takes to say something.
+const enoughGaps = 100
 
 // within returns the shortest time, in seconds, that a share of them was not longer
 // than; 0 while there are too few to say.
-func (p *pauses) within(share float64) float64 {
-	var counts [len(p)]uint64
+func (g *gaps) within(share float64) float64 {
+	var counts [len(g)]uint64
 	var sum uint64
-	for i := range p {
-		counts[i] = p[i].Load()
+	for i := range g {
+		counts[i] = g[i].Load()
 		sum += counts[i]
 	}
-	if sum < enoughPauses {
+	if sum < enoughGaps {
 		return 0
 	}
 	want, have := uint64(math.Ceil(share*float64(sum))), uint64(0)
@@ -148,18 +156,18 @@ func (p *pauses) within(share float64) float64 {
 // keptSeconds is the family that says which idle timeout is enough.
 type keptSeconds struct {
 	mu sync.Mutex
-	of map[string]*pauses // by the listener, of which there are three
+	of map[string]*gaps // by the listener, of which there are three
 }
 
-var idleTimeout = prometheus.NewDesc("fairlead_connection_idle_timeout_enough_seconds",
+var idleTimeout = prometheus.NewDesc("fairlead_connection_idle_timeout_suggested_seconds",
 	"The shortest idle timeout that would have kept this share of the connections that were used again; what the present one closed is not known. 0: fewer than 100 were.",
-	[]string{"listener", "share"}, nil)
+	[]string{"listener", "quantile"}, nil)
 
-func (k *keptSeconds) get(listener string) *pauses {
+func (k *keptSeconds) get(listener string) *gaps {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	if k.of[listener] == nil {
-		k.of[listener] = new(pauses)
+		k.of[listener] = new(gaps)
 	}
 	return k.of[listener]
 }

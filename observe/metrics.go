@@ -25,7 +25,6 @@ type Metrics struct {
 	sessions  *prometheus.GaugeVec
 	opened    *prometheus.CounterVec
 	closed    *prometheus.CounterVec
-	events    *prometheus.CounterVec
 	publishes *prometheus.CounterVec
 	skipped   *prometheus.CounterVec
 	gaps      *prometheus.CounterVec
@@ -37,6 +36,7 @@ type Metrics struct {
 	calls     calls
 
 	connections connections
+	reading     reading
 }
 
 // buckets are upper bounds in seconds: from what a cached answer takes to what
@@ -56,7 +56,6 @@ func New(version string, sources Sources) *Metrics {
 		sessions:  prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: "fairlead_sessions", Help: "Open sessions of readers."}, []string{"transport"}),
 		opened:    counter("fairlead_sessions_opened_total", "Sessions of readers that began.", "transport"),
 		closed:    counter("fairlead_sessions_closed_total", "Sessions of readers that ended, by why.", "transport", "reason"),
-		events:    counter("fairlead_events_delivered_total", "Events sent to readers.", "transport"),
 		publishes: counter("fairlead_publishes_total", "Publishes to topics, by the pattern of the topic and the code of the result.", "topics", "code"),
 		skipped:   counter("fairlead_events_skipped_total", "Events that delivery policies passed over, all readers.", "transport"),
 		gaps:      counter("fairlead_gaps_total", "Gaps told to readers.", "transport"),
@@ -68,15 +67,16 @@ func New(version string, sources Sources) *Metrics {
 		calls:     newCalls(),
 
 		connections: newConnections(),
+		reading:     newReading(),
 	}
 	build := prometheus.NewGauge(prometheus.GaugeOpts{
 		Name: "fairlead_build_info", Help: "1, for the version that runs.", ConstLabels: prometheus.Labels{"version": version},
 	})
 	build.Set(1)
 	m.families = slices.Concat([]prometheus.Collector{
-		m.requests, m.durations, m.firstByte, m.sent, m.received, m.sessions, m.opened, m.closed, m.events, m.publishes, m.skipped, m.gaps,
+		m.requests, m.durations, m.firstByte, m.sent, m.received, m.sessions, m.opened, m.closed, m.publishes, m.skipped, m.gaps,
 		m.passed, m.told, m.reloads, build, m.coding.responses, m.coding.bytes,
-	}, m.calls.all(), m.connections.all())
+	}, m.calls.all(), m.connections.all(), m.reading.all())
 	m.registry.MustRegister(m.families...)
 	m.registry.MustRegister(&state{sources}, collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	return m
@@ -151,7 +151,6 @@ func (m *Metrics) Opened(transport string) {
 type Session struct {
 	Transport string        // sse, websocket, poll
 	Reason    fairlead.Code // why it ended; "": as it should
-	Events    uint64        // sent
 	Skipped   uint64        // passed over by delivery policies
 	Gaps      uint64        // told
 }
@@ -160,7 +159,6 @@ type Session struct {
 func (m *Metrics) Closed(s Session) {
 	m.sessions.WithLabelValues(s.Transport).Dec()
 	m.closed.WithLabelValues(s.Transport, orOK(s.Reason)).Inc()
-	m.events.WithLabelValues(s.Transport).Add(float64(s.Events))
 	m.skipped.WithLabelValues(s.Transport).Add(float64(s.Skipped))
 	m.gaps.WithLabelValues(s.Transport).Add(float64(s.Gaps))
 }

@@ -38,7 +38,14 @@ func TestAScrapeShowsWhatWasToldAndWhatTheSourcesSay(t *testing.T) {
 	m.Request(observe.Request{Route: "/v1/**", Method: "GET", Status: 200, Duration: time.Second, FirstByte: time.Millisecond, Sent: 7})
 	m.Opened("sse")
 	m.Opened("sse")
-	m.Closed(observe.Session{Transport: "sse", Reason: fairlead.Draining, Events: 8, Skipped: 9, Gaps: 1})
+	m.Delivered(observe.Delivery{Transport: "sse", Events: 8, Bytes: 800, Delay: time.Millisecond, Age: -1, First: time.Second, Gap: -1})
+	m.Delivered(observe.Delivery{Transport: "carrier pigeon", Events: 1})
+	m.Subscribed("sse", "cursor")
+	m.Message("websocket", "ping", true, 10)
+	m.Answered("publish", time.Millisecond)
+	m.Echoed(time.Millisecond)
+	m.Broke(1002)
+	m.Closed(observe.Session{Transport: "sse", Reason: fairlead.Draining, Skipped: 9, Gaps: 1})
 	m.Published("prices/*", "")
 	m.Published("prices/*", fairlead.TooLarge)
 	m.Reloaded(true)
@@ -54,6 +61,16 @@ func TestAScrapeShowsWhatWasToldAndWhatTheSourcesSay(t *testing.T) {
 		`fairlead_sessions_opened_total{transport="sse"} 2`,
 		`fairlead_sessions_closed_total{reason="draining",transport="sse"} 1`,
 		`fairlead_events_delivered_total{transport="sse"} 8`,
+		`fairlead_event_bytes_total{transport="sse"} 800`,
+		`fairlead_delivery_delay_seconds_count{transport="sse"} 1`,
+		`fairlead_event_age_seconds_count{transport="sse"} 0`,
+		`fairlead_session_first_event_seconds_sum{transport="sse"} 1`,
+		`fairlead_subscriptions_total{from="cursor",transport="sse"} 1`,
+		`fairlead_messages_total{direction="sent",kind="ping",transport="websocket"} 1`,
+		`fairlead_message_bytes_total{direction="sent",kind="ping",transport="websocket"} 10`,
+		`fairlead_message_answer_seconds_count{kind="publish"} 1`,
+		`fairlead_websocket_ping_seconds_count 1`,
+		`fairlead_websocket_protocol_errors_total{code="1002"} 1`,
 		`fairlead_events_skipped_total{transport="sse"} 9`,
 		`fairlead_gaps_total{transport="sse"} 1`,
 		`fairlead_publishes_total{code="ok",topics="prices/*"} 1`,
