@@ -17,8 +17,9 @@ func (d *daemon) watchConnections(listener string) listen.Observer {
 		d.plain = count
 	}
 	return listen.Observer{
+		Heard:     count.Heard,
 		Requested: count.Requested,
-		Idled:     count.Paused,
+		Idled:     count.Idled,
 		Shaken: func(h listen.Handshake) {
 			count.Shaken(h.Took, h.QUIC, tlsVersion(h.Version), h.Resumed)
 			d.shaken(listener, &h)
@@ -70,10 +71,24 @@ type clientStatus struct {
 	TLS      string      `json:"tls,omitempty"` // version
 	Resumed  bool        `json:"resumed,omitempty"`
 	Since    time.Time   `json:"since"`
+	State    string      `json:"state"` // new, active or idle
 	Requests int64       `json:"requests"`
 	Active   int         `json:"active"`       // of them
 	Idle     float64     `json:"idle_seconds"` // since the last one ended
 	Path     *pathStatus `json:"path,omitempty"`
+	// Bytes that it has acknowledged, and that came, with what TLS adds; of QUIC those of packets.
+	Sent     *uint64 `json:"sent_bytes,omitempty"`
+	Received *uint64 `json:"received_bytes,omitempty"`
+}
+
+func stateOf(c *listen.ConnStatus) string {
+	switch {
+	case c.Active > 0:
+		return "active"
+	case c.Requests > 0:
+		return "idle"
+	}
+	return "new"
 }
 
 // clients returns at most limit of the connections of clients, the newest first.
@@ -83,13 +98,14 @@ func (d *daemon) clients(limit int) []clientStatus {
 		for _, c := range s.Connections(limit - len(list)) {
 			one := clientStatus{
 				Listener: s.name, Remote: c.Remote, Protocol: protocolOf(c.Protocol), Resumed: c.Resumed, Since: c.Since,
-				Requests: c.Requests, Active: c.Active, Idle: c.Idle.Seconds(),
+				State: stateOf(&c), Requests: c.Requests, Active: c.Active, Idle: c.Idle.Seconds(),
 			}
 			if c.Version != 0 {
 				one.TLS = tlsVersion(c.Version)
 			}
 			if p := c.Path; p != nil {
 				one.Path = &pathStatus{RTT: p.RTT.Seconds(), RTTVar: p.RTTVar.Seconds(), Retransmits: p.Retransmits, Unanswered: p.Unanswered.Seconds()}
+				one.Sent, one.Received = &p.Sent, &p.Received
 			}
 			list = append(list, one)
 		}

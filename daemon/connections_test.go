@@ -25,7 +25,7 @@ func TestTheConnectionsOfClientsAreSeen(t *testing.T) {
 		for _, c := range connections(t, p).Clients {
 			if c["listener"] == "http" {
 				path, _ := c["path"].(map[string]any)
-				return c["protocol"] == "h1" && c["requests"] == 2.0 && c["active"] == 0.0 && path["rtt_seconds"] != 0.0
+				return c["protocol"] == "h1" && c["requests"] == 2.0 && c["active"] == 0.0 && c["state"] == "idle" && c["received_bytes"].(float64) > 100 && c["sent_bytes"].(float64) > 100 && path["rtt_seconds"] != 0.0
 			}
 		}
 		return false
@@ -42,10 +42,11 @@ func TestTheConnectionsOfClientsAreSeen(t *testing.T) {
 		`fairlead_connections_closed_total{listener="http",reason="client_closed"} 2`,
 		`fairlead_connection_requests_total{listener="http",protocol="h1",reused="false"} 2`,
 		`fairlead_connection_requests_total{listener="http",protocol="h1",reused="true"} 1`,
-		`fairlead_connection_pause_seconds_count{listener="http"} 1`,
+		`fairlead_connection_request_gap_seconds_count{listener="http"} 1`,
+		`fairlead_connection_first_byte_seconds_count{listener="http"} 2`,
 		`fairlead_connection_duration_seconds_count{listener="http",protocol="h1"} 2`,
 		`fairlead_connection_requests_sum{listener="http",protocol="h1"} 2`,
-		`fairlead_connection_idle_timeout_enough_seconds{listener="http",share="0.95"} 0`,
+		`fairlead_connection_idle_timeout_suggested_seconds{listener="http",quantile="0.95"} 0`,
 	} {
 		eventually(t, want, func() bool {
 			_, text := answer(t, http.MethodGet, p.admin+"/metrics", "")

@@ -145,6 +145,7 @@ type tcpConn struct {
 	secure  bool     // TLS is to come
 	idle    time.Duration
 	cutting atomic.Bool // the deadline of reads is past, to end one that waits
+	heard   atomic.Bool // the client has sent something
 }
 
 func (c *tcpConn) remote() string { return c.RemoteAddr().String() }

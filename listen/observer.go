@@ -15,6 +15,9 @@ import (
 // Observer is told what happens to connections. Its functions must not block; nil
 // ones are not called. Each may be called concurrently.
 type Observer struct {
+	// Heard is told when a client over TCP sends its first bytes: how long after it
+	// was accepted, a header of the PROXY protocol left out. QUIC begins with them.
+	Heard func(time.Duration)
 	// Shaken is told, at a connection's first request, of the handshake before it.
 	Shaken func(Handshake)
 	// Requested is told of each request as it comes: the major version of HTTP, and
@@ -59,7 +62,7 @@ const (
 	ClosedByClient   CloseReason = "client_closed"    // its end; over TLS also an error of protocol
 	ResetByClient    CloseReason = "client_reset"     // by RST, or the peer is gone
 	HandshakeFailed  CloseReason = "handshake_failed" // of TLS, or it took too long
-	HeaderTimeout    CloseReason = "header_timeout"   // no request came in Timeouts.Header
+	HeaderTimeout    CloseReason = "header_timeout"   // no request came in Timeouts.Header, over QUIC in Timeouts.Idle
 	IdleTimeout      CloseReason = "idle_timeout"     // no further one in Timeouts.Idle
 	ClientSilent     CloseReason = "client_silent"    // QUIC's idle timeout: nothing came, not even an acknowledgement
 	AgedOut          CloseReason = "max_age"          // Timeouts.MaxAge
@@ -182,6 +185,16 @@ func (c *tcpConn) rests() bool {
 	return c.idle > 0 && time.Since(c.since)-time.Duration(c.rested.Load()) >= c.idle
 }
 
+// hear tells, once, that the client has sent something.
+func (c *tcpConn) hear() {
+	if c.heard.Swap(true) {
+		return
+	}
+	if told := c.gate.observer.Heard; told != nil {
+		told(time.Since(c.since))
+	}
+}
+
 // watch notes what err, of a Read, says of the connection's end.
 func (c *tcpConn) watch(err error) {
 	switch {
@@ -210,6 +223,8 @@ func (c *quicConn) reason(err error) CloseReason {
 		return ClientSilent
 	case slow || c.requests.Load() == 0 && c.shaken.Load() == 0:
 		return HandshakeFailed
+	case going && c.requests.Load() == 0:
+		return HeaderTimeout
 	case going:
 		return IdleTimeout
 	case byApp && app.Remote:

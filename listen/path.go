@@ -13,6 +13,9 @@ type Path struct {
 	// are sent to it again: 0 where there are none, and of QUIC, which soon ends such
 	// a connection.
 	Unanswered time.Duration
+	// Sent and Received are bytes: TCP's that the client has acknowledged, and those
+	// that came, with what TLS adds; QUIC's of all packets.
+	Sent, Received uint64
 }
 
 // ConnStatus is a connection as it stands.
@@ -62,5 +65,5 @@ func (c *quicConn) path() (Path, bool) {
 		return Path{}, false
 	}
 	s := c.conn.ConnectionStats()
-	return Path{RTT: s.SmoothedRTT, RTTVar: s.MeanDeviation, Retransmits: s.PacketsLost}, true
+	return Path{RTT: s.SmoothedRTT, RTTVar: s.MeanDeviation, Retransmits: s.PacketsLost, Sent: s.BytesSent, Received: s.BytesReceived}, true
 }

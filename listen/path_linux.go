@@ -23,6 +23,7 @@ func (c *tcpConn) path() (Path, bool) {
 	}
 	p := Path{
 		RTT: time.Duration(info.Rtt) * time.Microsecond, RTTVar: time.Duration(info.Rttvar) * time.Microsecond, Retransmits: uint64(info.Total_retrans),
+		Sent: info.Bytes_acked, Received: info.Bytes_received,
 	}
 	// Retransmits is how often in a row the timer for an acknowledgement ran out; a
 	// closed window makes it run out, too, but then nothing is unacknowledged.

@@ -42,6 +42,9 @@ func (c *tcpConn) Read(p []byte) (int, error) {
 		return 0, err
 	}
 	n, err := c.Conn.Read(p)
+	if n > 0 && !c.heard.Load() {
+		c.hear()
+	}
 	if err != nil {
 		c.watch(err)
 	}
