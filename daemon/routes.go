@@ -75,7 +75,7 @@ func (d *daemon) newPools(cfg, was *Config, old map[string]*upstream.Pool) (map[
 			pools[name] = p
 			continue
 		}
-		p, err := newPool(name, &u, old != nil, d.log, d.attempted(name))
+		p, err := newPool(name, &u, old != nil, d.log, d.attempts(name))
 		if err != nil {
 			for name, p := range pools {
 				if p != old[name] {
@@ -90,12 +90,12 @@ func (d *daemon) newPools(cfg, was *Config, old map[string]*upstream.Pool) (map[
 }
 
 // newPool returns a pool that may replace another, perhaps of another name.
-func newPool(name string, u *Upstream, replaces bool, log *slog.Logger, attempted func(*upstream.Attempt) func(int, error)) (*upstream.Pool, error) {
+func newPool(name string, u *Upstream, replaces bool, log *slog.Logger, attempts func(context.Context) func(*upstream.Attempt) func(int, error)) (*upstream.Pool, error) {
 	cfg, err := u.config(name)
 	if err != nil {
 		return nil, err
 	}
-	cfg.Replaces, cfg.Logger, cfg.Attempted = replaces, log, attempted
+	cfg.Replaces, cfg.Logger, cfg.Attempts = replaces, log, attempts
 	return upstream.New(cfg)
 }
 

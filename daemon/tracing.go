@@ -205,32 +205,37 @@ func (d *daemon) tracer() deliver.Tracer {
 	}
 }
 
-// attempted makes the spans of attempts at an upstream; nil when tracing is off.
-func (d *daemon) attempted(pool string) func(*upstream.Attempt) func(int, error) {
+// attempts makes the spans of attempts at an upstream; nil when tracing is off.
+func (d *daemon) attempts(pool string) func(context.Context) func(*upstream.Attempt) func(int, error) {
 	if d.tracing == nil {
 		return nil
 	}
-	return func(a *upstream.Attempt) func(int, error) {
-		w, ok := a.Request.Context().Value(watchedKey{}).(*watched)
+	return func(ctx context.Context) func(*upstream.Attempt) func(int, error) {
+		w, ok := ctx.Value(watchedKey{}).(*watched)
 		if !ok || w.traced == nil || w.traced.Span == nil {
 			return nil
 		}
-		header := http.Header{} // of nothing that is sent
-		if a.Out != nil {
-			a.Out.Header = a.Out.Header.Clone()
-			header = a.Out.Header
+		return func(a *upstream.Attempt) func(int, error) { return attempt(w.traced.Span, pool, a) }
+	}
+}
+
+// attempt makes the span of one.
+func attempt(of *observe.Span, pool string, a *upstream.Attempt) func(int, error) {
+	header := http.Header{} // of nothing that is sent
+	if a.Out != nil {
+		a.Out.Header = a.Out.Header.Clone()
+		header = a.Out.Header
+	}
+	done := of.Attempt(header, &observe.Attempt{
+		Pool: pool, Endpoint: a.Endpoint, Method: a.Request.Method, Number: a.Number, Asked: a.Asked, Waited: a.Waited,
+		Sent: a.Out != nil, HTTP2: a.HTTP2, Reused: a.Reused,
+		Ready: a.Ready, DNS: a.DNS, Connect: a.Connect, TLS: a.TLS, Resumed: a.Resumed,
+	})
+	return func(status int, err error) {
+		if err != nil {
+			done(0, string(fairlead.AsError(err).Code), loggedCause(err))
+			return
 		}
-		done := w.traced.Span.Attempt(header, &observe.Attempt{
-			Pool: pool, Endpoint: a.Endpoint, Method: a.Request.Method, Number: a.Number, Asked: a.Asked, Waited: a.Waited,
-			Sent: a.Out != nil, HTTP2: a.HTTP2, Reused: a.Reused,
-			Ready: a.Ready, DNS: a.DNS, Connect: a.Connect, TLS: a.TLS, Resumed: a.Resumed,
-		})
-		return func(status int, err error) {
-			if err != nil {
-				done(0, string(fairlead.AsError(err).Code), loggedCause(err))
-				return
-			}
-			done(status, "", "")
-		}
+		done(status, "", "")
 	}
 }

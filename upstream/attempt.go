@@ -5,9 +5,9 @@ import (
 	"time"
 )
 
-// Attempt is one attempt at a request, for [Config].Attempted, which is called when a
-// connection was got, or none, on the goroutine of RoundTrip. What that returns, unless
-// it is nil, is called with the status of the response, or 0 and the error.
+// Attempt is one attempt at a request, for who [Config].Attempts says is told of those:
+// when it has got a connection, or none, on the goroutine of RoundTrip. What that returns,
+// unless it is nil, is called with the status of the response, or 0 and the error.
 type Attempt struct {
 	// Request is the caller's, and must not be changed.
 	Request *http.Request
@@ -31,8 +31,7 @@ type Attempt struct {
 
 // attempted tells of an attempt that is to be sent on a connection, or has got none.
 func (r *request) attempted(out *http.Request, m *member, t taken, asked, got time.Time) func(status int, err error) {
-	tell := r.p.cfg.Attempted
-	if tell == nil {
+	if r.tell == nil {
 		return nil
 	}
 	a := &Attempt{Request: r.in, Out: out, Endpoint: m.key, Number: r.sent + 1, Asked: asked, Waited: got.Sub(asked)}
@@ -42,5 +41,5 @@ func (r *request) attempted(out *http.Request, m *member, t taken, asked, got ti
 			a.Ready, a.DNS, a.Connect, a.TLS, a.Resumed = how.at, how.dns, how.connect, how.tls, how.resumed
 		}
 	}
-	return tell(a)
+	return r.tell(a)
 }

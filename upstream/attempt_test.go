@@ -24,16 +24,17 @@ func TestEachAttemptIsToldAndMayCarryFieldsOfItsOwn(t *testing.T) {
 	}
 	var attempts []upstream.Attempt
 	var ends []end
+	told := func(a *upstream.Attempt) func(int, error) {
+		attempts = append(attempts, *a)
+		if a.Out != nil {
+			a.Out.Header = a.Out.Header.Clone()
+			a.Out.Header.Set("Traceparent", "of its own")
+		}
+		return func(status int, err error) { ends = append(ends, end{status, err != nil}) }
+	}
 	p, err := upstream.New(upstream.Config{
 		Endpoints: []string{s.URL, refusing}, Balance: upstream.Balance{Policy: "round_robin", SlowStart: -1},
-		Attempted: func(a *upstream.Attempt) func(int, error) {
-			attempts = append(attempts, *a)
-			if a.Out != nil {
-				a.Out.Header = a.Out.Header.Clone()
-				a.Out.Header.Set("Traceparent", "of its own")
-			}
-			return func(status int, err error) { ends = append(ends, end{status, err != nil}) }
-		},
+		Attempts: func(context.Context) func(a *upstream.Attempt) func(int, error) { return told },
 	})
 	if err != nil {
 		t.Fatal(err)

@@ -43,9 +43,9 @@ type Config struct {
 	// [net.Dialer] with TCP keep-alive after 15 s.
 	Dial func(ctx context.Context, network, address string) (net.Conn, error)
 
-	// Attempted is called before each attempt at a request, and when one got no
-	// connection to be sent on; see [Attempt]. nil: nobody is told.
-	Attempted func(*Attempt) (done func(status int, err error))
+	// Attempts is called with the context of each request, and returns who is told of
+	// the attempts at it; see [Attempt]. nil, here or from it: nobody is told.
+	Attempts func(ctx context.Context) func(*Attempt) (done func(status int, err error))
 
 	// ServerTiming adds a Server-Timing field (W3C) to responses that says how
 	// long the request waited for a connection and for the first byte.

@@ -21,6 +21,7 @@ type request struct {
 	barred   []*member // gave no connection
 	tried    []*member // gave no response: another is better
 	errs     []error
+	tell     func(*Attempt) func(status int, err error) // nil: nobody
 }
 
 // RoundTrip sends req to one of the endpoints, and again to another where
@@ -36,6 +37,9 @@ func (p *Pool) RoundTrip(req *http.Request) (*http.Response, error) {
 	r := request{
 		p: p, in: req, body: newReplay(req, p.cfg.Retry.Body),
 		deadline: now.Add(p.cfg.Queue.Timeout),
+	}
+	if p.cfg.Attempts != nil {
+		r.tell = p.cfg.Attempts(req.Context())
 	}
 	res, err := r.run(now)
 	r.body.settle()

@@ -1,0 +1,58 @@
+package daemon
+
+import (
+	"context"
+	"io"
+	"log/slog"
+	"net/http"
+	"net/http/httptest"
+	"net/url"
+	"testing"
+
+	"github.com/fairlead-edge/fairlead/proxy"
+)
+
+// BenchmarkTracing compares a request through the access log, the proxy and a pool
+// with tracing off and on, of which a hundredth is recorded; the endpoint, of net/http,
+// is a part of both.
+func BenchmarkTracing(b *testing.B) {
+	up := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "hello") }))
+	defer up.Close()
+	to := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { _, _ = io.Copy(io.Discard, r.Body) }))
+	defer to.Close()
+	for name, endpoint := range map[string]string{"off": "", "1%": to.URL} {
+		d := newWatcher(io.Discard)
+		d.site.Store(&site{})
+		var err error
+		if d.tracing, err = d.openTracing(&Tracing{Endpoint: endpoint, Sample: 0.01}); err != nil {
+			b.Fatal(err)
+		}
+		var u Upstream
+		u.defaults()
+		u.Endpoints = make([]Endpoint, 1)
+		if err := u.Endpoints[0].parse(up.URL); err != nil {
+			b.Fatal(err)
+		}
+		pool, err := newPool("u", &u, true, slog.New(slog.DiscardHandler), d.attempts("u"))
+		if err != nil {
+			b.Fatal(err)
+		}
+		forward := proxy.New(proxy.Config{Target: &url.URL{Scheme: "http", Host: "u"}, Transport: pool, Observe: d.exchanged})
+		h := d.watch(nil, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			d.flights.routed(r, "/**")
+			forward.ServeHTTP(w, r)
+		}))
+		b.Run(name, func(b *testing.B) {
+			b.ReportAllocs()
+			for b.Loop() {
+				w, r := httptest.NewRecorder(), httptest.NewRequest(http.MethodGet, "/x", http.NoBody)
+				r.Header = http.Header{"User-Agent": {"curl/8.5.0"}, "Accept": {"*/*"}, "Accept-Encoding": {"gzip, br"}, "Authorization": {"Bearer 0123456789"}}
+				if h.ServeHTTP(w, r); w.Code != http.StatusOK {
+					b.Fatal(w.Code)
+				}
+			}
+		})
+		pool.Close()
+		d.tracing.Close(context.Background())
+	}
+}
