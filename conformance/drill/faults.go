@@ -36,10 +36,8 @@ var faults = []fault{
 		}
 		return nil
 	}},
-	{name: "buffered hop", setup: setup{prepare: through}, inject: func(_ context.Context, s *site) error {
-		s.hop.buffers.Store(true)
-		return nil
-	}},
+	{name: "buffered hop", how: "before the upstream", setup: setup{prepare: through}, inject: buffer},
+	{name: "buffered hop", how: "before the publisher", setup: setup{prepare: between}, inject: buffer},
 	{name: "GOAWAY", setup: setup{h2: true}, inject: func(_ context.Context, s *site) error {
 		s.backends[0].goaway.Store(true)
 		return nil

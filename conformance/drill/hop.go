@@ -6,14 +6,18 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"strings"
 	"sync"
 	"sync/atomic"
+	"time"
 )
 
-// hop is a proxy between Fairlead and its upstream. As long as buffers is not set it
-// passes each piece on as it comes.
+// hop is a proxy between Fairlead and its upstream, or its publisher. As long as
+// buffers is not set it passes each piece on as it comes.
 type hop struct {
-	to      *backend
+	to      func() string // a base URL
+	bunches bool          // it holds requests and not responses
+	url     string        // its own
 	over    *http.Transport
 	server  *http.Server
 	work    sync.WaitGroup
@@ -24,17 +28,39 @@ type hop struct {
 // the backend's events. Proxies that buffer collect 4 KiB and more.
 const hopBuffer = 1 << 10
 
+// bunch is how far apart a hop passes on the requests that it holds.
+const bunch = 1500 * time.Millisecond
+
 // through puts a hop before the upstream.
 func through(_ context.Context, s *site) error {
+	to := s.endpoints[0]
+	if err := s.openHop(&hop{to: func() string { return to }}); err != nil {
+		return err
+	}
+	s.endpoints = []string{s.hop.url}
+	return nil
+}
+
+// between puts a hop between the publisher and Fairlead.
+func between(_ context.Context, s *site) error {
+	return s.openHop(&hop{to: func() string { return s.http }, bunches: true})
+}
+
+func (s *site) openHop(h *hop) error {
 	l, err := net.Listen("tcp", "127.0.0.1:0") //nolint:noctx // at once
 	if err != nil {
 		return err
 	}
-	h := &hop{to: s.backends[0], over: &http.Transport{DisableCompression: true}}
+	h.over, h.url = &http.Transport{DisableCompression: true}, "http://"+l.Addr().String()
 	h.server = &http.Server{Handler: h, ReadHeaderTimeout: patience}
 	h.work.Go(func() { _ = h.server.Serve(l) })
 	s.hop, s.ends = h, append(s.ends, h.close)
-	s.endpoints = []string{"http://" + l.Addr().String()}
+	return nil
+}
+
+// buffer has the hop buffer.
+func buffer(_ context.Context, s *site) error {
+	s.hop.buffers.Store(true)
 	return nil
 }
 
@@ -46,8 +72,12 @@ func (h *hop) close() {
 
 // ServeHTTP forwards a request.
 func (h *hop) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	if h.bunches && h.buffers.Load() {
+		_ = pause(r.Context(), bunch-time.Duration(time.Now().UnixNano())%bunch) // who has gone is not forwarded
+	}
 	out := r.Clone(r.Context())
-	out.RequestURI, out.URL.Scheme, out.URL.Host = "", h.to.scheme, h.to.listener.Addr().String()
+	out.RequestURI, out.URL.Scheme = "", "http"
+	out.URL.Host = strings.TrimPrefix(h.to(), "http://")
 	res, err := h.over.RoundTrip(out)
 	if err != nil {
 		w.WriteHeader(http.StatusBadGateway)
@@ -62,7 +92,7 @@ func (h *hop) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	for piece := make([]byte, hopBuffer); ; {
 		n, err := res.Body.Read(piece)
 		_, _ = buffer.Write(piece[:n])
-		if !h.buffers.Load() || err != nil {
+		if h.bunches || !h.buffers.Load() || err != nil {
 			_ = buffer.Flush() // who has gone ends the request
 		}
 		if err != nil {

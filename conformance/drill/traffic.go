@@ -13,12 +13,13 @@ import (
 
 // The traffic of a healthy site.
 const (
-	callers  = 4                     // who ask the upstream, each
-	each     = 10 * time.Millisecond // so often
-	readers  = 4                     // of a topic
-	streams  = 2                     // of the upstream, read through Fairlead
-	interval = 20 * time.Millisecond // between two publishes
-	quiet    = "drill/ticks"         // the topic
+	callers    = 4                     // who ask the upstream, each
+	each       = 10 * time.Millisecond // so often
+	readers    = 4                     // of a topic
+	streams    = 2                     // of the upstream, read through Fairlead
+	interval   = 20 * time.Millisecond // between two publishes
+	publishers = 4                     // who take turns
+	quiet      = "drill/ticks"         // the topic
 )
 
 // traffic begins, and returns once the topic is there.
@@ -26,7 +27,13 @@ func (s *site) traffic(ctx context.Context) error {
 	if err := s.publish(ctx, quiet, "tick"); err != nil {
 		return err
 	}
-	s.repeat(ctx, interval, func() error { return s.publish(ctx, quiet, "tick") })
+	to := s.http
+	if s.hop != nil && s.hop.bunches {
+		to = s.hop.url
+	}
+	for range publishers {
+		s.repeat(ctx, publishers*interval, func() error { return s.publishAt(ctx, to, quiet, "tick") })
+	}
 	for i := range callers {
 		method := http.MethodGet
 		if i == 0 {

@@ -105,6 +105,11 @@ func (w window) grew(name string, labels ...string) float64 {
 	return max(0, w.after.Metrics.Sum(name, labels...)-w.before.Metrics.Sum(name, labels...))
 }
 
+// grewBelow is grew for what a histogram has counted up to a bound.
+func (w window) grewBelow(name string, bound float64) float64 {
+	return max(0, w.after.Metrics.Below(name, bound)-w.before.Metrics.Below(name, bound))
+}
+
 // most returns which value of a label has grown by how much: the one that has most.
 func (w window) most(name, label string) (value string, grew float64) {
 	for _, s := range w.after.Metrics[name] {

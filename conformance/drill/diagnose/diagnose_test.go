@@ -1,6 +1,7 @@
 package diagnose_test
 
 import (
+	"fmt"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -88,6 +89,25 @@ func TestWhoDoesNotReadIsToldFromWhoIsGone(t *testing.T) {
 		after.Connections.Sessions = []diagnose.Session{s}
 		if got := names(diagnose.Compare(before, after)); got != want {
 			t.Errorf("unanswered for %v s: %q, want %q", path.Unanswered, got, want)
+		}
+	}
+}
+
+func TestWhatIsLateBeforeItComesIsAHopAndWhatIsOldOrLateHereIsNot(t *testing.T) {
+	t.Parallel()
+	text := func(name string, fresh, late, history int) string {
+		return fmt.Sprintf("%[1]s_bucket{le=\"0.5\"} %[2]d\n%[1]s_bucket{le=\"60\"} %[3]d\n%[1]s_bucket{le=\"+Inf\"} %[4]d\n%[1]s_count %[4]d\n",
+			name, fresh, fresh+late, fresh+late+history)
+	}
+	const age, delay = "fairlead_event_age_seconds", "fairlead_delivery_delay_seconds"
+	for what, c := range map[string]struct{ text, want string }{
+		"late when they come": {text(age, 10, 90, 0) + text(delay, 100, 0, 0), "buffered hop"},
+		"late here":           {text(age, 10, 90, 0) + text(delay, 10, 90, 0), ""},
+		"history":             {text(age, 10, 0, 90) + text(delay, 100, 0, 0), ""},
+		"fresh":               {text(age, 100, 5, 0) + text(delay, 105, 0, 0), ""},
+	} {
+		if got := names(diagnose.Compare(window(t, c.text))); got != c.want {
+			t.Errorf("%s: %q, want %q", what, got, c.want)
 		}
 	}
 }

@@ -27,6 +27,10 @@ const (
 	// fewBursts is how often a captured stream must have brought many events at once
 	// after a silence, and burstEach how many events there are at most for each time.
 	fewBursts, burstEach = 3, 200
+	// old and oldest are between which an event is old, in seconds, that came late:
+	// what is older was no hop's to hold, but history. fewLate is how many
+	// deliveries must be of such, and mostLate which share of all.
+	old, oldest, fewLate, mostLate = 0.5, 60, 20, 0.5
 )
 
 // moved tells of endpoints that a name no longer has. New ones alone are no fault.
@@ -152,12 +156,18 @@ func list(names []string) string {
 	return first(strings.Join(names, ", "), "none")
 }
 
-// buffered tells of events that come in bursts.
+// buffered tells of events that come in bursts, or late.
 func buffered(w window) string {
-	bursts, events := w.grew("fairlead_captured_bursts_total"), w.grew("fairlead_captured_events_total")
-	if bursts < fewBursts || events > bursts*burstEach {
+	if bursts, events := w.grew("fairlead_captured_bursts_total"), w.grew("fairlead_captured_events_total"); bursts >= fewBursts && events <= bursts*burstEach {
+		return fmt.Sprintf("%.0f times in %s a stream of an upstream brought many events at once after a silence, of %.0f events in all",
+			bursts, w.length().Round(100*time.Millisecond), events)
+	}
+	const age, delay = "fairlead_event_age_seconds", "fairlead_delivery_delay_seconds"
+	aged, delayed := w.grew(age+"_count"), w.grew(delay+"_count")
+	late, lateHere := w.grewBelow(age, oldest)-w.grewBelow(age, old), delayed-w.grewBelow(delay, old)
+	if late < fewLate || late < aged*mostLate || lateHere > delayed*(1-mostLate) {
 		return ""
 	}
-	return fmt.Sprintf("%.0f times in %s a stream of an upstream brought many events at once after a silence, of %.0f events in all",
-		bursts, w.length().Round(100*time.Millisecond), events)
+	return fmt.Sprintf("%.0f of %.0f deliveries were of events more than %.1f s old by their publisher's clock, %.1f s on average, of which %.3f s were spent here",
+		late, aged, old, w.grew(age+"_sum")/aged, w.grew(delay+"_sum")/max(delayed, 1))
 }
