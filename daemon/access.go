@@ -36,8 +36,9 @@ type watched struct {
 	first   time.Duration
 	status  int
 	sent    int64
-	body    body    // of the request
-	traced  *traced // nil when tracing is off
+	body    body // of the request
+	served  observe.Served
+	traced  *traced // nil unless it is recorded
 }
 
 // body counts what is read of a request's body, also by who forwards it after the
@@ -152,7 +153,7 @@ type ended struct {
 	span                *observe.Span // nil when there is none
 }
 
-func (d *daemon) record(ctx context.Context, f flight, e *ended) {
+func (d *daemon) count(f flight, e *ended) {
 	d.metrics.Request(observe.Request{
 		Route: f.route, Method: e.method, Status: e.status, Stream: e.stream, Duration: e.took, FirstByte: e.first, Sent: e.sent,
 		Received: e.received, Span: e.span,
@@ -161,6 +162,12 @@ func (d *daemon) record(ctx context.Context, f flight, e *ended) {
 		if upstream, ok := d.site.Load().upstreams[f.route]; ok {
 			d.metrics.Forwarded(f.route, upstream, e.grpc, e.took)
 		}
+	}
+}
+
+func (d *daemon) record(ctx context.Context, f flight, e *ended) {
+	if d.counts {
+		d.count(f, e)
 	}
 	attrs := []slog.Attr{
 		slog.String("method", e.method), slog.String("path", e.path), slog.String("route", f.route),

@@ -38,7 +38,9 @@ func (d *daemon) adminHandler(cfg *Config) http.Handler {
 		fmt.Fprintf(w, adminIndex, Version())
 		pools.summary(w)
 	})
-	guarded.Handle("GET /metrics", d.metrics)
+	if d.counts {
+		guarded.Handle("GET /metrics", d.metrics)
+	}
 	guarded.HandleFunc("GET /connections", d.serveConnections)
 	guarded.HandleFunc("GET /pools", pools.serveList)
 	guarded.HandleFunc("GET /pools/{name}/connections", pools.serveConnections)

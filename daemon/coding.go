@@ -113,6 +113,9 @@ func newCoders(cfg *Config, budget *compress.Budget, observe func(compress.Outco
 
 // coded counts a response.
 func (d *daemon) coded(o compress.Outcome) {
+	if !d.counts {
+		return
+	}
 	d.metrics.Coded(observe.Coded{Coding: o.Coding, Reason: o.Reason, Before: o.Before, After: o.After})
 }
 

@@ -34,6 +34,7 @@ type Config struct {
 	Heartbeat      Duration            `yaml:"heartbeat"`
 	Fanout         Fanout              `yaml:"fanout"`
 	Drain          Drain               `yaml:"drain"`
+	Metrics        bool                `yaml:"metrics"`
 	Tracing        Tracing             `yaml:"tracing"`
 }
 
@@ -163,6 +164,7 @@ func Default() Config {
 		Heartbeat: Duration(15 * time.Second),
 		Fanout:    Fanout{Engine: true},
 		Drain:     Drain{Window: Duration(5 * time.Second), Deadline: Duration(25 * time.Second)},
+		Metrics:   true,
 		Tracing:   Tracing{Sample: 0.01, Deliveries: 100},
 	}
 }

@@ -54,3 +54,14 @@ func TestTheConnectionsOfClientsAreSeen(t *testing.T) {
 		})
 	}
 }
+
+func TestWithoutMetricsNothingIsCounted(t *testing.T) {
+	p := start(t, "topics: [{match: \"**\"}]\nmetrics: false", daemon.Options{})
+	if status, text := answer(t, http.MethodPost, p.http+"/topics/a", "x", "Content-Type", "text/plain"); status != http.StatusCreated {
+		t.Errorf("%d %s", status, text)
+	}
+	stream(t, p.http+"/topics/a?after=earliest").want("x")
+	if status, text := answer(t, http.MethodGet, p.admin+"/metrics", ""); status != http.StatusNotFound {
+		t.Errorf("%d %.100s", status, text)
+	}
+}

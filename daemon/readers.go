@@ -27,25 +27,33 @@ func (d *daemon) newReaders(cfg *Config, topics *topic.Store, old *site) *delive
 		Heartbeat: time.Duration(cfg.Heartbeat), SlowAfter: slowAfter(cfg),
 		MaxBody: int64(cfg.Limits.Body), MaxTopics: cfg.Limits.TopicsPerConnection, MaxMessage: int64(cfg.Limits.Message),
 		Engine: d.fanoutEngine(cfg), Take: d.take, Tracer: d.tracer(),
-		Observer: deliver.Observer{
-			Opened: d.metrics.Opened,
-			Began:  d.metrics.Subscribed,
-			Delivered: func(e deliver.Delivery) {
-				d.metrics.Delivered(observe.Delivery{
-					Transport: e.Transport, Events: e.Events, Bytes: e.Bytes, Delay: e.Delay, Age: e.Age, First: e.First, Gap: e.Gap,
-				})
-			},
-			Message: d.metrics.Message, Answered: d.metrics.Answered, Echoed: d.metrics.Echoed, Failed: d.metrics.Broke,
-			Closed: d.sessionEnded,
-			Published: func(name string, _ int, result fairlead.Code) {
-				d.metrics.Published(d.site.Load().pattern(name), result)
-			},
-			Panicked: func(v any, stack []byte) { d.log.Error("a session panicked", "panic", v, "stack", string(stack)) },
-			Missed: func(name string, skipped uint64, gap bool) {
-				d.metrics.Missed(d.site.Load().pattern(name), skipped, gap)
-			},
-		},
+		Observer: d.readerObserver(),
 	})
+}
+
+// readerObserver returns who counts and logs what happens to readers.
+func (d *daemon) readerObserver() deliver.Observer {
+	o := deliver.Observer{
+		Closed:   d.sessionEnded,
+		Panicked: func(v any, stack []byte) { d.log.Error("a session panicked", "panic", v, "stack", string(stack)) },
+	}
+	if !d.counts {
+		return o
+	}
+	o.Opened, o.Began = d.metrics.Opened, d.metrics.Subscribed
+	o.Message, o.Answered, o.Echoed, o.Failed = d.metrics.Message, d.metrics.Answered, d.metrics.Echoed, d.metrics.Broke
+	o.Delivered = func(e deliver.Delivery) {
+		d.metrics.Delivered(observe.Delivery{
+			Transport: e.Transport, Events: e.Events, Bytes: e.Bytes, Delay: e.Delay, Age: e.Age, First: e.First, Gap: e.Gap,
+		})
+	}
+	o.Published = func(name string, _ int, result fairlead.Code) {
+		d.metrics.Published(d.site.Load().pattern(name), result)
+	}
+	o.Missed = func(name string, skipped uint64, gap bool) {
+		d.metrics.Missed(d.site.Load().pattern(name), skipped, gap)
+	}
+	return o
 }
 
 // findSlow has those readers sent away that fall further behind, of topics where
@@ -132,7 +140,9 @@ func (d *daemon) fanoutEngine(cfg *Config) *fanout.Engine {
 }
 
 func (d *daemon) sessionEnded(e deliver.Ended) {
-	d.metrics.Closed(observe.Session{Transport: e.Transport, Reason: e.Reason, Skipped: e.Skipped, Gaps: e.Gaps})
+	if d.counts {
+		d.metrics.Closed(observe.Session{Transport: e.Transport, Reason: e.Reason, Skipped: e.Skipped, Gaps: e.Gaps})
+	}
 	d.log.Debug("session",
 		slog.String("transport", e.Transport), slog.String("reason", string(e.Reason)), slog.Bool("resumed", e.Resumed),
 		slog.Uint64("events", e.Events), slog.Uint64("bytes", e.Bytes), slog.Uint64("skipped", e.Skipped), slog.Uint64("gaps", e.Gaps),

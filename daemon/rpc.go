@@ -22,23 +22,28 @@ func (d *daemon) newRPC(cfg *Config, readers *deliver.Handler, old *site) *rpc.H
 	if readers == old.readers && cfg.Timeouts.Age == old.cfg.Timeouts.Age {
 		return old.rpc
 	}
+	interceptors := []connect.Interceptor{interceptor.Recovery(func(procedure string, v any, stack []byte) {
+		d.log.Error("a call panicked", "procedure", procedure, "panic", v, "stack", string(stack))
+	})}
+	if d.counts {
+		interceptors = append([]connect.Interceptor{interceptor.Metrics(d.callObserver())}, interceptors...) // it sees what became of a panic
+	}
 	return rpc.New(rpc.Config{
-		Readers: readers, Heartbeat: time.Duration(cfg.Heartbeat), MaxAge: time.Duration(cfg.Timeouts.Age),
-		Interceptors: []connect.Interceptor{
-			interceptor.Metrics(interceptor.MetricsConfig{
-				Begin: func(c interceptor.Call) { d.metrics.CallBegan(c.Procedure) },
-				End: func(c interceptor.Call) {
-					d.metrics.CallEnded(observe.Call{
-						Procedure: c.Procedure, Protocol: c.Protocol, Stream: c.Type != connect.StreamTypeUnary,
-						Code: c.Code(), Took: c.Took, First: c.First, Sent: c.Sent, Received: c.Received,
-					})
-				},
-			}),
-			interceptor.Recovery(func(procedure string, v any, stack []byte) {
-				d.log.Error("a call panicked", "procedure", procedure, "panic", v, "stack", string(stack))
-			}),
-		},
+		Readers: readers, Heartbeat: time.Duration(cfg.Heartbeat), MaxAge: time.Duration(cfg.Timeouts.Age), Interceptors: interceptors,
 	})
+}
+
+// callObserver returns who counts calls.
+func (d *daemon) callObserver() interceptor.MetricsConfig {
+	return interceptor.MetricsConfig{
+		Begin: func(c interceptor.Call) { d.metrics.CallBegan(c.Procedure) },
+		End: func(c interceptor.Call) {
+			d.metrics.CallEnded(observe.Call{
+				Procedure: c.Procedure, Protocol: c.Protocol, Stream: c.Type != connect.StreamTypeUnary,
+				Code: c.Code(), Took: c.Took, First: c.First, Sent: c.Sent, Received: c.Received,
+			})
+		},
+	}
 }
 
 // ownRPC reports whether the request is a call of a service that is served here, and

@@ -49,6 +49,7 @@ type daemon struct {
 	access  *slog.Logger // of the records of requests, which may wait a moment
 	level   *slog.LevelVar
 	metrics *observe.Metrics
+	counts  bool             // whether there are metrics
 	tracing *observe.Tracing // nil: off
 	traced  tracedConnections
 	site    atomic.Pointer[site]
@@ -96,7 +97,7 @@ func Run(ctx context.Context, o Options, p Process) error {
 	stderr := newLogBuffer(p.Stderr)
 	defer stderr.close()
 	d.log, d.access = newLoggers(stderr, cfg.Log, d.level)
-	d.metrics = observe.New(Version(), d.sources())
+	d.metrics, d.counts = observe.New(Version(), d.sources()), cfg.Metrics
 	if d.tracing, err = d.openTracing(&cfg.Tracing); err != nil {
 		return err
 	}

@@ -24,7 +24,7 @@ import (
 func newWatcher(log io.Writer) *daemon {
 	metrics := observe.New("", observe.Sources{})
 	return &daemon{
-		leaving: make(chan struct{}), metrics: metrics, plain: metrics.Connections(plainListener), access: slog.New(slog.NewTextHandler(log, nil)),
+		leaving: make(chan struct{}), metrics: metrics, counts: true, plain: metrics.Connections(plainListener), access: slog.New(slog.NewTextHandler(log, nil)),
 	}
 }
 

@@ -33,7 +33,7 @@ type transport struct {
 func newReading() reading {
 	s := reading{
 		begun: counter("fairlead_subscriptions_total",
-			"Subscriptions to topics, by from where: not from a cursor (not), from a cursor; and, of the latter, those that came to a gap, or whose cursor was of another life of the topic (unknown).",
+			"Subscriptions to topics, by whether from a cursor (not, cursor), and then again if there was a gap, or the cursor was of another life of the topic (unknown).",
 			"transport", "from"),
 		events: counter("fairlead_events_delivered_total", "Events given to readers' connections.", "transport"),
 		bytes:  counter("fairlead_event_bytes_total", "Bytes of them, as they are sent.", "transport"),

@@ -50,6 +50,7 @@ type settings struct {
 	flushDelay  time.Duration
 	delays      []time.Duration // of a flood
 	heartbeat   time.Duration   // 0: the server's default
+	keys        string          // further ones of the configuration
 	kind        string
 	subscribers int // 0: as the measurement does
 	rounds      int
@@ -63,6 +64,7 @@ var measures = map[string]func(context.Context, settings, io.Writer) error{
 	"deliver": measureDeliver,
 	"burst":   measureBurst,
 	"churn":   measureChurn,
+	"cost":    measureCost,
 	"flood":   measureFlood,
 	"idle":    measureIdle,
 	"latency": measureLatency,

@@ -78,6 +78,7 @@ func startServer(ctx context.Context, s settings) (*target, error) {
 // the keys that are asked for.
 func (s settings) configuration(t *target) string {
 	text := fmt.Sprintf("http: %q\nhttps: %q\nadmin: %q\n", t.address, t.secure, t.admin)
+	text += s.keys
 	if s.heartbeat > 0 {
 		text += "heartbeat: " + s.heartbeat.String() + "\n"
 	}
