@@ -61,9 +61,9 @@ func (d *daemon) closeTracing() {
 	d.tracing.Close(ctx)
 }
 
-// traced is what tracing has of a watched request.
+// traced is a watched request that is recorded.
 type traced struct {
-	observe.Served // whose Span is nil when nothing is recorded
+	*observe.Span
 
 	d    *daemon
 	w    *watched
@@ -78,11 +78,12 @@ const longResponse = 10 * time.Second
 // trace begins the span of a request.
 func (d *daemon) trace(w *watched, r *http.Request) {
 	peer := remoteAddr(r.RemoteAddr)
-	t := &traced{Served: d.tracing.Serve(r, slices.ContainsFunc(w.trusted, containing(peer))), d: d, w: w, r: r}
-	w.traced = t
-	if t.Span == nil {
+	w.served = d.tracing.Serve(r, slices.ContainsFunc(w.trusted, containing(peer)))
+	if w.served.Span == nil {
 		return
 	}
+	t := &traced{Span: w.served.Span, d: d, w: w, r: r}
+	w.traced = t
 	if r.TLS != nil {
 		if c := d.traced.of(r.RemoteAddr, r.ProtoMajor); c != nil {
 			t.Span.On(c)
@@ -119,7 +120,7 @@ func (h *hijacked) Hijack() (net.Conn, *bufio.ReadWriter, error) {
 
 // begun is called with the response's status.
 func (t *traced) begun(status int) {
-	if t == nil || t.Span == nil || status < 200 {
+	if t == nil || status < 200 {
 		return
 	}
 	if isCall(t.w.Header()) && !ownStream(t.r.URL.Path) || !isStream(t.w, t.r) {
@@ -194,8 +195,8 @@ func (d *daemon) tracer() deliver.Tracer {
 	return deliver.Tracer{
 		Publish: func(ctx context.Context, name string, events []fairlead.Event) func(int, fairlead.Code) {
 			var in observe.Served
-			if w, ok := ctx.Value(watchedKey{}).(*watched); ok && w.traced != nil {
-				in = w.traced.Served
+			if w, ok := ctx.Value(watchedKey{}).(*watched); ok {
+				in = w.served
 			}
 			return d.tracing.Publish(in, d.site.Load().pattern(name), events)
 		},
@@ -212,7 +213,7 @@ func (d *daemon) attempts(pool string) func(context.Context) func(*upstream.Atte
 	}
 	return func(ctx context.Context) func(*upstream.Attempt) func(int, error) {
 		w, ok := ctx.Value(watchedKey{}).(*watched)
-		if !ok || w.traced == nil || w.traced.Span == nil {
+		if !ok || w.traced == nil {
 			return nil
 		}
 		return func(a *upstream.Attempt) func(int, error) { return attempt(w.traced.Span, pool, a) }

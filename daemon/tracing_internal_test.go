@@ -12,6 +12,13 @@ import (
 	"github.com/fairlead-edge/fairlead/proxy"
 )
 
+// browser is what a browser sends, about.
+var browser = http.Header{
+	"User-Agent": {"Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0"}, "Accept": {"*/*"}, "Accept-Language": {"en-US,en;q=0.5"},
+	"Accept-Encoding": {"gzip, deflate, br, zstd"}, "Referer": {"https://app.example/"}, "Authorization": {"Bearer 0123456789"}, "Cookie": {"a=b; c=d"},
+	"Sec-Fetch-Dest": {"empty"}, "Sec-Fetch-Mode": {"cors"}, "Sec-Fetch-Site": {"same-origin"}, "Priority": {"u=4"},
+}
+
 // BenchmarkTracing compares a request through the access log, the proxy and a pool
 // with tracing off and on, of which a hundredth is recorded; the endpoint, of net/http,
 // is a part of both.
@@ -46,7 +53,7 @@ func BenchmarkTracing(b *testing.B) {
 			b.ReportAllocs()
 			for b.Loop() {
 				w, r := httptest.NewRecorder(), httptest.NewRequest(http.MethodGet, "/x", http.NoBody)
-				r.Header = http.Header{"User-Agent": {"curl/8.5.0"}, "Accept": {"*/*"}, "Accept-Encoding": {"gzip, br"}, "Authorization": {"Bearer 0123456789"}}
+				r.Header = browser.Clone()
 				if h.ServeHTTP(w, r); w.Code != http.StatusOK {
 					b.Fatal(w.Code)
 				}

@@ -2,6 +2,8 @@ package observe
 
 import (
 	"context"
+	"encoding/binary"
+	"math/rand/v2"
 	"net"
 	"net/http"
 	"strconv"
@@ -41,11 +43,7 @@ type Span struct {
 	established time.Time // when the span was ended although the response went on; zero: not yet
 }
 
-// These are made once, since they are given with each request.
-var (
-	asServer   = []trace.SpanStartOption{trace.WithSpanKind(trace.SpanKindServer)}
-	background = context.Background()
-)
+var background = context.Background()
 
 // Serve begins the span of a request, and replaces its trace context by that of the
 // span, recorded or not, for whoever the request is handed to. Of a client that is
@@ -53,7 +51,7 @@ var (
 // request came with is only linked to.
 func (t *Tracing) Serve(r *http.Request, trusted bool) Served {
 	s := Served{}
-	parent := background
+	parent := recordedTrace
 	var client trace.SpanContext
 	if v := r.Header["Traceparent"]; len(v) == 1 {
 		ctx := w3c.Extract(background, propagation.HeaderCarrier(r.Header))
@@ -64,26 +62,48 @@ func (t *Tracing) Serve(r *http.Request, trusted bool) Served {
 			}
 		}
 	}
+	if parent != recordedTrace && !client.IsSampled() {
+		s.Own = s.Client // as it came: there is no span here that could be named
+		return s
+	}
+	if parent == recordedTrace {
+		delete(r.Header, "Tracestate") // of another trace
+		if id := t.unchosen(); id.IsValid() {
+			s.Own = parentOf(id)
+			r.Header["Traceparent"] = []string{s.Own}
+			return s
+		}
+	}
 	name := knownMethod(r.Method)
 	if name == "other" {
 		name = "HTTP" // as the conventions have it
 	}
-	ctx, span := t.tracer.Start(parent, name, asServer...)
-	own := span.SpanContext()
-	s.Own = parentOf(own)
+	ctx, span := t.tracer.Start(parent, name, trace.WithSpanKind(trace.SpanKindServer))
+	s.Own = parentOf(span.SpanContext())
 	r.Header["Traceparent"] = []string{s.Own}
-	if parent == background {
-		delete(r.Header, "Tracestate") // of another trace
-	}
-	if !span.IsRecording() {
-		return s
-	}
-	if parent == background && client.IsValid() {
+	if parent == recordedTrace && client.IsValid() {
 		span.AddLink(trace.Link{SpanContext: client})
 	}
 	span.SetAttributes(requestAttributes(r)...)
 	s.Span = &Span{t: t, span: span, ctx: ctx, method: name}
 	return s
+}
+
+// unchosen draws whether a trace that begins here is recorded, and returns the ids of
+// one that is not, for whoever comes after; else those that are not valid. The SDK
+// would do the same for some ten times the cost.
+func (t *Tracing) unchosen() trace.SpanContext {
+	if rand.Float64() < t.cfg.Sample { //nolint:gosec // no secret
+		return trace.SpanContext{}
+	}
+	var id trace.TraceID
+	var span trace.SpanID
+	binary.BigEndian.PutUint64(id[:8], rand.Uint64())  //nolint:gosec // the same
+	binary.BigEndian.PutUint64(id[8:], rand.Uint64())  //nolint:gosec // the same
+	binary.BigEndian.PutUint64(span[:], rand.Uint64()) //nolint:gosec // the same
+	id[15] |= 1                                        // a zero is none
+	span[7] |= 1
+	return trace.NewSpanContext(trace.SpanContextConfig{TraceID: id, SpanID: span})
 }
 
 // requestAttributes are what is known of a request at once; not its path, which may
