@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/hex"
 	"fmt"
+	"math/rand/v2"
 	"net/http"
 	"sync/atomic"
 	"time"
@@ -148,8 +149,13 @@ type budget struct {
 }
 
 // take reports whether there is one left. Where a second begins, some more may be
-// had by those who come at once.
+// had by those who come at once; and while there is none left, it is not at each
+// call looked whether another second has begun.
 func (b *budget) take(most int) bool {
+	const seldom = 63
+	if b.used.Load() >= int64(most) && rand.Uint32()&seldom != 0 { //nolint:gosec // no secret
+		return false
+	}
 	now := time.Now().Unix()
 	if last := b.second.Load(); last != now && b.second.CompareAndSwap(last, now) {
 		b.used.Store(0)
