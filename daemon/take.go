@@ -25,6 +25,7 @@ type detached struct {
 	client    *netip.Addr // when a proxy has told it; nil: the connection's own
 	path      unique.Handle[string]
 	first     uint32 // microseconds until it was taken: the response's header is what comes next
+	before    uint16 // seconds that the connection was there before
 	webSocket bool
 }
 
@@ -48,6 +49,9 @@ func (d *daemon) take(r *http.Request) deliver.Lease {
 		t.client = &client
 	}
 	t.first = uint32(min(time.Since(w.began).Microseconds(), math.MaxUint32)) //nolint:gosec // bounded
+	if info, ok := listen.ConnInfoOf(r.Context()); ok {
+		t.before = uint16(min(w.began.Sub(info.Since)/time.Second, math.MaxUint16)) //nolint:gosec // bounded
+	}
 	if span := w.traced.over(); span != nil {
 		return &detachedTrace{t, span}
 	}
@@ -72,7 +76,7 @@ func (t *detached) ended(why deliver.Ended, span *observe.Span) {
 	}
 	t.d.record(context.Background(), flight{route: t.route, reason: string(why.Reason)}, &e)
 	t.lease.Release()
-	t.d.plain.Ended(1, closeReason(why.Reason), e.took, -1)
+	t.d.plain.Ended(1, closeReason(why.Reason), time.Duration(t.before)*time.Second+e.took, -1)
 	t.d.flights.drop(t.route)
 }
 

@@ -148,7 +148,7 @@ type tcpConn struct {
 	heard   atomic.Bool // the client has sent something
 }
 
-func (c *tcpConn) remote() string { return c.RemoteAddr().String() }
+func (c *tcpConn) remote() string { return c.known().String() }
 
 var errDropped = errors.New("listen: connection refused: it is beyond a limit, and too many are")
 

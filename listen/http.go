@@ -31,7 +31,6 @@ func (s *Server) configure() error {
 	h.MaxHeaderBytes = cfg.Limits.HeaderBytes
 	// No ReadTimeout and no WriteTimeout, which would end streams.
 	h.HTTP2 = sizes(&cfg.Limits)
-	h.RegisterOnShutdown(func() { s.gate.draining.Store(true) })
 	return nil
 }
 

@@ -18,6 +18,15 @@ func (c *connection) aged() bool {
 	return c.blamed.Load() || !c.until.IsZero() && time.Now().After(c.until)
 }
 
+// dismisses reports whether the response that begins is to be the last, for age.
+func (c *connection) dismisses() bool {
+	if !c.aged() {
+		return false
+	}
+	c.note(old)
+	return true
+}
+
 // keep says to clients of HTTP/1.1 how long a connection is kept, and to those
 // of a connection that is too old that it is not. Responses over HTTP/2 take
 // turns by their priority.
@@ -84,7 +93,7 @@ func (w *h1Writer) begin(status int) {
 	h := w.Header()
 	switch {
 	case status == http.StatusSwitchingProtocols:
-	case w.conn.aged():
+	case w.conn.dismisses():
 		h["Connection"] = closing
 	case w.told == nil || w.conn.gate.draining.Load():
 	case h["Connection"] == nil && h["Transfer-Encoding"] == nil && (w.body == nil || w.body.over()):

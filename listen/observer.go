@@ -82,6 +82,7 @@ const (
 	late         // a deadline passed
 	flooded      // see flood
 	over         // a response said that it is the last
+	old          // and it was, for the connection's age
 )
 
 // note keeps it; what is noted first counts.
@@ -152,7 +153,7 @@ func (c *connection) asked() CloseReason {
 		return ClosedForFlood
 	case c.gate.draining.Load():
 		return ClosedByDrain
-	case c.aged():
+	case sign(c.saw.Load()) == old:
 		return AgedOut
 	}
 	return ""
@@ -223,6 +224,8 @@ func (c *quicConn) reason(err error) CloseReason {
 		return ClientSilent
 	case slow || c.requests.Load() == 0 && c.shaken.Load() == 0:
 		return HandshakeFailed
+	case sign(c.saw.Load()) == over:
+		return ClosedByResponse
 	case going && c.requests.Load() == 0:
 		return HeaderTimeout
 	case going:

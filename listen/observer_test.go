@@ -189,18 +189,22 @@ func TestHandshakesAreToldAndWhetherTheyResumed(t *testing.T) {
 	}
 }
 
+// client2 returns a client that speaks HTTP/2.
+func (h *h3Server) client2(conf *tls.Config) *http.Client {
+	return &http.Client{Transport: &http.Transport{
+		TLSClientConfig: conf, ForceAttemptHTTP2: true,
+		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+			return new(net.Dialer).DialContext(ctx, "tcp", h.tcp.Addr().String())
+		},
+	}}
+}
+
 func TestConnectionsOfHTTP2And3AreTold(t *testing.T) {
-	t.Parallel()
 	o := &told{}
 	s := startH3(t, listen.Config{
 		Observer: o.observer(), Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { fmt.Fprint(w, r.Proto) }),
 	})
-	h3, h2 := s.client(t), &http.Client{Transport: &http.Transport{
-		TLSClientConfig: s.tls(), ForceAttemptHTTP2: true,
-		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
-			return new(net.Dialer).DialContext(ctx, "tcp", s.tcp.Addr().String())
-		},
-	}}
+	h3, h2 := s.client(t), s.client2(s.tls())
 	for _, c := range []*http.Client{h2, h3, h2, h3} {
 		res, err := c.Get(s.url)
 		if err != nil {
@@ -214,7 +218,7 @@ func TestConnectionsOfHTTP2And3AreTold(t *testing.T) {
 		t.Fatalf("%+v", all)
 	}
 	for _, c := range all {
-		if c.Requests != 2 || c.Version != tls.VersionTLS13 || c.Path == nil || c.Path.RTT <= 0 {
+		if c.Requests != 2 || c.Version != tls.VersionTLS13 || c.Path == nil || c.Path.RTT <= 0 || c.Path.Sent < 100 || c.Path.Received < 100 {
 			t.Errorf("%+v, %+v", c, c.Path)
 		}
 	}

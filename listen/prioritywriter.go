@@ -32,7 +32,7 @@ func (w *h2Writer) begin(status int) {
 	}
 	w.begun = true
 	h := w.Header()
-	if w.conn.aged() {
+	if w.conn.dismisses() {
 		h["Connection"] = closing // net/http makes a GOAWAY of it
 	}
 	if told := h["Priority"]; told != nil {

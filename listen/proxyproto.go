@@ -32,7 +32,7 @@ type proxied struct {
 	warned *atomic.Int64 // when it was, in nanoseconds
 
 	once   sync.Once
-	client net.Addr // nil: the peer's own connection
+	client atomic.Pointer[net.TCPAddr] // nil: the peer's own connection
 	err    error
 }
 
@@ -53,8 +53,16 @@ func (c *tcpConn) Read(p []byte) (int, error) {
 
 // RemoteAddr returns the address of the client, whom the peer may speak for.
 func (c *tcpConn) RemoteAddr() net.Addr {
-	if err := c.introduce(); err == nil && c.proxied != nil && c.proxied.client != nil {
-		return c.proxied.client
+	_ = c.introduce() // of whoever does not introduce a client the address is its own
+	return c.known()
+}
+
+// known is RemoteAddr as far as that is known: it waits for nothing.
+func (c *tcpConn) known() net.Addr {
+	if c.proxied != nil {
+		if client := c.proxied.client.Load(); client != nil {
+			return client
+		}
 	}
 	return c.Conn.RemoteAddr()
 }
@@ -80,6 +88,7 @@ func (c *tcpConn) readProxied() error {
 		_ = c.SetReadDeadline(time.Now().Add(d))
 	}
 	client, err := readProxyHeader(c.Conn)
+	c.watch(err)
 	if errors.Is(err, io.EOF) {
 		return err // load balancers try whether a port is open
 	}
@@ -94,7 +103,7 @@ func (c *tcpConn) readProxied() error {
 	if !client.IsValid() {
 		return nil
 	}
-	p.client = net.TCPAddrFromAddrPort(client)
+	p.client.Store(net.TCPAddrFromAddrPort(client))
 	return c.identify(client.Addr())
 }
 

@@ -123,7 +123,10 @@ func (c *quicConn) opened() {
 	c.idle = time.AfterFunc(time.Hour, c.expire)
 	c.rest()
 	if !c.until.IsZero() {
-		c.age = time.AfterFunc(time.Until(c.until), c.retire)
+		c.age = time.AfterFunc(time.Until(c.until), func() {
+			c.note(old)
+			c.retire()
+		})
 	}
 	c.mu.Unlock()
 

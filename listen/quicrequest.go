@@ -94,6 +94,7 @@ func (w *quicWriter) clean() {
 	h := w.Header()
 	if v := h["Connection"]; v != nil {
 		if len(v) > 0 && v[0] == "close" {
+			w.conn.note(over)
 			w.conn.retire()
 		}
 		delete(h, "Connection")

@@ -211,6 +211,7 @@ func (s *Server) stop() bool {
 // its error. Connections that were taken over, WebSockets of HTTP/1.1, are not
 // waited for.
 func (s *Server) Shutdown(ctx context.Context) error {
+	s.gate.draining.Store(true)
 	s.stop()
 	var both sync.WaitGroup
 	var quicErr error
@@ -225,6 +226,7 @@ func (s *Server) Shutdown(ctx context.Context) error {
 // Close closes everything at once, and returns when no connection is served
 // over QUIC any more.
 func (s *Server) Close() error {
+	s.gate.draining.Store(true)
 	s.stop()
 	err := s.http.Close()
 	if errors.Is(err, net.ErrClosed) {

@@ -30,7 +30,7 @@ func newConnections() connections {
 	}
 	return connections{
 		ended: counter("fairlead_connections_closed_total", "Connections of clients that have ended, by why.", "listener", "reason"),
-		lasted: scaled("fairlead_connection_duration_seconds", "How long they lasted. Of one that an event stream or a WebSocket took over: from that request on.",
+		lasted: scaled("fairlead_connection_duration_seconds", "How long they lasted, those that an event stream or a WebSocket took over included.",
 			[]float64{.1, 1, 5, 15, 60, 300, 900, 3600, 14400, 86400}, "listener", "protocol"),
 		carried: scaled("fairlead_connection_requests", "Requests that they had carried; sum by count is the reuse. Those that were taken over are left out.",
 			[]float64{0, 1, 2, 5, 10, 30, 100, 1000, 10_000}, "listener", "protocol"),
@@ -125,7 +125,7 @@ func (c *Connections) Ended(protocol int, reason string, lasted time.Duration, r
 type gaps [65]atomic.Uint64
 
 func (g *gaps) add(d time.Duration) {
-	i := math.Ceil(2 * math.Log2(float64(d)/float64(time.Millisecond)))
+	i := math.Ceil(2 * math.Log2(float64(max(d, 1))/float64(time.Millisecond)))
 	g[int(min(max(i, 0), float64(len(g)-1)))].Add(1)
 }
 
