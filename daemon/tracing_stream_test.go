@@ -287,3 +287,20 @@ func TestAConnectionHasASpanOfItsHandshakeAndOneOfItsEnd(t *testing.T) {
 		})
 	}
 }
+
+func TestWhatAClientWritesDoesNotSpoilABatch(t *testing.T) {
+	to := newSpans(t)
+	p := start(t, "drain: {window: 0s}\n"+to.config("sample: 1"), daemon.Options{})
+	for _, path := range []string{"/%ff%fe", "/" + strings.Repeat("long", 2000)} {
+		answer(t, http.MethodGet, p.http+path, "")
+	}
+	if err := p.stop(); err != nil {
+		t.Fatal(err)
+	}
+	one(t, to.everything(), "GET", "url.path=/\ufffd")
+	for _, span := range to.everything() {
+		if n := len(strings.Join(attributes(span), " ")); n > 2000 {
+			t.Errorf("a span of %d bytes", n)
+		}
+	}
+}

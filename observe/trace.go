@@ -51,6 +51,9 @@ type Tracing struct {
 	budget   budget // of deliveries
 }
 
+// maxValue is how many characters an attribute has; a longer one is cut.
+const maxValue = 1024
+
 // scope names who makes the spans.
 const scope = "github.com/fairlead-edge/fairlead"
 
@@ -74,7 +77,10 @@ func NewTracing(cfg TracingConfig) (*Tracing, error) {
 	}
 	t := &Tracing{cfg: cfg, out: &exporter{to: to, failed: cfg.Failed, transport: transport}}
 	t.out.ctx, t.out.cancel = context.WithCancel(ctx)
+	limits := sdk.NewSpanLimits()
+	limits.AttributeValueLengthLimit = maxValue
 	t.provider = sdk.NewTracerProvider(
+		sdk.WithRawSpanLimits(limits),
 		sdk.WithSampler(sampler{sdk.ParentBased(sdk.TraceIDRatioBased(cfg.Sample))}),
 		sdk.WithResource(about),
 		sdk.WithBatcher(t.out, sdk.WithMaxQueueSize(sdk.DefaultMaxQueueSize), sdk.WithMaxExportBatchSize(sdk.DefaultMaxExportBatchSize),

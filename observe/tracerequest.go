@@ -138,7 +138,7 @@ func serverOf(authority string) []attribute.KeyValue {
 	if err != nil {
 		host = strings.Trim(authority, "[]")
 	}
-	attrs := []attribute.KeyValue{semconv.ServerAddress(host)}
+	attrs := []attribute.KeyValue{semconv.ServerAddress(legible(host))}
 	if n, err := strconv.Atoi(port); err == nil {
 		attrs = append(attrs, semconv.ServerPort(n))
 	}
@@ -220,7 +220,7 @@ func (s *Span) describe(span trace.Span, r *Response) {
 		attrs = append(attrs, semconv.HTTPRoute(r.Route))
 	}
 	if r.Path != "" {
-		attrs = append(attrs, semconv.URLPath(r.Path))
+		attrs = append(attrs, semconv.URLPath(legible(r.Path)))
 	}
 	if r.Client != "" {
 		attrs = append(attrs, semconv.ClientAddress(r.Client))
@@ -229,7 +229,7 @@ func (s *Span) describe(span trace.Span, r *Response) {
 		attrs = append(attrs, semconv.HTTPResponseStatusCode(r.Status))
 	}
 	if r.Procedure != "" {
-		attrs = append(attrs, semconv.RPCMethod(r.Procedure))
+		attrs = append(attrs, semconv.RPCMethod(legible(r.Procedure)))
 	}
 	failed := ""
 	if r.Status >= 500 {
@@ -253,11 +253,15 @@ func (s *Span) describe(span trace.Span, r *Response) {
 	span.SetAttributes(attrs...)
 }
 
+// legible is what OTLP can carry of a text that a client has chosen: one that is not
+// UTF-8 would have the whole batch refused.
+func legible(s string) string { return strings.ToValidUTF8(s, "\ufffd") }
+
 // nameOf is the name of the request's span.
 func (s *Span) nameOf(r *Response) string {
 	switch {
 	case r.Procedure != "":
-		return r.Procedure
+		return legible(r.Procedure)
 	case r.Route != "":
 		return s.method + " " + r.Route
 	}
