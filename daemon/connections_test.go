@@ -46,7 +46,7 @@ func TestTheConnectionsOfClientsAreSeen(t *testing.T) {
 		`fairlead_connection_first_byte_seconds_count{listener="http"} 2`,
 		`fairlead_connection_duration_seconds_count{listener="http",protocol="h1"} 2`,
 		`fairlead_connection_requests_sum{listener="http",protocol="h1"} 2`,
-		`fairlead_connection_idle_timeout_suggested_seconds{listener="http",quantile="0.95"} 0`,
+		`fairlead_connection_idle_timeout_suggested_seconds{listener="http",share="0.95"} 0`,
 	} {
 		eventually(t, want, func() bool {
 			_, text := answer(t, http.MethodGet, p.admin+"/metrics", "")

@@ -161,7 +161,7 @@ type keptSeconds struct {
 
 var idleTimeout = prometheus.NewDesc("fairlead_connection_idle_timeout_suggested_seconds",
 	"The shortest idle timeout that would have kept this share of the connections that were used again; what the present one closed is not known. 0: fewer than 100 were.",
-	[]string{"listener", "quantile"}, nil)
+	[]string{"listener", "share"}, nil)
 
 func (k *keptSeconds) get(listener string) *gaps {
 	k.mu.Lock()

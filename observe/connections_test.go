@@ -21,9 +21,9 @@ func TestTheIdleTimeoutThatWouldHaveKeptMostReuseIsSuggested(t *testing.T) {
 		}
 	}
 	has(t, m,
-		`fairlead_connection_idle_timeout_suggested_seconds{listener="https",quantile="0.9"} 0.008`,
-		`fairlead_connection_idle_timeout_suggested_seconds{listener="https",quantile="0.95"} 23.17047500592079`, // 2^14.5 ms
-		`fairlead_connection_idle_timeout_suggested_seconds{listener="https",quantile="0.99"} 65.536`,            // 2^16 ms
+		`fairlead_connection_idle_timeout_suggested_seconds{listener="https",share="0.9"} 0.008`,
+		`fairlead_connection_idle_timeout_suggested_seconds{listener="https",share="0.95"} 23.17047500592079`, // 2^14.5 ms
+		`fairlead_connection_idle_timeout_suggested_seconds{listener="https",share="0.99"} 65.536`,            // 2^16 ms
 		`fairlead_connection_request_gap_seconds_bucket{listener="https",le="0.01"} 90`,
 		`fairlead_connection_request_gap_seconds_bucket{listener="https",le="30"} 95`,
 		`fairlead_connection_request_gap_seconds_bucket{listener="https",le="300"} 99`,
@@ -37,7 +37,7 @@ func TestOfFewGapsNoIdleTimeoutIsSuggested(t *testing.T) {
 	for range 99 {
 		c.Idled(0)
 	}
-	const suggested = `fairlead_connection_idle_timeout_suggested_seconds{listener="https",quantile="0.9"} `
+	const suggested = `fairlead_connection_idle_timeout_suggested_seconds{listener="https",share="0.9"} `
 	has(t, m, suggested+"0")
 	c.Idled(1000 * 24 * time.Hour)
 	has(t, m, suggested+"0.001")
