@@ -12,26 +12,35 @@ import (
 
 // watchConnections returns who counts and logs the connections of a listener.
 func (d *daemon) watchConnections(listener string) listen.Observer {
+	o := listen.Observer{
+		Shaken: func(h listen.Handshake) { d.shaken(listener, &h) },
+		Ended:  func(e listen.Ended) { d.endedConnection(listener, &e) },
+	}
+	if !d.counts {
+		return o
+	}
 	count := d.metrics.Connections(listener)
 	if listener == plainListener {
 		d.plain = count
 	}
-	return listen.Observer{
-		Heard:     count.Heard,
-		Requested: count.Requested,
-		Idled:     count.Idled,
-		Shaken: func(h listen.Handshake) {
-			count.Shaken(h.Took, h.QUIC, tlsVersion(h.Version), h.Resumed)
-			d.shaken(listener, &h)
-		},
-		Ended: func(e listen.Ended) {
-			count.Ended(e.Protocol, string(e.Reason), e.Lasted, e.Requests)
-			d.left(&e)
-			d.log.Debug("connection", slog.String("listener", listener), slog.String("client", e.Remote), slog.String("protocol", protocolOf(e.Protocol)),
-				slog.Bool("tls", e.TLS), slog.Bool("resumed", e.Resumed), slog.Int64("requests", e.Requests),
-				slog.Float64("duration_seconds", e.Lasted.Seconds()), slog.String("reason", string(e.Reason)))
-		},
+	o.Heard, o.Requested, o.Idled = count.Heard, count.Requested, count.Idled
+	o.Shaken = func(h listen.Handshake) {
+		count.Shaken(h.Took, h.QUIC, tlsVersion(h.Version), h.Resumed)
+		d.shaken(listener, &h)
 	}
+	o.Ended = func(e listen.Ended) {
+		count.Ended(e.Protocol, string(e.Reason), e.Lasted, e.Requests)
+		d.endedConnection(listener, &e)
+	}
+	return o
+}
+
+// endedConnection makes the record, and the span, of a connection that has ended.
+func (d *daemon) endedConnection(listener string, e *listen.Ended) {
+	d.left(e)
+	d.log.Debug("connection", slog.String("listener", listener), slog.String("client", e.Remote), slog.String("protocol", protocolOf(e.Protocol)),
+		slog.Bool("tls", e.TLS), slog.Bool("resumed", e.Resumed), slog.Int64("requests", e.Requests),
+		slog.Float64("duration_seconds", e.Lasted.Seconds()), slog.String("reason", string(e.Reason)))
 }
 
 // closeReason says of a connection that a session had taken over why it ended, in

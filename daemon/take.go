@@ -76,7 +76,9 @@ func (t *detached) ended(why deliver.Ended, span *observe.Span) {
 	}
 	t.d.record(context.Background(), flight{route: t.route, reason: string(why.Reason)}, &e)
 	t.lease.Release()
-	t.d.plain.Ended(1, closeReason(why.Reason), time.Duration(t.before)*time.Second+e.took, -1)
+	if t.d.counts {
+		t.d.plain.Ended(1, closeReason(why.Reason), time.Duration(t.before)*time.Second+e.took, -1)
+	}
 	t.d.flights.drop(t.route)
 }
 
