@@ -78,11 +78,14 @@ const longResponse = 10 * time.Second
 // trace begins the span of a request.
 func (d *daemon) trace(w *watched, r *http.Request) {
 	peer := remoteAddr(r.RemoteAddr)
-	w.served = d.tracing.Serve(r, slices.ContainsFunc(w.trusted, containing(peer)))
-	if w.served.Span == nil {
+	served := d.tracing.Serve(r, slices.ContainsFunc(w.trusted, containing(peer)))
+	if r.URL.Path != fairleadv1connect.TopicsSessionProcedure { // each of whose publishes stands for itself, as on a WebSocket
+		w.served = served
+	}
+	if served.Span == nil {
 		return
 	}
-	t := &traced{Span: w.served.Span, d: d, w: w, r: r}
+	t := &traced{Span: served.Span, d: d, w: w, r: r}
 	w.traced = t
 	if r.TLS != nil {
 		if c := d.traced.of(r.RemoteAddr, r.ProtoMajor); c != nil {

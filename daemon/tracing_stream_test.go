@@ -178,10 +178,30 @@ func TestWhatIsNotRecordedIsHandedOnAsThat(t *testing.T) {
 	}
 }
 
-func TestAPublishOnAWebSocketBelongsToTheTraceOfItsMessage(t *testing.T) {
+// inSession returns what asks something in a session of gRPC, waits for the answer and
+// ends it.
+func inSession(t *testing.T, p *program) func(*fairleadv1.SessionRequest) {
+	t.Helper()
+	client, base := overH2C(p)
+	s := fairleadv1connect.NewTopicsClient(client, base, connect.WithGRPC()).Session(t.Context())
+	return func(m *fairleadv1.SessionRequest) {
+		t.Helper()
+		if err := s.Send(m); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := s.Receive(); err != nil {
+			t.Fatal(err)
+		}
+		_ = s.CloseRequest()
+		_ = s.CloseResponse()
+		done(client)
+	}
+}
+
+func TestAPublishInASessionBelongsToTheTraceOfItsMessage(t *testing.T) {
 	for config, child := range map[string]bool{"sample: 1, trust: true": true, "sample: 1": false} {
 		to := newSpans(t)
-		p := start(t, "drain: {window: 0s}\n"+to.config(config), daemon.Options{})
+		p := start(t, "drain: {window: 0s}\ntopics: [{match: a}, {match: b/*}]\n"+to.config(config), daemon.Options{})
 		c := openSocket(t, p, "/topics", "fairlead.v1.json")
 		if err := c.Write(websocket.Text, []byte(`{"id":1,"publish":"a","data":1,"traceparent":"`+clientParent+`"}`)); err != nil {
 			t.Fatal(err)
@@ -190,15 +210,21 @@ func TestAPublishOnAWebSocketBelongsToTheTraceOfItsMessage(t *testing.T) {
 			t.Fatal(reply)
 		}
 		_ = c.CloseNow()
+		talk := inSession(t, p)
+		talk(&fairleadv1.SessionRequest{Id: 1, Action: &fairleadv1.SessionRequest_Publish{Publish: &fairleadv1.PublishRequest{
+			Topic: "b/c", Events: []*fairleadv1.Event{{Data: []byte("1"), Traceparent: clientParent}},
+		}}})
 		if err := p.stop(); err != nil {
 			t.Fatal(err)
 		}
-		published := one(t, to.everything(), "publish **", "")
-		if child && hex.EncodeToString(published.GetParentSpanId()) != clientSpan {
-			t.Errorf("the span is %v", published)
-		}
-		if !child && (len(published.GetLinks()) != 1 || hex.EncodeToString(published.GetLinks()[0].GetSpanId()) != clientSpan || len(published.GetParentSpanId()) > 0) {
-			t.Errorf("the span is %v", published)
+		for _, name := range []string{"publish a", "publish b/*"} {
+			published := one(t, to.everything(), name, "")
+			if child && hex.EncodeToString(published.GetParentSpanId()) != clientSpan {
+				t.Errorf("the span is %v", published)
+			}
+			if !child && (len(published.GetLinks()) != 1 || hex.EncodeToString(published.GetLinks()[0].GetSpanId()) != clientSpan || len(published.GetParentSpanId()) > 0) {
+				t.Errorf("the span is %v", published)
+			}
 		}
 	}
 }
@@ -264,12 +290,13 @@ func TestAConnectionHasASpanOfItsHandshakeAndOneOfItsEnd(t *testing.T) {
 	} {
 		t.Run("HTTP "+version, func(t *testing.T) {
 			to := newSpans(t)
-			p, _ := secured(t, certificates+"drain: {window: 0s}\n"+to.config("sample: 1"))
+			p, _ := secured(t, certificates+"log: {level: debug}\ndrain: {window: 0s}\n"+to.config("sample: 1"))
 			client, base := over(p)
 			for range 2 {
 				_, _ = fetch(t, client, base+"/topics/a")
 			}
 			done(client)
+			eventually(t, "the connection's end is logged", func() bool { return strings.Contains(p.log.String(), `"msg":"connection"`) })
 			if err := p.stop(); err != nil {
 				t.Fatal(err)
 			}
