@@ -72,6 +72,7 @@ func TestWhyAConnectionOfHTTP2EndedIsTold(t *testing.T) {
 	cases := map[listen.CloseReason]func(c *talk2){
 		listen.ClosedByClient: func(c *talk2) { ask(c); _ = c.conn.Close() },
 		listen.IdleTimeout:    func(c *talk2) { ask(c); gone(c) },
+		listen.ClientSilent:   func(c *talk2) { ask(c); _, _ = io.Copy(io.Discard, c.conn) }, // no answer to a PING
 		listen.ClosedForFlood: func(c *talk2) {
 			for range 2000 {
 				if c.WritePing(false, [8]byte{}) != nil {
@@ -102,6 +103,27 @@ func TestWhyAConnectionOfHTTP2EndedIsTold(t *testing.T) {
 				}
 			})
 		})
+	}
+}
+
+func TestAPageThatIsLeftWithAStreamOverHTTP2AndTLSIsClosedByTheClient(t *testing.T) {
+	o := &told{}
+	s := startH3(t, listen.Config{Observer: o.observer(), Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		_ = http.NewResponseController(w).Flush()
+		<-r.Context().Done()
+	})})
+	conf := s.tls()
+	conf.NextProtos = []string{"h2"}
+	conn, err := tls.Dial("tcp", s.tcp.Addr().String(), conf)
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := begin2(t, conn)
+	c.ask("GET", "/", false)
+	c.frame()
+	_ = conn.Close()
+	if e := <-o.ended; e.Reason != listen.ClosedByClient || e.Protocol != 2 || e.Requests != 1 || !e.TLS {
+		t.Errorf("%+v", e)
 	}
 }
 

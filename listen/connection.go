@@ -50,6 +50,7 @@ type connection struct {
 	saw    atomic.Uint32 // a sign
 	rested atomic.Int64  // nanoseconds after since, when the last request ended
 	shaken atomic.Int64  // the same, when the handshake of TLS did
+	spoke  atomic.Int64  // the same, when something came over HTTP/2
 
 	next, previous *connection // of the gate's list, whose mu guards them
 

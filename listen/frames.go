@@ -123,7 +123,15 @@ var errFlood = errors.New("listen: too many control frames")
 
 func (f *framed) Read(p []byte) (int, error) {
 	n, err := f.Conn.Read(p)
-	if n > 0 && !f.frames.pass(p[:n], time.Now()) {
+	if err == io.EOF {
+		f.conn.note(ended) // or only TLS would know
+	}
+	if n == 0 {
+		return n, err
+	}
+	now := time.Now()
+	f.conn.spoke.Store(max(1, int64(now.Sub(f.conn.since)))) // 0 is never
+	if !f.frames.pass(p[:n], now) {
 		f.conn.note(flooded)
 		f.conn.gate.charge(f.conn, floodPrice)
 		f.conn.end()

@@ -43,6 +43,12 @@ const (
 	streamWindow = 96 << 10
 )
 
+// A silent connection of HTTP/2 is asked for a sign of life, and given up later.
+const (
+	pingEvery   = 15 * time.Second
+	pingTimeout = 15 * time.Second
+)
+
 // sizes returns what bounds the connections of HTTP/2.
 func sizes(l *Limits) *http.HTTP2Config {
 	return &http.HTTP2Config{
@@ -56,9 +62,8 @@ func sizes(l *Limits) *http.HTTP2Config {
 		MaxEncoderHeaderTableSize: 4096,
 		// Larger frames only delay the other streams of the connection.
 		MaxReadFrameSize: 16 << 10,
-		// A silent connection is asked every 15 s and given up 15 s later.
-		SendPingTimeout: 15 * time.Second,
-		PingTimeout:     15 * time.Second,
+		SendPingTimeout:  pingEvery,
+		PingTimeout:      pingTimeout,
 		// A client that takes no byte for this long is gone.
 		WriteByteTimeout: 30 * time.Second,
 	}

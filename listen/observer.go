@@ -64,7 +64,7 @@ const (
 	HandshakeFailed  CloseReason = "handshake_failed" // of TLS, or it took too long
 	HeaderTimeout    CloseReason = "header_timeout"   // no request came in Timeouts.Header, over QUIC in Timeouts.Idle
 	IdleTimeout      CloseReason = "idle_timeout"     // no further one in Timeouts.Idle
-	ClientSilent     CloseReason = "client_silent"    // QUIC's idle timeout: nothing came, not even an acknowledgement
+	ClientSilent     CloseReason = "client_silent"    // nothing came over HTTP/2, no answer to a PING, or over QUIC, no acknowledgement
 	AgedOut          CloseReason = "max_age"          // Timeouts.MaxAge
 	ClosedByDrain    CloseReason = "draining"         // the server is going away
 	ClosedForFlood   CloseReason = "flood"            // requests given up, or control frames, beyond what is allowed, or Blame
@@ -173,12 +173,21 @@ func (c *tcpConn) reason() CloseReason {
 		return HandshakeFailed
 	case requests == 0 && saw == late:
 		return HeaderTimeout
+	case saw == unseen && c.silent():
+		return ClientSilent
 	case requests > 0 && c.active.Load() == 0 && (saw == late || c.rests()):
 		return IdleTimeout
 	case requests > 0 && c.active.Load() == 0 && c.secure && saw == unseen:
 		return ClosedByClient // within TLS, which only TLS can read
 	}
 	return ClosedByResponse
+}
+
+// silent reports whether so long nothing came over HTTP/2 that net/http gave the
+// client up, which it had asked for a sign of life.
+func (c *tcpConn) silent() bool {
+	spoke := c.spoke.Load()
+	return spoke > 0 && time.Since(c.since)-time.Duration(spoke) >= pingEvery+pingTimeout-time.Second
 }
 
 // rests reports whether no request came in Timeouts.Idle, by which HTTP/2 closes.
