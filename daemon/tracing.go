@@ -68,7 +68,7 @@ type traced struct {
 	d    *daemon
 	w    *watched
 	r    *http.Request
-	call atomic.Pointer[time.Timer] // that establishes what goes on for long
+	long atomic.Pointer[time.Timer] // that establishes what goes on for so long
 }
 
 // longResponse is after what time a response counts as a stream that does not say so:
@@ -126,8 +126,10 @@ func (t *traced) begun(status int) {
 	if t == nil || status < 200 {
 		return
 	}
-	if isCall(t.w.Header()) && !ownStream(t.r.URL.Path) || !isStream(t.w, t.r) {
-		t.call.Store(time.AfterFunc(longResponse, func() { t.establish(status) }))
+	h := t.w.Header()
+	unknown := isCall(h) && !ownStream(t.r.URL.Path)
+	if waited := h.Get("Preference-Applied") != ""; unknown || waited || !isStream(t.w, t.r) {
+		t.long.Store(time.AfterFunc(longResponse, func() { t.establish(status) }))
 		return
 	}
 	t.establish(status)
@@ -157,7 +159,7 @@ func (t *traced) over() *observe.Span {
 	if t == nil {
 		return nil
 	}
-	if timer := t.call.Load(); timer != nil {
+	if timer := t.long.Load(); timer != nil {
 		timer.Stop()
 	}
 	return t.Span

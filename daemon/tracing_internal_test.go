@@ -1,6 +1,7 @@
 package daemon
 
 import (
+	"bytes"
 	"context"
 	"io"
 	"log/slog"
@@ -8,6 +9,8 @@ import (
 	"net/http/httptest"
 	"net/url"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"github.com/fairlead-edge/fairlead/proxy"
 )
@@ -61,5 +64,34 @@ func BenchmarkTracing(b *testing.B) {
 		})
 		pool.Close()
 		d.tracing.Close(context.Background())
+	}
+}
+
+func TestAResponseThatGoesOnForLongIsSeenBeforeItsEnd(t *testing.T) {
+	t.Parallel()
+	var body bytes.Buffer
+	to := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { _, _ = io.Copy(&body, r.Body) }))
+	defer to.Close()
+	for took, ends := range map[time.Duration]int{longResponse - time.Second: 0, longResponse + time.Second: 1} {
+		body.Reset()
+		synctest.Test(t, func(t *testing.T) {
+			d := newWatcher(io.Discard)
+			d.site.Store(&site{})
+			var err error
+			if d.tracing, err = d.openTracing(&Tracing{Endpoint: to.URL, Sample: 1}); err != nil {
+				t.Fatal(err)
+			}
+			h := d.watch(nil, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				d.flights.routed(r, "/calls/**")
+				w.Header().Set("Content-Type", "application/grpc")
+				w.WriteHeader(http.StatusOK)
+				time.Sleep(took)
+			}))
+			h.ServeHTTP(httptest.NewRecorder(), httptest.NewRequest(http.MethodPost, "/calls/x", http.NoBody))
+			d.tracing.Close(context.Background())
+		})
+		if all, late := bytes.Count(body.Bytes(), []byte("POST /calls/**")), bytes.Count(body.Bytes(), []byte("POST /calls/** end")); all != 1+ends || late != ends {
+			t.Errorf("after %v: %d spans, %d of an end", took, all, late)
+		}
 	}
 }

@@ -227,54 +227,60 @@ func TestATraceGoesFromAPublishToTheDeliveries(t *testing.T) {
 
 func TestATraceGoesThroughTheProxyToTheUpstream(t *testing.T) {
 	for version, over := range ways {
-		t.Run("HTTP "+version, func(t *testing.T) {
-			to := newSpans(t)
-			got := make(chan http.Header, 1)
-			up := httptest.NewTLSServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { got <- r.Header }))
-			defer up.Close()
-			signer := filepath.Join(t.TempDir(), "ca.pem")
-			if err := os.WriteFile(signer, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: up.Certificate().Raw}), 0o600); err != nil {
-				t.Fatal(err)
-			}
-			p, _ := secured(t, certificates+"drain: {window: 0s}\nupstreams: {u: {endpoints: [\""+up.URL+"\"], tls: {ca: \""+signer+"\"}}}\n"+
-				"routes: [{path: /api/**, upstream: u}]\n"+to.config("sample: 0, trust: true"))
-			client, base := over(p)
-			defer done(client)
-			req, _ := http.NewRequestWithContext(t.Context(), http.MethodGet, base+"/api/things?q=secret", nil)
-			req.Header.Set("Traceparent", clientParent)
-			req.Header.Set("Tracestate", "vendor=1")
-			res, err := client.Do(req)
-			if err != nil || res.StatusCode != http.StatusOK {
-				t.Fatal(res, err)
-			}
-			_ = res.Body.Close()
-			header := <-got
-			if err := p.stop(); err != nil {
-				t.Fatal(err)
-			}
+		for _, upstream := range []string{"1.1", "2"} {
+			t.Run("HTTP "+version+" to "+upstream, func(t *testing.T) { throughTheProxy(t, version, over, upstream) })
+		}
+	}
+}
 
-			all := to.of(clientTrace)
-			server := one(t, all, "GET /api/**", "")
-			has(t, server, "network.protocol.version="+version, "http.response.status_code=200")
-			attempt := one(t, all, "GET", "")
-			isChild(t, attempt, server)
-			has(t, attempt, "fairlead.pool=u", "http.response.status_code=200", "server.address=127.0.0.1", "fairlead.connection.reused=false")
-			if attempt.GetKind() != tracepb.Span_SPAN_KIND_CLIENT {
-				t.Errorf("the attempt's span is %v", attempt)
-			}
-			var events []string
-			for _, e := range attempt.GetEvents() {
-				events = append(events, e.GetName())
-			}
-			if want := []string{"dial", "tls.handshake", "pool.wait"}; !slices.Equal(slices.Sorted(slices.Values(events)), slices.Sorted(slices.Values(want))) {
-				t.Errorf("the attempt's events are %q", events)
-			}
-			if want := "00-" + clientTrace + "-" + hex.EncodeToString(attempt.GetSpanId()) + "-01"; header.Get("Traceparent") != want || header.Get("Tracestate") != "vendor=1" {
-				t.Errorf("the upstream saw %v, want %s", header, want)
-			}
-			if text := to.raw.String(); strings.Contains(text, "secret") {
-				t.Error("a query is in the spans")
-			}
-		})
+func throughTheProxy(t *testing.T, version string, over func(*program) (*http.Client, string), upstream string) {
+	to := newSpans(t)
+	got := make(chan http.Header, 1)
+	up := httptest.NewUnstartedServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { got <- r.Header }))
+	up.EnableHTTP2 = upstream == "2"
+	up.StartTLS()
+	defer up.Close()
+	signer := filepath.Join(t.TempDir(), "ca.pem")
+	if err := os.WriteFile(signer, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: up.Certificate().Raw}), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	p, _ := secured(t, certificates+"drain: {window: 0s}\nupstreams: {u: {endpoints: [\""+up.URL+"\"], tls: {ca: \""+signer+"\"}}}\n"+
+		"routes: [{path: /api/**, upstream: u}]\n"+to.config("sample: 0, trust: true"))
+	client, base := over(p)
+	defer done(client)
+	req, _ := http.NewRequestWithContext(t.Context(), http.MethodGet, base+"/api/things?q=secret", nil)
+	req.Header.Set("Traceparent", clientParent)
+	req.Header.Set("Tracestate", "vendor=1")
+	res, err := client.Do(req)
+	if err != nil || res.StatusCode != http.StatusOK {
+		t.Fatal(res, err)
+	}
+	_ = res.Body.Close()
+	header := <-got
+	if err := p.stop(); err != nil {
+		t.Fatal(err)
+	}
+
+	all := to.of(clientTrace)
+	server := one(t, all, "GET /api/**", "")
+	has(t, server, "network.protocol.version="+version, "http.response.status_code=200")
+	attempt := one(t, all, "GET", "")
+	isChild(t, attempt, server)
+	has(t, attempt, "fairlead.pool=u", "http.response.status_code=200", "server.address=127.0.0.1", "fairlead.connection.reused=false", "network.protocol.version="+upstream)
+	if attempt.GetKind() != tracepb.Span_SPAN_KIND_CLIENT {
+		t.Errorf("the attempt's span is %v", attempt)
+	}
+	var events []string
+	for _, e := range attempt.GetEvents() {
+		events = append(events, e.GetName())
+	}
+	if want := []string{"dial", "tls.handshake", "pool.wait"}; !slices.Equal(slices.Sorted(slices.Values(events)), slices.Sorted(slices.Values(want))) {
+		t.Errorf("the attempt's events are %q", events)
+	}
+	if want := "00-" + clientTrace + "-" + hex.EncodeToString(attempt.GetSpanId()) + "-01"; header.Get("Traceparent") != want || header.Get("Tracestate") != "vendor=1" {
+		t.Errorf("the upstream saw %v, want %s", header, want)
+	}
+	if text := to.raw.String(); strings.Contains(text, "secret") {
+		t.Error("a query is in the spans")
 	}
 }
