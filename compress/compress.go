@@ -3,6 +3,7 @@ package compress
 import (
 	"net/http"
 	"slices"
+	"time"
 )
 
 // Config says how responses are coded. The zero value is the default.
@@ -48,6 +49,10 @@ type Config struct {
 	// Observe is told of each response that could have been coded, when it is
 	// over; it must not block. nil: nobody is.
 	Observe func(Outcome)
+
+	// Progress is told what coders have done since it was told before, at each
+	// flush and at the end of a response; it must not block. nil: nobody is.
+	Progress func(Progress)
 }
 
 // Prefer says what matters most about a coding.
@@ -71,6 +76,17 @@ type Outcome struct {
 	// Before and After are the bytes of the body, as the handler wrote it and as
 	// it was sent.
 	Before, After int64
+}
+
+// Progress is what a coder has done.
+type Progress struct {
+	// Coding is the content coding.
+	Coding string
+	// Before and After are bytes of the body, as the handler wrote it and as it was
+	// sent.
+	Before, After int64
+	// Took is how long the coder took, the sending left out.
+	Took time.Duration
 }
 
 // handler is the middleware.

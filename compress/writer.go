@@ -5,6 +5,7 @@ import (
 	"maps"
 	"net/http"
 	"strings"
+	"time"
 )
 
 // writer is the response as the handler writes it. It is used once: what the
@@ -28,6 +29,8 @@ type writer struct {
 	before int64
 	after  int64
 	gone   bool // a write to the client failed
+
+	spent Progress // since that was told
 }
 
 // state is how far the decision on the coding has come.
@@ -187,6 +190,7 @@ func (w *writer) Write(p []byte) (int, error) {
 func (w *writer) pass(p []byte) (int, error) {
 	switch w.state {
 	case coding:
+		defer w.spend(time.Now(), len(p))
 		return w.coder.Write(p)
 	case bodiless:
 		return len(p), nil
@@ -201,7 +205,10 @@ func (w *writer) pass(p []byte) (int, error) {
 type sink writer
 
 func (s *sink) Write(p []byte) (int, error) {
+	began := time.Now()
 	n, err := s.ResponseWriter.Write(p) //nolint:gosec // the handler's own words, as it wants them sent
+	s.spent.Took -= time.Since(began)   // of no coder
+	s.spent.After += int64(n)
 	s.after += int64(n)
 	s.gone = s.gone || err != nil
 	return n, err
@@ -222,7 +229,7 @@ func (w *writer) FlushError() error {
 	case over:
 		return errOver
 	case coding:
-		if err := w.coder.Flush(); err != nil {
+		if err := w.flushCoder(); err != nil {
 			return err
 		}
 	}
@@ -251,6 +258,7 @@ func (w *writer) finish() bool {
 		if w.length >= 0 && w.before < w.length && !w.gone {
 			return false
 		}
+		defer w.spend(time.Now(), 0)
 		return w.coder.Close() == nil || w.gone
 	}
 	return true
@@ -260,6 +268,7 @@ func (w *writer) finish() bool {
 // anything is not used again.
 func (w *writer) free(complete bool) {
 	if w.coder != nil {
+		w.progress()
 		if complete {
 			w.coder.free()
 		}

@@ -79,6 +79,7 @@ func urlPattern(p Pattern) string { return "/" + strings.ReplaceAll(p.String(), 
 // coders codes responses and decodes requests, as one configuration says.
 type coders struct {
 	observe      func(compress.Outcome)
+	progress     func(compress.Progress)
 	cfg          *Config
 	budget       *compress.Budget
 	ofTopics     *compress.Dictionary
@@ -87,8 +88,8 @@ type coders struct {
 }
 
 // newCoders reads the dictionaries; budget is that of all configurations.
-func newCoders(cfg *Config, budget *compress.Budget, observe func(compress.Outcome)) (*coders, error) {
-	c := &coders{cfg: cfg, budget: budget, observe: observe, ofRoutes: make(map[string]*compress.Dictionary), dictionaries: make(map[string]*compress.Dictionary)}
+func newCoders(cfg *Config, budget *compress.Budget, observe func(compress.Outcome), progress func(compress.Progress)) (*coders, error) {
+	c := &coders{cfg: cfg, budget: budget, observe: observe, progress: progress, ofRoutes: make(map[string]*compress.Dictionary), dictionaries: make(map[string]*compress.Dictionary)}
 	var err error
 	if c.ofTopics, err = cfg.Compress.newDictionary(cfg.Compress.Dictionary, cfg.TopicsPrefix+anyOne); err != nil {
 		return nil, err
@@ -116,7 +117,14 @@ func (d *daemon) coded(o compress.Outcome) {
 	if !d.counts {
 		return
 	}
-	d.metrics.Coded(observe.Coded{Coding: o.Coding, Reason: o.Reason, Before: o.Before, After: o.After})
+	d.metrics.Coded(observe.Coded{Coding: o.Coding, Reason: o.Reason, Bytes: o.Before})
+}
+
+// coding counts what a coder did.
+func (d *daemon) coding(p compress.Progress) {
+	if d.counts {
+		d.metrics.Coding(p.Coding, p.Before, p.After, p.Took)
+	}
 }
 
 // topics codes what the topics answer, and decodes what is published.
@@ -155,7 +163,7 @@ func (c *coders) code(prefer Prefer, own bool, d *compress.Dictionary, next http
 	}
 	cfg := compress.Config{
 		MinSize: orNone(int(c.cfg.Compress.MinSize)), Types: c.cfg.Compress.Types, CrossSite: c.cfg.Compress.CrossSite,
-		Own: own, Budget: c.budget, Dictionary: d, NoShare: !c.cfg.Compress.Share, Observe: c.observe,
+		Own: own, Budget: c.budget, Dictionary: d, NoShare: !c.cfg.Compress.Share, Observe: c.observe, Progress: c.progress,
 	}
 	if prefer == PreferSize {
 		cfg.Prefer = compress.Size

@@ -3,21 +3,32 @@ package observe
 import (
 	"cmp"
 	"strings"
+	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 )
 
 // coding are the families of coded responses.
 type coding struct {
-	responses, bytes *prometheus.CounterVec
+	responses, bytes, seconds *prometheus.CounterVec
+	coders                    map[string]*coder // made once
 }
 
+// coder has the series of a coding that its coders add to at each flush.
+type coder struct{ before, after, seconds prometheus.Counter }
+
 func newCoding() coding {
-	return coding{
+	c := coding{
 		responses: counter("fairlead_compression_responses_total",
 			"Responses of a type that is worth coding that are over, streams at their end, by their coding and, without one, why.", "coding", "reason"),
-		bytes: counter("fairlead_compression_bytes_total", "Bytes of their bodies, before and after it.", "coding", "stage"),
+		bytes:   counter("fairlead_compression_bytes_total", "Bytes of their bodies, before and after it, of streams as they flow.", "coding", "stage"),
+		seconds: counter("fairlead_compression_seconds_total", "Time that coders took, the sending left out.", "coding"),
+		coders:  make(map[string]*coder),
 	}
+	for _, name := range []string{"gzip", "br", "zstd", "dcb", "dcz"} {
+		c.coders[name] = &coder{c.bytes.WithLabelValues(name, "before"), c.bytes.WithLabelValues(name, "after"), c.seconds.WithLabelValues(name)}
+	}
+	return c
 }
 
 // Coders is what the coders of responses hold.
@@ -42,15 +53,29 @@ func (c Coders) collect(ch chan<- prometheus.Metric) {
 
 // Coded is a response that could have been coded.
 type Coded struct {
-	Coding        string // "" for none
-	Reason        string // why there is none; of few values
-	Before, After int64  // bytes of the body
+	Coding string // "" for none
+	Reason string // why there is none; of few values
+	Bytes  int64  // of its body, where there is none
 }
 
 // Coded counts a response when it is over.
 func (m *Metrics) Coded(c Coded) {
-	name := cmp.Or(c.Coding, "identity")
-	m.coding.responses.WithLabelValues(name, strings.ReplaceAll(strings.ReplaceAll(c.Reason, " ", "_"), "-", "_")).Inc()
-	m.coding.bytes.WithLabelValues(name, "before").Add(float64(c.Before))
-	m.coding.bytes.WithLabelValues(name, "after").Add(float64(c.After))
+	const none = "identity"
+	m.coding.responses.WithLabelValues(cmp.Or(c.Coding, none), strings.ReplaceAll(strings.ReplaceAll(c.Reason, " ", "_"), "-", "_")).Inc()
+	if c.Coding == "" {
+		m.coding.bytes.WithLabelValues(none, "before").Add(float64(c.Bytes))
+		m.coding.bytes.WithLabelValues(none, "after").Add(float64(c.Bytes))
+	}
+}
+
+// Coding counts what a coder did of late: it made so many bytes of others, and took
+// so long.
+func (m *Metrics) Coding(name string, before, after int64, took time.Duration) {
+	c := m.coding.coders[name]
+	if c == nil {
+		return
+	}
+	c.before.Add(float64(max(0, before)))
+	c.after.Add(float64(max(0, after)))
+	c.seconds.Add(max(0, took.Seconds()))
 }

@@ -75,7 +75,7 @@ func New(version string, sources Sources) *Metrics {
 	build.Set(1)
 	m.families = slices.Concat([]prometheus.Collector{
 		m.requests, m.durations, m.firstByte, m.sent, m.received, m.sessions, m.opened, m.closed, m.publishes, m.skipped, m.gaps,
-		m.passed, m.told, m.reloads, build, m.coding.responses, m.coding.bytes,
+		m.passed, m.told, m.reloads, build, m.coding.responses, m.coding.bytes, m.coding.seconds,
 	}, m.calls.all(), m.connections.all(), m.reading.all())
 	m.registry.MustRegister(m.families...)
 	m.registry.MustRegister(&state{sources}, collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))

@@ -33,8 +33,9 @@ func TestAScrapeShowsWhatWasToldAndWhatTheSourcesSay(t *testing.T) {
 		},
 		Coders: func() observe.Coders { return observe.Coders{Bytes: 12, Limit: 13, Refused: 14} },
 	})
-	m.Coded(observe.Coded{Coding: "zstd", Before: 100, After: 20})
-	m.Coded(observe.Coded{Reason: "not accepted", Before: 30, After: 30})
+	m.Coded(observe.Coded{Coding: "zstd"})
+	m.Coding("zstd", 100, 20, time.Second)
+	m.Coded(observe.Coded{Reason: "not accepted", Bytes: 30})
 	m.Request(observe.Request{Route: "/v1/**", Method: "GET", Status: 200, Duration: time.Second, FirstByte: time.Millisecond, Sent: 7})
 	m.Opened("sse")
 	m.Opened("sse")
@@ -90,6 +91,8 @@ func TestAScrapeShowsWhatWasToldAndWhatTheSourcesSay(t *testing.T) {
 		`fairlead_compression_responses_total{coding="identity",reason="not_accepted"} 1`,
 		`fairlead_compression_bytes_total{coding="zstd",stage="before"} 100`,
 		`fairlead_compression_bytes_total{coding="zstd",stage="after"} 20`,
+		`fairlead_compression_bytes_total{coding="identity",stage="after"} 30`,
+		`fairlead_compression_seconds_total{coding="zstd"} 1`,
 		`fairlead_config_reloads_total{result="ok"} 1`,
 		`fairlead_config_reloads_total{result="refused"} 1`,
 		`go_goroutines`,
