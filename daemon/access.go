@@ -36,7 +36,8 @@ type watched struct {
 	first   time.Duration
 	status  int
 	sent    int64
-	body    body // of the request
+	events  uint64 // of a session
+	body    body   // of the request
 	served  observe.Served
 	traced  *traced // nil unless it is recorded
 }
@@ -120,7 +121,7 @@ func (d *daemon) finished(f flight, w *watched, r *http.Request, complete bool) 
 		method: r.Method, path: loggedPath(r.URL.Path), proto: r.Proto, client: proxy.ClientAddr(r, w.trusted),
 		tls: r.TLS != nil, resumed: r.TLS != nil && r.TLS.DidResume,
 		status: w.status, stream: isStream(w, r), first: w.first, took: time.Since(w.began), sent: w.sent, received: w.body.received.Load(),
-		call: strings.HasPrefix(r.Header.Get("Content-Type"), "application/grpc"), grpc: grpcStatus(w.Header()), span: w.traced.over(),
+		call: strings.HasPrefix(r.Header.Get("Content-Type"), "application/grpc"), grpc: grpcStatus(w.Header()), events: w.events, span: w.traced.over(),
 	})
 }
 
@@ -169,6 +170,14 @@ func (d *daemon) record(ctx context.Context, f flight, e *ended) {
 	if d.counts {
 		d.count(f, e)
 	}
+	if e.span != nil {
+		e.span.End(d.response(f, e))
+	}
+	share := d.site.Load().logs.of(f.route, e.path)
+	bad := faulty(&f, e)
+	if !bad && !share.next() {
+		return
+	}
 	attrs := []slog.Attr{
 		slog.String("method", e.method), slog.String("path", e.path), slog.String("route", f.route),
 		slog.Int("status", e.status), slog.Float64("duration_seconds", e.took.Seconds()), slog.Int64("bytes", e.sent),
@@ -187,10 +196,24 @@ func (d *daemon) record(ctx context.Context, f flight, e *ended) {
 		attrs = append(attrs, slog.String("error", loggedCause(f.err)))
 	}
 	if e.span != nil {
-		e.span.End(d.response(f, e))
 		attrs = append(attrs, slog.String("trace_id", e.span.TraceID()))
 	}
+	if !bad && share.sampled {
+		attrs = append(attrs, slog.Float64("sample", share.share))
+	}
 	d.access.LogAttrs(ctx, slog.LevelInfo, "request", attrs...)
+}
+
+// faulty reports whether more is to be said than that a client was served, or left.
+// Its record is always written.
+func faulty(f *flight, e *ended) bool {
+	switch fairlead.Code(f.reason) {
+	case "", fairlead.Cancelled, fairlead.Draining:
+	default:
+		return true
+	}
+	const ok, cancelled = "0", "1" // statuses of gRPC
+	return e.status >= 500 || f.err != nil || e.grpc != "" && e.grpc != ok && e.grpc != cancelled
 }
 
 func isStream(w *watched, r *http.Request) bool {

@@ -19,8 +19,9 @@ type site struct {
 	cfg       Config
 	topics    *topic.Store
 	pattern   func(name string) string // that decides about a topic
-	readers   *deliver.Handler         // nil when the topics are off
-	rpc       *rpc.Handler             // the same
+	logs      logShares
+	readers   *deliver.Handler // nil when the topics are off
+	rpc       *rpc.Handler     // the same
 	coders    *coders
 	captured  *capture.Store
 	pools     map[string]*upstream.Pool
@@ -39,6 +40,7 @@ type site struct {
 // describes is kept, with its streams; old is nil at the start.
 func (d *daemon) build(cfg Config, old *site) (*site, error) {
 	s := &site{cfg: cfg, pattern: cfg.topicPattern()}
+	s.logs.configure(&cfg)
 	var budget *compress.Budget
 	// State: logs of topics, logs of captured streams, upstream connections.
 	if old == nil {
@@ -52,7 +54,7 @@ func (d *daemon) build(cfg Config, old *site) (*site, error) {
 		s.topics, s.captured, budget = old.topics, old.captured, old.coders.budget
 	}
 	var err error
-	if s.coders, err = newCoders(&s.cfg, budget, d.coded, d.coding); err != nil {
+	if s.coders, err = newCoders(&s.cfg, budget, d.coded); err != nil {
 		return nil, err
 	}
 	if s.pools, err = d.newPools(&cfg, &old.cfg, old.pools); err != nil {
@@ -66,6 +68,7 @@ func (d *daemon) build(cfg Config, old *site) (*site, error) {
 	// Routes: proxy → capture → upstream pool.
 	for _, r := range cfg.Routes {
 		up := cfg.Upstreams[r.Upstream]
+		r.Log = 0 // which is no reason for another one
 		s.routes = append(s.routes, d.newRoute(routeSource{
 			r, s.pools[r.Upstream], up.PreserveHost, cfg.trusted(), cfg.Heartbeat,
 		}, s.captured, old.routes))

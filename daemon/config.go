@@ -40,8 +40,9 @@ type Config struct {
 
 // Log says what is logged, and how.
 type Log struct {
-	Level  string `yaml:"level"`  // debug, info, warn or error
-	Format string `yaml:"format"` // auto, text or json
+	Level       string `yaml:"level"`       // debug, info, warn or error
+	Format      string `yaml:"format"`      // auto, text or json
+	Connections Share  `yaml:"connections"` // of their ends that are logged
 }
 
 // Route sends the requests under a path to an upstream.
@@ -51,6 +52,7 @@ type Route struct {
 	Capture   Capture       `yaml:"capture"`
 	Compress  RouteCompress `yaml:"compress"`
 	EarlyData bool          `yaml:"early_data"` // safe requests may be answered before the handshake's end
+	Log       Share         `yaml:"log"`        // of the requests without a fault that are logged
 }
 
 // Capture says which responses of a route are recorded, and how. It may be
@@ -78,7 +80,7 @@ const (
 func (c *Capture) word(text string) error { return c.Record.parse(text) }
 
 func (r *Route) defaults() {
-	r.Capture = Capture{MaxEvent: 1 << 20}
+	r.Capture, r.Log = Capture{MaxEvent: 1 << 20}, 1
 }
 
 // Topic is the policy of the topics that match.
@@ -88,6 +90,7 @@ type Topic struct {
 	OnLag       OnLag    `yaml:"on_lag"`
 	Retain      Retain   `yaml:"retain"`
 	WaitTimeout Duration `yaml:"wait_timeout"`
+	Log         Share    `yaml:"log"` // of the requests without a fault, for it alone, that are logged
 }
 
 // Retain bounds what a topic keeps.
@@ -99,7 +102,7 @@ type Retain struct {
 
 func (t *Topic) defaults() {
 	t.Retain = Retain{topic.DefaultEvents, topic.DefaultBytes, Duration(topic.DefaultAge)}
-	t.WaitTimeout = Duration(topic.DefaultWaitTimeout)
+	t.WaitTimeout, t.Log = Duration(topic.DefaultWaitTimeout), 1
 }
 
 func (t *Topic) policy() topic.Policy {
@@ -152,7 +155,7 @@ func Default() Config {
 		},
 		TopicsPrefix: "/topics",
 		Hosts:        []string{}, CORS: []string{}, TrustedProxies: []Prefix{}, ProxyProtocol: []Prefix{},
-		Log:       Log{Level: "info", Format: "auto"},
+		Log:       Log{Level: "info", Format: "auto", Connections: 1},
 		Upstreams: map[string]Upstream{}, Routes: []Route{}, Topics: []Topic{},
 		Compress: Compress{Prefer: PreferSpeed, MinSize: 1 << 10, Types: []string{}, Share: true, Memory: 64 << 20},
 		Limits: Limits{

@@ -1,6 +1,7 @@
 package daemon
 
 import (
+	"context"
 	"crypto/tls"
 	"log/slog"
 	"strings"
@@ -38,9 +39,36 @@ func (d *daemon) watchConnections(listener string) listen.Observer {
 // endedConnection makes the record, and the span, of a connection that has ended.
 func (d *daemon) endedConnection(listener string, e *listen.Ended) {
 	d.left(e)
-	d.log.Debug("connection", slog.String("listener", listener), slog.String("client", e.Remote), slog.String("protocol", protocolOf(e.Protocol)),
-		slog.Bool("tls", e.TLS), slog.Bool("resumed", e.Resumed), slog.Int64("requests", e.Requests),
-		slog.Float64("duration_seconds", e.Lasted.Seconds()), slog.String("reason", string(e.Reason)))
+	if e.Reason == listen.RefusedByLimit { // of which there may be any number: the limit is logged once a minute
+		return
+	}
+	d.recordConnection(listener, e.Remote, protocolOf(e.Protocol), string(e.Reason), e.Lasted, func() []slog.Attr {
+		attrs := []slog.Attr{slog.Int64("requests", e.Requests)}
+		if e.TLS {
+			attrs = append(attrs, slog.String("tls", tlsVersion(e.Version)), slog.Bool("resumed", e.Resumed))
+		}
+		if p, ok := e.Path(); ok {
+			attrs = append(attrs, slog.Uint64("sent_bytes", p.Sent), slog.Uint64("received_bytes", p.Received), slog.Float64("rtt_seconds", p.RTT.Seconds()))
+		}
+		return attrs
+	})
+}
+
+// recordConnection logs the end of a connection, unless it is one of those that are
+// left out; more is asked for what else there is to say.
+func (d *daemon) recordConnection(listener, remote, protocol, reason string, lasted time.Duration, more func() []slog.Attr) {
+	share := &d.site.Load().logs.connections
+	if !share.next() {
+		return
+	}
+	attrs := append([]slog.Attr{
+		slog.String("listener", listener), slog.String("client", remote), slog.String("protocol", protocol),
+		slog.Float64("duration_seconds", lasted.Seconds()), slog.String("reason", reason),
+	}, more()...)
+	if share.sampled {
+		attrs = append(attrs, slog.Float64("sample", share.share))
+	}
+	d.access.LogAttrs(context.Background(), slog.LevelInfo, "connection", attrs...)
 }
 
 // closeReason says of a connection that a session had taken over why it ended, in

@@ -26,7 +26,7 @@ func (d *daemon) newReaders(cfg *Config, topics *topic.Store, old *site) *delive
 		AllowPublish: mayPublish(cfg), PublishToken: cfg.PublishToken, Origins: cfg.CORS,
 		Heartbeat: time.Duration(cfg.Heartbeat), SlowAfter: slowAfter(cfg),
 		MaxBody: int64(cfg.Limits.Body), MaxTopics: cfg.Limits.TopicsPerConnection, MaxMessage: int64(cfg.Limits.Message),
-		Engine: d.fanoutEngine(cfg), Take: d.take, Tracer: d.tracer(),
+		Engine: d.fanoutEngine(cfg), Take: d.take, Stay: d.stay, Tracer: d.tracer(),
 		Observer: d.readerObserver(),
 	})
 }

@@ -53,7 +53,7 @@ func (d *daemon) newRoute(from routeSource, store *capture.Store, old []*route) 
 		}
 	}
 	return &route{
-		label: "/" + from.cfg.Path.String(), from: from,
+		label: routeLabel(&from.cfg), from: from,
 		proxy: proxy.New(proxy.Config{
 			// The pool replaces scheme and host by those of an endpoint.
 			Target:         &url.URL{Scheme: "http", Host: from.cfg.Upstream},
@@ -65,6 +65,9 @@ func (d *daemon) newRoute(from routeSource, store *capture.Store, old []*route) 
 		}),
 	}
 }
+
+// routeLabel names a route in metrics and logs.
+func routeLabel(r *Route) string { return "/" + r.Path.String() }
 
 // newPools returns the pools of the upstreams; those that did not change are
 // the old ones, with their connections.

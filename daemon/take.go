@@ -2,6 +2,7 @@ package daemon
 
 import (
 	"context"
+	"log/slog"
 	"math"
 	"net/http"
 	"net/netip"
@@ -58,6 +59,30 @@ func (d *daemon) take(r *http.Request) deliver.Lease {
 	return t
 }
 
+// stay has the record of a request say what its session says at its end.
+func (d *daemon) stay(r *http.Request) deliver.Lease {
+	if w, ok := r.Context().Value(watchedKey{}).(*watched); ok {
+		return staying{d, w, r}
+	}
+	return nil
+}
+
+// staying is a session that its request's handler serves.
+type staying struct {
+	d *daemon
+	w *watched
+	r *http.Request
+}
+
+// Ended notes it for the record.
+func (s staying) Ended(why deliver.Ended) {
+	s.d.flights.because(s.r, string(why.Reason), nil)
+	s.w.events = why.Events
+	if s.w.status == 0 { // a WebSocket of HTTP/1.1, of which nothing comes past the writer
+		s.w.sent = int64(min(why.Bytes, math.MaxInt64)) //nolint:gosec // bounded
+	}
+}
+
 // Ended writes the record.
 func (t *detached) Ended(why deliver.Ended) { t.ended(why, nil) }
 
@@ -76,9 +101,13 @@ func (t *detached) ended(why deliver.Ended, span *observe.Span) {
 	}
 	t.d.record(context.Background(), flight{route: t.route, reason: string(why.Reason)}, &e)
 	t.lease.Release()
+	reason, lasted := closeReason(why.Reason), time.Duration(t.before)*time.Second+e.took
 	if t.d.counts {
-		t.d.plain.Ended(1, closeReason(why.Reason), time.Duration(t.before)*time.Second+e.took, -1)
+		t.d.plain.Ended(1, reason, lasted, -1)
 	}
+	t.d.recordConnection(plainListener, why.Remote, protocolOf(1), reason, lasted, func() []slog.Attr {
+		return []slog.Attr{slog.Uint64("sent_bytes", why.Bytes)}
+	})
 	t.d.flights.drop(t.route)
 }
 

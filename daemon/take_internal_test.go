@@ -23,9 +23,13 @@ import (
 
 func newWatcher(log io.Writer) *daemon {
 	metrics := observe.New("", observe.Sources{})
-	return &daemon{
+	d := &daemon{
 		leaving: make(chan struct{}), metrics: metrics, counts: true, plain: metrics.Connections(plainListener), access: slog.New(slog.NewTextHandler(log, nil)),
 	}
+	s := new(site)
+	s.logs.connections.set(0)
+	d.site.Store(s)
+	return d
 }
 
 func TestARequestWhoseConnectionWasTakenIsOverWhenTheConnectionIs(t *testing.T) {

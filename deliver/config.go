@@ -60,6 +60,10 @@ type Config struct {
 	// response. It must not keep the request, which is large. It may return nil, as
 	// by default.
 	Take func(r *http.Request) Lease
+	// Stay is called when a session of an event stream or a WebSocket is served by the
+	// handler of its request instead. What it returns is told of the session's end
+	// before the handler returns. It may return nil, as by default.
+	Stay func(r *http.Request) Lease
 	// Observer is told what happens.
 	Observer Observer
 	// Tracer makes spans of it.
@@ -80,7 +84,7 @@ type Reply struct {
 	OK json.RawMessage
 }
 
-// Lease is told when a session on a connection that was taken has ended.
+// Lease is told when a session has ended.
 type Lease interface {
 	Ended(why Ended)
 }
@@ -218,6 +222,9 @@ func (c Config) withDefaults() Config {
 	}
 	if c.Take == nil {
 		c.Take = func(*http.Request) Lease { return nil }
+	}
+	if c.Stay == nil {
+		c.Stay = func(*http.Request) Lease { return nil }
 	}
 	if c.Observer.Opened == nil {
 		c.Observer.Opened = func(string) {}

@@ -24,7 +24,7 @@ type session struct {
 	since     int64 // Unix nanoseconds
 	reader    *topic.Reader
 	away      atomic.Pointer[fairlead.Error] // why it is sent away
-	lease     Lease                          // Config.Take's; nil where the handler stays
+	lease     Lease                          // Config.Take's or Stay's; may be nil
 	rare      atomic.Pointer[rare]           // nil until it is needed
 	transport transport
 	resumed   bool

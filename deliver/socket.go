@@ -87,6 +87,8 @@ func (h *Handler) serveSocket(w http.ResponseWriter, r *http.Request, s *socket,
 	}
 	if h.cfg.Engine != nil && r.TLS == nil && r.ProtoMajor == 1 {
 		s.lease = h.cfg.Take(r)
+	} else {
+		s.lease = h.cfg.Stay(r)
 	}
 	h.hand(r.Context(), &taken{conn: t.Stream, early: t.Early}, &s.conn, s, &h.sockets)
 }

@@ -47,6 +47,7 @@ func (h *Handler) serveSSE(w http.ResponseWriter, r *http.Request, q *query) err
 		h.hand(r.Context(), t, &s.conn, s, &h.streams)
 		return nil
 	}
+	s.lease = h.cfg.Stay(r)
 	return s.respond(w, r)
 }
 

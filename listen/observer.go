@@ -48,10 +48,14 @@ type Ended struct {
 	Remote   string // address and port of its other end
 	Protocol int    // major version of HTTP; 0: no request came
 	TLS      bool
-	Resumed  bool // its session of TLS
+	Version  uint16 // of TLS, as crypto/tls numbers them; 0: none, or no request came
+	Resumed  bool   // its session of TLS
 	Requests int64
 	Lasted   time.Duration
 	Reason   CloseReason
+	// Path asks for what is known of the network to the client, and how much came and
+	// went; false where nothing is. It is for the time of the call.
+	Path func() (Path, bool)
 }
 
 // CloseReason is why a connection ended, one of the constants below.
@@ -141,6 +145,7 @@ func (c *connection) tell(o *Observer, protocol uint8, reason CloseReason) {
 	o.Ended(Ended{
 		Remote: c.self.remote(), Protocol: int(protocol), TLS: how != 0, Resumed: how&resumedBit != 0,
 		Requests: c.requests.Load(), Lasted: time.Since(c.since), Reason: reason,
+		Version: uint16(how), Path: c.self.path, //nolint:gosec // the lower half
 	})
 }
 
