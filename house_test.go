@@ -48,6 +48,7 @@ var rooms = map[string]room{
 	"capture":     {[]string{".", "topic", "sse"}, "the joint of a round tripper, a log and the event stream it records"},
 	"client": {[]string{".", "sse", "websocket", "internal/wire", "proto/fairlead/v1", "proto/fairlead/v1/fairleadv1connect"},
 		"meets the server only in the nouns and on the wire"},
+	"console":           {[]string{"sse"}, "a page, and the event stream that feeds it"},
 	"observe":           {[]string{"."}, "rooms report through hooks of their own"},
 	"daemon":            {[]string{".", "*"}, "composes every room; only cmd calls it"},
 	"cmd/fairlead":      {[]string{".", "daemon", "client"}, "flags in, one call out"},
@@ -87,7 +88,7 @@ var fences = map[string]room{
 	"pgregory.net/rapid":                 {[]string{"test"}, "property tests"},
 	"github.com/rogpeppe/go-internal":    {[]string{"test"}, "the command line's test scripts"},
 	"golang.org/x/net/http2":             {[]string{"internal/h2client", "test"}, "a client that sends what net/http's would not"},
-	"github.com/prometheus/client_model": {[]string{"test"}, "reading metrics back"},
+	"github.com/prometheus/client_model": {[]string{"observe", "test"}, "reading metrics back"},
 }
 
 // noExample are the packages without an Example of their own.

@@ -24,6 +24,7 @@ GET  /pools                    connections to the upstreams, in sum (JSON)
 GET  /pools/NAME/connections   each of them, and why it was opened (JSON)
 GET  /pools/NAME/events        what happens to them, and why (event stream; JSON on request)
 GET  /topics                   topics and their logs (JSON)
+POST /shed?share=0.5           send so many readers away, to come back; of topic=PATTERN, transport=NAME
 POST /drain                    go away, as on SIGTERM
 
 pools:
@@ -31,7 +32,7 @@ pools:
 
 // adminHandler returns the handler of the admin listener.
 func (d *daemon) adminHandler(cfg *Config) http.Handler {
-	pools := d.poolPages()
+	pools, page := d.poolPages(), d.newConsole()
 	guarded := http.NewServeMux()
 	guarded.HandleFunc("GET /{$}", func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("Content-Type", "text/plain; charset=utf-8")
@@ -46,6 +47,8 @@ func (d *daemon) adminHandler(cfg *Config) http.Handler {
 	guarded.HandleFunc("GET /pools/{name}/connections", pools.serveConnections)
 	guarded.HandleFunc("GET /pools/{name}/events", pools.serveEvents)
 	guarded.HandleFunc("GET /topics", d.serveTopics)
+	guarded.HandleFunc("GET /console/feed", page.Feed)
+	guarded.HandleFunc("POST /shed", d.serveShed)
 	guarded.HandleFunc("POST /drain", func(w http.ResponseWriter, _ *http.Request) {
 		w.WriteHeader(http.StatusAccepted)
 		select {
@@ -62,7 +65,17 @@ func (d *daemon) adminHandler(cfg *Config) http.Handler {
 		}
 		fmt.Fprintln(w, "ready")
 	})
-	open.Handle("/", needToken(cfg.AdminToken, guarded))
+	inside := needToken(cfg.AdminToken, guarded)
+	open.Handle("/", inside)
+	open.HandleFunc("GET /{$}", func(w http.ResponseWriter, r *http.Request) {
+		if !strings.Contains(r.Header.Get("Accept"), "text/html") { // curl's is the list of what there is
+			inside.ServeHTTP(w, r)
+			return
+		}
+		page.Page(w, r)
+	})
+	open.Handle("GET /console/", http.StripPrefix("/console", http.HandlerFunc(page.Page)))
+	open.Handle("GET /console/feed", inside)
 	return checkHost(cfg.Hosts, isLoopback(cfg.Admin), noStore(sameOrigin(open)))
 }
 
@@ -98,9 +111,15 @@ type topicStatus struct {
 }
 
 func (d *daemon) serveTopics(w http.ResponseWriter, r *http.Request) {
-	prefix := r.URL.Query().Get("prefix")
+	var page topicsPage
+	page.Topics, page.Total = d.topics(r.URL.Query().Get("prefix"), maxListed)
+	writeJSON(w, page)
+}
+
+// topics returns at most limit of the topics whose names begin so, in their order, and
+// how many there are of any name.
+func (d *daemon) topics(prefix string, limit int) (list []topicStatus, total int) {
 	store := d.site.Load().topics
-	page := topicsPage{Total: store.Len(), Topics: []topicStatus{}}
 	var logs []*topic.Log
 	for l := range store.All() {
 		if strings.HasPrefix(l.Name(), prefix) {
@@ -108,13 +127,14 @@ func (d *daemon) serveTopics(w http.ResponseWriter, r *http.Request) {
 		}
 	}
 	slices.SortFunc(logs, func(a, b *topic.Log) int { return strings.Compare(a.Name(), b.Name()) })
-	for _, l := range logs[:min(len(logs), maxListed)] {
+	list = []topicStatus{}
+	for _, l := range logs[:min(len(logs), limit)] {
 		s := l.Stats()
-		page.Topics = append(page.Topics, topicStatus{
+		list = append(list, topicStatus{
 			s.Name, s.Policy, s.Latest, s.Events, s.Bytes, s.Total, s.Readers, s.Skipped, s.Gaps, s.Closed, s.Fault,
 		})
 	}
-	writeJSON(w, page)
+	return list, store.Len()
 }
 
 func writeJSON(w http.ResponseWriter, v any) {

@@ -47,6 +47,7 @@ type sessionStatus struct {
 	Remote       string          `json:"remote"`
 	Since        time.Time       `json:"since"`
 	Resumed      bool            `json:"resumed"`
+	Spoke        bool            `json:"spoke"` // its client has sent a message
 	Events       uint64          `json:"events"`
 	Bytes        uint64          `json:"bytes"`
 	Gaps         uint64          `json:"gaps"`
@@ -76,7 +77,7 @@ type readingStatus struct {
 
 func statusOf(i deliver.SessionInfo) sessionStatus {
 	s := sessionStatus{
-		Transport: i.Transport, Remote: i.Remote, Since: i.Since, Resumed: i.Resumed, Events: i.Events, Bytes: i.Bytes, Gaps: i.Gaps, Lag: i.Lag,
+		Transport: i.Transport, Remote: i.Remote, Since: i.Since, Resumed: i.Resumed, Spoke: i.Spoke, Events: i.Events, Bytes: i.Bytes, Gaps: i.Gaps, Lag: i.Lag,
 		Buffered: i.Buffered, LastReceived: i.LastReceived, Engine: i.Engine, Topics: make([]readingStatus, len(i.Topics)),
 	}
 	if i.Unsent >= 0 {
@@ -118,9 +119,8 @@ func (d *daemon) sessions(limit int) []sessionStatus {
 }
 
 func (d *daemon) serveConnections(w http.ResponseWriter, _ *http.Request) {
-	s := d.site.Load()
 	page := connectionsPage{
-		Listeners: d.listenerPage(), Clients: d.clients(maxListed), Sessions: d.sessions(maxListed), Captured: []capturedStatus{},
+		Listeners: d.listenerPage(), Clients: d.clients(maxListed), Sessions: d.sessions(maxListed), Captured: d.capturedStreams(maxListed),
 		Relays: map[string]int{}, Transfers: d.transfers(maxListed), InFlight: d.flights.byRoute(),
 	}
 	for _, site := range d.sites() {
@@ -130,8 +130,14 @@ func (d *daemon) serveConnections(w http.ResponseWriter, _ *http.Request) {
 			}
 		}
 	}
-	for _, i := range s.captured.Streams(maxListed) {
-		page.Captured = append(page.Captured, capturedStatus{i.Hash, i.State, i.Fault, i.Events, i.Bytes, i.Readers, i.Age.Seconds()})
-	}
 	writeJSON(w, page)
+}
+
+// capturedStreams returns at most limit of them.
+func (d *daemon) capturedStreams(limit int) []capturedStatus {
+	all := []capturedStatus{}
+	for _, i := range d.site.Load().captured.Streams(limit) {
+		all = append(all, capturedStatus{i.Hash, i.State, i.Fault, i.Events, i.Bytes, i.Readers, i.Age.Seconds()})
+	}
+	return all
 }

@@ -29,6 +29,7 @@ type session struct {
 	transport transport
 	resumed   bool
 	late      bool // it came to a server that was going away already
+	spoke     atomic.Bool
 	pace      pace // FindSlow's
 
 	events, bytes atomic.Uint64
@@ -89,6 +90,7 @@ type SessionInfo struct {
 	Remote       string         // address of the client's connection
 	Since        time.Time      // when it was admitted
 	Resumed      bool           // it began from a cursor
+	Spoke        bool           // its client has sent a message
 	Topics       []topic.Status // where it stands
 	Lag          uint64         // events that it has yet to be given, of all its topics
 	Events       uint64         // sent
@@ -105,7 +107,7 @@ type SessionInfo struct {
 func (s *session) info() SessionInfo {
 	since := time.Unix(0, s.since)
 	i := SessionInfo{
-		Transport: s.transport.String(), Remote: s.remote, Since: since, Resumed: s.resumed, Topics: s.reader.Status(),
+		Transport: s.transport.String(), Remote: s.remote, Since: since, Resumed: s.resumed, Spoke: s.spoke.Load(), Topics: s.reader.Status(),
 		Events: s.events.Load(), Bytes: s.bytes.Load(), Unsent: -1, LastReceived: since,
 	}
 	for _, at := range i.Topics {

@@ -193,6 +193,7 @@ func (s *socket) read(out *fanout.Out, parser *websocket.Parser, p []byte) {
 			s.closedByPeer(out, m.Code)
 			return
 		case websocket.Text, websocket.Binary:
+			s.spoke.Store(true)
 			if !s.ended {
 				messages = append(messages, received{m.Kind, bytes.Clone(m.Payload), time.Now()})
 			}

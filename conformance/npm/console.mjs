@@ -1,0 +1,83 @@
+// Uses the console as a person would, on each view and with each button, has axe look
+// at it, and prints what it sees.
+//   node console.mjs CHROMIUM URL FOLDER-FOR-SCREENSHOTS [TOKEN]
+import { readFileSync } from 'node:fs';
+import { createRequire } from 'node:module';
+import { launch, print } from './launch.mjs';
+
+const [executablePath, url, folder, token] = process.argv.slice(2);
+const page = await launch(executablePath);
+const sizes = { desktop: { width: 1280, height: 800 }, phone: { width: 390, height: 844 } };
+
+await page.setViewportSize(sizes.desktop);
+await page.goto(url);
+if (token) {
+  await page.fill('#token', 'wrong');
+  await page.click('#dialog-ok');
+  await page.waitForFunction(() => document.getElementById('token')?.value === '');
+  await page.fill('#token', token);
+  await page.click('#dialog-ok');
+}
+await page.waitForSelector('#state[data-is=live]');
+
+const violations = () =>
+  page.evaluate(async () => (await globalThis.axe.run(document)).violations.map((v) => `${v.id}: ${v.nodes.map((n) => n.target).join(' ')}`));
+
+// The page's policy lets no other script in but by the debugger.
+const session = await page.context().newCDPSession(page);
+const source = readFileSync(createRequire(import.meta.url).resolve('axe-core/axe.min.js'), 'utf8');
+const inject = () => session.send('Runtime.evaluate', { expression: `${source};0` });
+
+for (const name of ['overview', 'connections', 'topics', 'pools', 'routes']) {
+  await page.click(`nav a[href="#${name}"]`);
+  await page.waitForFunction((name) => document.querySelector(`nav a[href="#${name}"][aria-current]`) && document.querySelector('main').children.length > 0, name);
+  if (name === 'overview') await page.waitForFunction(() => document.querySelector('svg.plot path')?.getAttribute('d').split('L').length > 2);
+  for (const scheme of ['light', 'dark']) {
+    for (const [size, viewport] of Object.entries(sizes)) {
+      await page.setViewportSize(viewport);
+      await page.emulateMedia({ colorScheme: scheme });
+      await page.screenshot({ path: `${folder}/console-${name}-${scheme}-${size}.png`, fullPage: true });
+      await inject();
+      print({
+        view: name, scheme, size, violations: await violations(),
+        sideways: await page.evaluate(() => document.documentElement.scrollWidth - document.documentElement.clientWidth),
+        text: size === 'desktop' && scheme === 'light' ? await page.innerText('main') : '',
+      });
+    }
+  }
+  await page.setViewportSize(sizes.desktop);
+}
+
+// Sorting and filtering, by the keyboard.
+await page.click('nav a[href="#topics"]');
+const first = () => page.textContent('section table tbody tr td');
+await page.focus('th button');
+await page.keyboard.press('Enter');
+const up = await first();
+await page.keyboard.press('Enter'); // the focus has stayed, though all is drawn anew
+const down = await first();
+await page.fill('input[type=search]', 'topic-2');
+await page.waitForFunction(() => document.querySelectorAll('section table tbody tr').length === 1);
+print({ up, down, filtered: await first(), typed: await page.inputValue('input[type=search]') });
+await page.fill('input[type=search]', '');
+
+// Shed, with a mistake first.
+await page.click('#shed');
+await page.screenshot({ path: `${folder}/console-shed.png` });
+await page.fill('#shed-share', '0');
+await page.click('#dialog-ok');
+await page.waitForFunction(() => document.getElementById('dialog-error').textContent !== '');
+const mistake = await page.textContent('#dialog-error');
+await page.fill('#shed-share', '100');
+await page.click('#dialog-ok');
+await page.waitForFunction(() => !document.getElementById('dialog').open);
+print({ shed: mistake });
+
+// Drain, once thought better of.
+await page.click('#drain');
+await page.click('#dialog-cancel');
+print({ cancelled: await page.evaluate(() => !document.getElementById('dialog').open) });
+await page.click('#drain');
+await page.click('#dialog-ok');
+await page.waitForFunction(() => document.getElementById('state').dataset.is !== 'live');
+print({ drained: await page.getAttribute('#state', 'data-is') });

@@ -1,0 +1,108 @@
+// The page: which view is shown, the state of the feed, and what the buttons do.
+import { ask, follow, token } from './feed.js';
+import { el } from './draw.js';
+import { note, views } from './views.js';
+
+const at = id => document.getElementById(id);
+let snapshot;
+
+const current = () => (views[location.hash.slice(1)] ? location.hash.slice(1) : 'overview');
+
+function draw() {
+  for (const link of at('views').children) {
+    if (link.hash === `#${current()}`) link.setAttribute('aria-current', 'page');
+    else link.removeAttribute('aria-current');
+  }
+  if (!snapshot) return;
+  const main = at('main');
+  const focused = document.activeElement?.dataset?.key; // what is drawn anew keeps the focus
+  const caret = document.activeElement?.selectionStart;
+  const scrolled = [...main.querySelectorAll('.table')].map(t => t.scrollLeft);
+  main.replaceChildren(...views[current()].draw(snapshot, draw));
+  main.querySelectorAll('.table').forEach((t, i) => { t.scrollLeft = scrolled[i] ?? 0; });
+  if (focused) {
+    const again = main.querySelector(`[data-key="${CSS.escape(focused)}"]`);
+    again?.focus({ preventScroll: true });
+    if (caret != null && again?.type === 'search') again.setSelectionRange(caret, caret);
+  }
+}
+
+function state(is, text) {
+  if (at('state').textContent === text) return; // what is read out is not repeated
+  at('state').dataset.is = is;
+  at('state').textContent = text;
+}
+
+// confirmed asks, and does what is asked for when it is confirmed.
+function confirmed({ title, text, ok, fields = [], danger = true }, act) {
+  const dialog = at('dialog');
+  at('dialog-title').textContent = title;
+  at('dialog-text').textContent = text;
+  at('dialog-error').textContent = '';
+  at('dialog-ok').textContent = ok;
+  at('dialog-ok').className = danger ? 'danger' : '';
+  at('dialog-fields').replaceChildren(...fields);
+  return new Promise(done => {
+    const close = () => { dialog.close(); done(); };
+    at('dialog-cancel').onclick = close;
+    dialog.oncancel = () => done();
+    at('dialog-ok').onclick = async () => {
+      try {
+        await act();
+        close();
+      } catch (why) {
+        at('dialog-error').textContent = why.message;
+      }
+    };
+    dialog.showModal();
+  });
+}
+
+async function post(path) {
+  const response = await ask(path, { method: 'POST' });
+  if (!response.ok) {
+    const problem = await response.json().catch(() => ({}));
+    throw new Error(problem.detail ?? `the server answers ${response.status}`);
+  }
+  return response;
+}
+
+at('drain').onclick = () => confirmed({
+  title: 'Drain this server?',
+  text: 'It goes away as on SIGTERM: new clients are refused, every reader is told to come back elsewhere, and when the last has gone the process ends. This cannot be taken back.',
+  ok: 'Drain',
+}, () => post('drain'));
+
+at('shed').onclick = () => {
+  const topic = el('input', { value: '**', id: 'shed-topic', required: true });
+  const part = el('input', { type: 'number', min: 1, max: 100, value: 50, id: 'shed-share', required: true });
+  confirmed({
+    title: 'Send readers away?',
+    text: 'They are told to come back in a moment, from the cursor they have: nothing is lost, and a balancer in front may send them to another server.',
+    ok: 'Send away',
+    fields: [el('label', {}, 'Topics, as a pattern', topic), el('label', {}, 'Share, in percent', part)],
+  }, () => post(`shed?topic=${encodeURIComponent(topic.value)}&share=${Number(part.value) / 100}`));
+};
+
+const askToken = () => {
+  state('lost', 'a token is needed');
+  const field = el('input', { type: 'password', autocomplete: 'current-password', id: 'token' });
+  return confirmed({
+    title: 'Admin token', text: 'This server asks for its admin_token. It is kept until this tab is closed.', ok: 'Continue', danger: false,
+    fields: [el('label', {}, 'Token', field)],
+  }, () => token.set(field.value));
+};
+
+for (const [id, view] of Object.entries(views)) at('views').append(el('a', { href: `#${id}` }, view.name));
+addEventListener('hashchange', () => { draw(); at('main').focus(); });
+draw();
+follow({
+  data(s) {
+    snapshot = s;
+    note(s);
+    state(s.draining ? 'draining' : 'live', s.draining ? `draining · ${s.version}` : `live · ${s.version}`);
+    draw();
+  },
+  lost(why) { state('lost', `no connection: ${why.message}; trying again`); },
+  forbidden: askToken,
+});

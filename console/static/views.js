@@ -1,0 +1,150 @@
+// The views: what of a snapshot is shown where.
+import { bytes, el, mix, number, plot, seconds, share, table } from './draw.js';
+
+const sum = (all, of) => all.reduce((n, one) => n + (of(one) ?? 0), 0);
+const since = (s, at) => (Date.parse(s.now) - Date.parse(at)) / 1000;
+
+// history has the last two minutes of what is plotted.
+const history = new Map();
+function past(name, value) {
+  const all = history.get(name) ?? [];
+  all.push(value);
+  if (all.length > 120) all.shift();
+  history.set(name, all);
+}
+
+let before;
+// note keeps what a snapshot adds to the plots.
+export function note(s) {
+  const opened = sum(Object.values(s.listeners), l => sum(Object.values(l.open), n => n));
+  past('connections', opened);
+  past('sessions', s.sessions_total);
+  past('in flight', sum(Object.values(s.in_flight), n => n));
+  const took = before ? (Date.parse(s.now) - Date.parse(before.now)) / 1000 : 0;
+  past('events a second', took > 0 ? Math.max(0, (s.events - before.events) / took) : 0);
+  before = s;
+}
+
+const card = (name, value, small, line) =>
+  el('dl', { class: 'card' }, el('dt', {}, name), el('dd', {}, value, small ? el('small', {}, ` ${small}`) : null), line ? el('dd', {}, plot(history.get(line) ?? [], `${name}, the last two minutes`)) : null);
+
+const last = name => history.get(name)?.at(-1) ?? 0;
+
+function overview(s) {
+  const protocols = {};
+  for (const l of Object.values(s.listeners)) for (const [p, n] of Object.entries(l.open)) protocols[p] = (protocols[p] ?? 0) + n;
+  const out = s.pools.flatMap(p => p.endpoints).filter(e => e.state !== 'ok').length;
+  return [
+    el('div', { class: 'cards' },
+      card('Connections', number(last('connections')), '', 'connections'),
+      card('Sessions', number(s.sessions_total), `${number(s.topics_total)} topics`, 'sessions'),
+      card('Events a second', number(last('events a second')), '', 'events a second'),
+      card('In flight', number(last('in flight')), 'requests, streams', 'in flight'),
+      card('Reuse', share(s.reuse.further, s.reuse.further + s.reuse.first), 'of requests on a kept connection'),
+      card('Compression saved', share(s.compression.before - s.compression.after, s.compression.before), bytes(s.compression.before - s.compression.after)),
+      card('Most behind', number(Math.max(0, ...s.sessions.map(x => x.lag))), 'events'),
+      card('Endpoints out', number(out), `of ${sum(s.pools, p => p.endpoints.length)}`)),
+    el('section', { 'aria-label': 'Protocols' }, el('div', { class: 'head' }, el('h2', {}, 'Protocols')), mix(protocols)),
+    el('section', { 'aria-label': 'Transports' }, el('div', { class: 'head' }, el('h2', {}, 'Transports of readers')), mix(s.transports)),
+    el('section', { 'aria-label': 'Why connections closed' }, el('div', { class: 'head' }, el('h2', {}, 'Why connections closed')), mix(s.closed)),
+    el('section', { 'aria-label': 'Why sessions ended' }, el('div', { class: 'head' }, el('h2', {}, 'Why sessions ended')), mix(s.ended)),
+  ];
+}
+
+const rtt = x => x.path?.rtt_seconds;
+
+function connections(s, more) {
+  return [
+    table('Readers', [
+      { name: 'Client', of: x => x.remote },
+      { name: 'Transport', of: x => x.transport },
+      { name: 'Topics', of: x => x.topics.map(t => t.topic).join(', '), wrap: true },
+      { name: 'Behind', num: true, of: x => x.lag, show: x => number(x.lag), is: x => (x.lag > 1000 ? 'bad' : x.lag > 100 ? 'warn' : '') },
+      { name: 'Events', num: true, of: x => x.events, show: x => number(x.events) },
+      { name: 'Gaps', num: true, of: x => x.gaps, is: x => (x.gaps ? 'warn' : '') },
+      { name: 'Waiting', num: true, of: x => x.buffered_bytes + (x.unsent_bytes ?? 0), show: x => bytes(x.buffered_bytes + (x.unsent_bytes ?? 0)) },
+      { name: 'RTT', num: true, of: rtt, show: x => seconds(rtt(x)) },
+      { name: 'For', num: true, of: x => since(s, x.since), show: x => seconds(since(s, x.since)) },
+      { name: 'Notice', of: x => x.notice ?? '', wrap: true, is: x => (x.notice ? 'warn' : '') },
+    ], s.sessions, { none: 'Nobody reads a topic.', note: s.sessions_total > s.sessions.length ? 'Those furthest behind.' : '', more }),
+    table('Connections', [
+      { name: 'Client', of: x => x.remote },
+      { name: 'Listener', of: x => x.listener },
+      { name: 'Protocol', of: x => x.protocol },
+      { name: 'TLS', of: x => (x.tls ? `${x.tls}${x.resumed ? ', resumed' : ''}` : '–') },
+      { name: 'Requests', num: true, of: x => x.requests, show: x => number(x.requests) },
+      { name: 'Active', num: true, of: x => x.active },
+      { name: 'Idle', num: true, of: x => x.idle_seconds, show: x => (x.active ? '–' : seconds(x.idle_seconds)) },
+      { name: 'RTT', num: true, of: rtt, show: x => seconds(rtt(x)) },
+      { name: 'Sent again', num: true, of: x => x.path?.retransmits },
+      { name: 'For', num: true, of: x => since(s, x.since), show: x => seconds(since(s, x.since)) },
+      { name: 'Notice', of: x => x.notice ?? '', wrap: true, is: x => (x.notice ? 'warn' : '') },
+    ], s.clients, { none: 'No connection.', note: 'Those of readers on the fan-out engine are above.', more }),
+    table('Captured streams', [
+      { name: 'Stream', of: x => x.stream },
+      { name: 'State', of: x => x.state, is: x => (x.fault ? 'bad' : '') },
+      { name: 'Fault', of: x => x.fault ?? '', wrap: true },
+      { name: 'Events', num: true, of: x => x.events },
+      { name: 'Bytes', num: true, of: x => x.bytes, show: x => bytes(x.bytes) },
+      { name: 'Readers', num: true, of: x => x.readers },
+      { name: 'Age', num: true, of: x => x.age_seconds, show: x => seconds(x.age_seconds) },
+    ], s.captured, { none: 'Nothing is recorded.', more }),
+  ];
+}
+
+function topics(s, more) {
+  return [table('Topics', [
+    { name: 'Topic', of: x => x.name, wrap: true },
+    { name: 'Policy', of: x => x.policy },
+    { name: 'Readers', num: true, of: x => x.readers },
+    { name: 'Retained', num: true, of: x => x.events, show: x => number(x.events) },
+    { name: 'Bytes', num: true, of: x => x.bytes, show: x => bytes(x.bytes) },
+    { name: 'Ever', num: true, of: x => x.total, show: x => number(x.total) },
+    { name: 'Skipped', num: true, of: x => x.skipped, show: x => number(x.skipped) },
+    { name: 'Gaps', num: true, of: x => x.gaps, is: x => (x.gaps ? 'warn' : '') },
+    { name: 'State', of: x => x.fault || (x.closed ? 'closed' : 'open'), is: x => (x.fault ? 'bad' : '') },
+  ], s.topics, { none: 'No topic yet: the first publish makes one.', note: s.topics_total > s.topics.length ? `Of ${number(s.topics_total)}.` : '', more })];
+}
+
+function pools(s, more) {
+  if (!s.pools.length) return [el('section', {}, el('p', { class: 'none' }, 'No upstream: this server has topics only.'))];
+  return s.pools.flatMap(p => [
+    table(`Pool ${p.name}`, [
+      { name: 'Endpoint', of: x => x.endpoint, wrap: true },
+      { name: 'State', of: x => x.state, is: x => (x.state === 'ok' ? 'good' : 'bad') },
+      { name: 'Why', of: x => x.why ?? '', wrap: true },
+      { name: 'Idle', num: true, of: x => x.idle },
+      { name: 'Active', num: true, of: x => x.active },
+      { name: 'Dialing', num: true, of: x => x.dialing },
+      { name: 'Waiting', num: true, of: x => x.waiting, is: x => (x.waiting ? 'warn' : '') },
+      { name: 'Requests', num: true, of: x => x.requests, show: x => number(x.requests) },
+      { name: 'Failures', num: true, of: x => x.failures, show: x => number(x.failures), is: x => (x.failures ? 'warn' : '') },
+    ], p.endpoints, { more, note: `${share(p.reused, p.attempts)} reused, ${number(p.requests)} requests, ${number(p.failed)} failed. ${p.suggest?.why ?? ''}` }),
+    table(`Events of ${p.name}`, [
+      { name: 'When', of: x => x.time, show: x => new Date(x.time).toLocaleTimeString() },
+      { name: 'What', of: x => x.kind },
+      { name: 'Endpoint', of: x => x.endpoint, wrap: true },
+      { name: 'Why', of: x => [x.reason, x.error].filter(Boolean).join(': '), wrap: true },
+    ], p.ring, { more, none: 'Nothing has happened.' }),
+  ]);
+}
+
+function routes(s, more) {
+  return [table('Routes', [
+    { name: 'Route', of: x => x.route },
+    { name: 'Method', of: x => x.method },
+    { name: 'Requests', num: true, of: x => x.count, show: x => number(x.count) },
+    { name: 'p50', num: true, of: x => x.p50, show: x => seconds(x.p50) },
+    { name: 'p90', num: true, of: x => x.p90, show: x => seconds(x.p90) },
+    { name: 'p99', num: true, of: x => x.p99, show: x => seconds(x.p99) },
+    { name: 'In flight', num: true, of: x => s.in_flight[x.route] ?? 0 },
+  ], s.routes, { none: 'No request is over yet.', note: 'Streams and long polls left out of the times, which are of buckets.', more })];
+}
+
+export const views = {
+  overview: { name: 'Overview', draw: overview },
+  connections: { name: 'Connections', draw: connections },
+  topics: { name: 'Topics', draw: topics },
+  pools: { name: 'Pools', draw: pools },
+  routes: { name: 'Routes', draw: routes },
+};
