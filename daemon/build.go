@@ -54,7 +54,7 @@ func (d *daemon) build(cfg Config, old *site) (*site, error) {
 		s.topics, s.captured, budget = old.topics, old.captured, old.coders.budget
 	}
 	var err error
-	if s.coders, err = newCoders(&s.cfg, budget, d.coded); err != nil {
+	if s.coders, err = newCoders(&s.cfg, budget, d.coded, d.coding); err != nil {
 		return nil, err
 	}
 	if s.pools, err = d.newPools(&cfg, &old.cfg, old.pools); err != nil {
