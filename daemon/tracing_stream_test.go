@@ -331,3 +331,24 @@ func TestWhatAClientWritesDoesNotSpoilABatch(t *testing.T) {
 		}
 	}
 }
+
+func TestTheIDOfACapturedStreamIsInNoSpan(t *testing.T) {
+	to := newSpans(t)
+	up := newUpstream(t)
+	p := start(t, "drain: {window: 0s}\nupstreams: {u: {endpoints: [\""+up.URL+"\"]}}\nroutes: [{path: /stream, upstream: u}]\n"+to.config("sample: 1"), daemon.Options{})
+	s := stream(t, p.http+"/stream")
+	up.lines <- "one"
+	s.want("one")
+	at := s.res.Header.Get("Content-Location")
+	id := at[strings.LastIndexByte(at, '/')+1:]
+	close(up.lines)
+	for _, path := range []string{at, strings.Replace(at, "/streams/", "//streams/", 1), "/a/.." + at} {
+		answer(t, http.MethodGet, p.http+path, "")
+	}
+	if err := p.stop(); err != nil {
+		t.Fatal(err)
+	}
+	if len(id) < 16 || len(to.everything()) < 4 || strings.Contains(to.raw.String(), id) {
+		t.Errorf("the id %q, and spans %s", id, names(to.everything()))
+	}
+}
