@@ -137,7 +137,5 @@ func TestOnAnOpenAddressPublishingIsOffWithoutAToken(t *testing.T) {
 	if status, text := answer(t, http.MethodPost, url+"/topics/a", "x"); status != http.StatusForbidden || !strings.Contains(text, "publish_token") {
 		t.Errorf("%d %s", status, text)
 	}
-	if !strings.Contains(p.log.String(), `"publishing":"off: set publish_token`) {
-		t.Error("the log does not say that publishing is off")
-	}
+	eventually(t, "the log says so", func() bool { return strings.Contains(p.log.String(), `"publishing":"off: set publish_token`) })
 }
