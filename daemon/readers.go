@@ -1,6 +1,7 @@
 package daemon
 
 import (
+	"cmp"
 	"log/slog"
 	"slices"
 	"time"
@@ -78,14 +79,14 @@ func (d *daemon) findSlow(s *site) {
 func (d *daemon) readerMetrics() observe.Readers {
 	s := d.site.Load()
 	out := observe.Readers{
-		Topics: map[string]observe.Reading{anyMany: {}},
+		Topics: map[string]observe.Reading{anyMany: {Retain: topic.DefaultEvents}},
 		Connections: map[string]observe.Waiting{
 			deliver.TransportSSE: {}, deliver.TransportWebSocket: {},
 			deliver.TransportGRPC: {}, deliver.TransportGRPCWeb: {}, deliver.TransportConnect: {},
 		},
 	}
 	for i := range s.cfg.Topics {
-		out.Topics[s.cfg.Topics[i].Match.String()] = observe.Reading{}
+		out.Topics[s.cfg.Topics[i].Match.String()] = observe.Reading{Retain: cmp.Or(s.cfg.Topics[i].Retain.Events, topic.DefaultEvents)}
 	}
 	patterns := make(map[string]string) // by the names of topics that are read
 	for _, site := range d.sites() {

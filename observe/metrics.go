@@ -69,6 +69,9 @@ func New(version string, sources Sources) *Metrics {
 		connections: newConnections(),
 		reading:     newReading(),
 	}
+	for _, result := range []string{reloadOK, reloadRefused} { // so that the first one is an increase
+		m.reloads.WithLabelValues(result)
+	}
 	build := prometheus.NewGauge(prometheus.GaugeOpts{
 		Name: "fairlead_build_info", Help: "1, for the version that runs.", ConstLabels: prometheus.Labels{"version": version},
 	})
@@ -179,11 +182,13 @@ func (m *Metrics) Missed(topics string, skipped uint64, gap bool) {
 	}
 }
 
+const reloadOK, reloadRefused = "ok", "refused"
+
 // Reloaded counts a reload.
 func (m *Metrics) Reloaded(ok bool) {
-	result := "refused"
+	result := reloadRefused
 	if ok {
-		result = "ok"
+		result = reloadOK
 	}
 	m.reloads.WithLabelValues(result).Inc()
 }
