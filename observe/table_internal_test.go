@@ -114,6 +114,14 @@ func compareTable(t *testing.T, want string) {
 		}
 		return
 	}
+	_, labels, _ := strings.Cut(after, "## Labels")
+	for row := range strings.Lines(want) {
+		for label := range strings.SplitSeq(strings.Split(row, " | ")[2], ", ") {
+			if name := "`" + strings.TrimSpace(label) + "`"; strings.HasPrefix(row, "| `") && name != "``" && !strings.Contains(labels, name) {
+				t.Errorf("%s does not say which values the label %s has", file, name)
+			}
+		}
+	}
 	if got != want {
 		t.Errorf("the table of %s is not that of the code; run go test ./observe -run TableOfMetrics -update", file)
 	}
