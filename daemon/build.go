@@ -19,6 +19,7 @@ type site struct {
 	cfg       Config
 	topics    *topic.Store
 	pattern   func(name string) string // that decides about a topic
+	policies  map[string]string        // names of delivery policies, by pattern
 	logs      logShares
 	readers   *deliver.Handler // nil when the topics are off
 	rpc       *rpc.Handler     // the same
@@ -39,7 +40,7 @@ type site struct {
 // listeners out. What of the old site an unchanged part of the configuration
 // describes is kept, with its streams; old is nil at the start.
 func (d *daemon) build(cfg Config, old *site) (*site, error) {
-	s := &site{cfg: cfg, pattern: cfg.topicPattern()}
+	s := &site{cfg: cfg, pattern: cfg.topicPattern(), policies: cfg.policyNames()}
 	s.logs.configure(&cfg)
 	var budget *compress.Budget
 	// State: logs of topics, logs of captured streams, upstream connections.

@@ -34,7 +34,7 @@ type Config struct {
 	Heartbeat      Duration            `yaml:"heartbeat"`
 	Fanout         Fanout              `yaml:"fanout"`
 	Drain          Drain               `yaml:"drain"`
-	Metrics        bool                `yaml:"metrics"`
+	Metrics        Metrics             `yaml:"metrics"`
 	Tracing        Tracing             `yaml:"tracing"`
 }
 
@@ -167,7 +167,7 @@ func Default() Config {
 		Heartbeat: Duration(15 * time.Second),
 		Fanout:    Fanout{Engine: true},
 		Drain:     Drain{Window: Duration(5 * time.Second), Deadline: Duration(25 * time.Second)},
-		Metrics:   true,
+		Metrics:   Metrics{Enabled: true, EventTypes: []string{}},
 		Tracing:   Tracing{Sample: 0.01, Deliveries: 100},
 	}
 }

@@ -28,12 +28,12 @@ func (d *daemon) newReaders(cfg *Config, topics *topic.Store, old *site) *delive
 		Heartbeat: time.Duration(cfg.Heartbeat), SlowAfter: slowAfter(cfg),
 		MaxBody: int64(cfg.Limits.Body), MaxTopics: cfg.Limits.TopicsPerConnection, MaxMessage: int64(cfg.Limits.Message),
 		Engine: d.fanoutEngine(cfg), Take: d.take, Stay: d.stay, Tracer: d.tracer(),
-		Observer: d.readerObserver(),
+		Observer: d.readerObserver(cfg.Metrics.EventTypes),
 	})
 }
 
 // readerObserver returns who counts and logs what happens to readers.
-func (d *daemon) readerObserver() deliver.Observer {
+func (d *daemon) readerObserver(eventTypes []string) deliver.Observer {
 	o := deliver.Observer{
 		Closed:   d.sessionEnded,
 		Panicked: func(v any, stack []byte) { d.log.Error("a session panicked", "panic", v, "stack", string(stack)) },
@@ -51,8 +51,16 @@ func (d *daemon) readerObserver() deliver.Observer {
 	o.Published = func(name string, _ int, result fairlead.Code) {
 		d.metrics.Published(d.site.Load().pattern(name), result)
 	}
-	o.Missed = func(name string, skipped uint64, gap bool) {
-		d.metrics.Missed(d.site.Load().pattern(name), skipped, gap)
+	if len(eventTypes) > 0 {
+		o.Typed = d.metrics.Typed(eventTypes)
+	}
+	o.Established, o.Refused = d.metrics.Established, d.metrics.Refused
+	o.Missed = func(e deliver.Missed) {
+		s := d.site.Load()
+		pattern := s.pattern(e.Topic)
+		d.metrics.Missed(observe.Missed{
+			Transport: e.Transport, Topics: pattern, Policy: s.policies[pattern], Skipped: e.Skipped, Gap: e.Gap, Lost: e.Lost,
+		})
 	}
 	return o
 }
@@ -142,7 +150,7 @@ func (d *daemon) fanoutEngine(cfg *Config) *fanout.Engine {
 
 func (d *daemon) sessionEnded(e deliver.Ended) {
 	if d.counts {
-		d.metrics.Closed(observe.Session{Transport: e.Transport, Reason: e.Reason, Skipped: e.Skipped, Gaps: e.Gaps})
+		d.metrics.Closed(e.Transport, e.Reason)
 	}
 	d.log.Debug("session",
 		slog.String("transport", e.Transport), slog.String("reason", string(e.Reason)), slog.Bool("resumed", e.Resumed),

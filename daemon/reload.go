@@ -102,6 +102,7 @@ func needsRestart(was, now *Config) error {
 		{"limits.captured_stream", was.Limits.CapturedStream != now.Limits.CapturedStream},
 		{"limits.captured_total", was.Limits.CapturedTotal != now.Limits.CapturedTotal},
 		{"tracing", was.Tracing != now.Tracing},
+		{"metrics", !reflect.DeepEqual(was.Metrics, now.Metrics)},
 		{"limits.captured_keep", was.Limits.CapturedKeep != now.Limits.CapturedKeep},
 	} {
 		if c.changed {

@@ -97,7 +97,7 @@ func Run(ctx context.Context, o Options, p Process) error {
 	stderr := newLogBuffer(p.Stderr)
 	defer stderr.close()
 	d.log, d.access = newLoggers(stderr, cfg.Log, d.level)
-	d.metrics, d.counts = observe.New(Version(), d.sources()), cfg.Metrics
+	d.metrics, d.counts = observe.New(Version(), d.sources()), cfg.Metrics.Enabled
 	if d.tracing, err = d.openTracing(&cfg.Tracing); err != nil {
 		return err
 	}

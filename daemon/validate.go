@@ -40,6 +40,7 @@ func (v *validator) all() {
 	v.topics()
 	v.limits()
 	v.tracing()
+	v.metrics()
 }
 
 func (v *validator) listeners() {

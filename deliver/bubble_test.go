@@ -34,7 +34,9 @@ func inBubble(t *testing.T, cfg deliver.Config, test func(t *testing.T, b *bubbl
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
 		b := &bubble{t: t, ended: make(chan deliver.Ended, 100)}
-		b.topics = topic.NewStore(topic.StoreConfig{})
+		if b.topics = cfg.Topics; b.topics == nil {
+			b.topics = topic.NewStore(topic.StoreConfig{})
+		}
 		cfg.Topics, cfg.AllowPublish = b.topics, true
 		cfg.Observer.Closed = func(e deliver.Ended) { b.ended <- e }
 		b.handler = deliver.New(cfg)

@@ -99,9 +99,14 @@ type Observer struct {
 	// Published is called after each publish that reached a topic's name, with
 	// how many events were stored and the code of the refusal, "" for none.
 	Published func(topic string, events int, result fairlead.Code)
-	// Missed is called when a reader of the topic is told that its policy passed
-	// over skipped events, or that there is a gap. Locks of the session are held.
-	Missed func(topic string, skipped uint64, gap bool)
+	// Missed is called when a reader of the topic is told that its policy passed over
+	// events, or that there is a gap. Locks of the session are held.
+	Missed func(Missed)
+	// Established is called when a session has the first byte for its client: of an
+	// event stream, the answer to a WebSocket's handshake, or what a Feed's first
+	// subscription answers. took is from its request. Of pages it is not called. Locks of
+	// the session may be held.
+	Established func(transport string, took time.Duration)
 	// Began is called after Opened, with how the session begins: ResumedNot from a
 	// word or none, ResumedFrom a cursor; and again, before its first event, when that
 	// cursor came to a gap: ResumedGap, or ResumedUnknown where it is of another life of
@@ -110,12 +115,17 @@ type Observer struct {
 	// Delivered is called when a session gives events to its connection, once for what
 	// goes there together. Locks of the session are held.
 	Delivered func(Delivery)
+	// Typed is called after Delivered for each run of events of one type, with the bytes
+	// of their data.
+	Typed func(transport, typ string, events, bytes int)
 	// Message is called for what else goes over a connection: sent, or received, of
 	// one of the kinds below, with its size in bytes. Locks of the session may be held.
 	Message func(transport, kind string, sent bool, size int)
 	// Answered is called with how long a client's message of the kind took from its
 	// arrival to its answer, the waiting for a worker and for room in a topic included.
 	Answered func(kind string, took time.Duration)
+	// Refused is called when the answer to a client's message of the kind is an error.
+	Refused func(kind string, code fairlead.Code)
 	// Echoed is called with the time from a WebSocket's ping to its pong.
 	Echoed func(took time.Duration)
 	// Failed is called when a WebSocket's client broke the protocol, with the code of
@@ -136,11 +146,20 @@ type Delivery struct {
 	// Age is the same from that event's own time, where its publisher gave one; else
 	// negative.
 	Age time.Duration
-	// First is from the admission of the session, of its first events; else negative.
+	// First is from the session's request, of its first events; else negative.
 	First time.Duration
-	// Gap is from the last byte before, a heartbeat's too; negative where there was none,
-	// or where that is not known.
+	// Gap is from the session's events before, in whole milliseconds; negative where there
+	// were none.
 	Gap time.Duration
+}
+
+// Missed is what a reader is told that it is not given.
+type Missed struct {
+	Transport string
+	Topic     string
+	Skipped   uint64 // events that the topic's policy passed over
+	Gap       bool
+	Lost      uint64 // of the gap: events that are no longer retained, where that is known
 }
 
 // How a session begins.
@@ -189,7 +208,7 @@ type Ended struct {
 	Bytes   uint64        // sent, before any framing of HTTP's
 	Skipped uint64        // events passed over by delivery policies
 	Gaps    uint64        // told
-	Lasted  time.Duration // from its admission
+	Lasted  time.Duration // from its request
 }
 
 func (c Config) withDefaults() Config {
@@ -236,19 +255,19 @@ func (c Config) withDefaults() Config {
 		c.Observer.Published = func(string, int, fairlead.Code) {}
 	}
 	if c.Observer.Missed == nil {
-		c.Observer.Missed = func(string, uint64, bool) {}
+		c.Observer.Missed = func(Missed) {}
+	}
+	if c.Observer.Established == nil {
+		c.Observer.Established = func(string, time.Duration) {}
 	}
 	if c.Observer.Began == nil {
 		c.Observer.Began = func(string, string) {}
 	}
-	if c.Observer.Delivered == nil {
-		c.Observer.Delivered = func(Delivery) {}
-	}
-	if c.Observer.Message == nil {
-		c.Observer.Message = func(string, string, bool, int) {}
-	}
 	if c.Observer.Answered == nil {
 		c.Observer.Answered = func(string, time.Duration) {}
+	}
+	if c.Observer.Refused == nil {
+		c.Observer.Refused = func(string, fairlead.Code) {}
 	}
 	if c.Observer.Echoed == nil {
 		c.Observer.Echoed = func(time.Duration) {}

@@ -91,7 +91,7 @@ func TestASessionThatPanicsIsToldAndEndsAlone(t *testing.T) {
 		panicked := make(chan any, 1)
 		s := serve(deliver.Config{Observer: deliver.Observer{
 			Panicked: func(v any, _ []byte) { panicked <- v },
-			Missed:   func(string, uint64, bool) { panic("missed") },
+			Missed:   func(deliver.Missed) { panic("missed") },
 		}})
 		at := s.publish("a", "1")
 		s.do("DELETE", "/topics/a", "")

@@ -34,6 +34,9 @@ type FeedConfig struct {
 // of those that it allows.
 func (h *Handler) Admit(header http.Header, r *http.Request) error { return h.origins.admit(header, r) }
 
+// MayPublish returns nil if a request with the header may publish, else why not.
+func (h *Handler) MayPublish(header http.Header) error { return h.mayPublish(nil, header) }
+
 // Publish appends to the topic for a client whose request has the header, as a POST
 // would: with its token, its limits and its errors. The events may be of at most
 // Config.MaxBody bytes in all.
@@ -104,13 +107,15 @@ type Feed struct {
 	mu     sync.Mutex
 	topics map[string]*place // at most Config.MaxTopics
 	window window
+	last   moment // of events
+	begun  bool   // it was subscribed to something
 }
 
 // Feed begins a session, which lasts until [Feed.End]. What waits in it ends with
 // ctx.
 func (h *Handler) Feed(ctx context.Context, cfg FeedConfig) *Feed {
 	f := &Feed{wake: make(chan struct{}, 1), topics: make(map[string]*place)}
-	f.reader = topic.NewWokenReader(feedWaker{f})
+	f.since, f.reader = time.Now().UnixNano(), topic.NewWokenReader(feedWaker{f})
 	f.before, f.call.hang, f.call.feed = cfg.Before, cfg.HangUp, true
 	f.call.ctx, f.call.cancel = context.WithCancelCause(ctx) //nolint:fatcontext // it is a new one
 	f.rarely().poll = &f.call
@@ -172,6 +177,10 @@ func (f *Feed) subscribe(name string, after fairlead.Cursor, started func(fairle
 		f.resumed = true
 	}
 	started(start)
+	if !f.begun {
+		f.begun = true
+		f.established()
+	}
 	return nil
 }
 
@@ -290,7 +299,7 @@ func (f *Feed) poll(items []topic.Item) (n int, due time.Time, err error) {
 		}
 	}
 	f.call.buffered.Store(int64(bytes))
-	f.delivered(items[:n], then, bytes)
+	f.delivered(items[:n], then, bytes, &f.last)
 	return n, due, nil
 }
 

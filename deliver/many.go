@@ -36,7 +36,7 @@ func (h *Handler) serveMany(w http.ResponseWriter, r *http.Request) error {
 			protocolJSON, protocolProto, h.cfg.Prefix)
 	}
 	s := &socket{}
-	s.reader = topic.NewWokenReader(&s.conn)
+	s.since, s.reader = time.Now().UnixNano(), topic.NewWokenReader(&s.conn)
 	s.many = &many{socket: s, speaks: speaks, publisher: h.mayPublish(nil, r.Header), values: context.Background()}
 	if h.cfg.OnMessage != nil {
 		s.many.values = context.WithoutCancel(r.Context()) // which keeps the request
@@ -87,7 +87,7 @@ func (m *many) handleAll(messages []received) {
 		asked, err := m.speaks.parse(r)
 		if err != nil {
 			m.message(KindMalformed, false, len(r.text))
-			m.reply(m.speaks.problem(asked.id, err))
+			m.reply(m.problem(KindMalformed, asked.id, err))
 			continue
 		}
 		kind := kinds[asked.verb]
@@ -114,6 +114,12 @@ func (m *many) handle(ctx context.Context, a *asked) {
 	}
 }
 
+// problem returns the answer to a message of the kind that is an error.
+func (m *many) problem(kind string, id json.RawMessage, err error) []byte {
+	m.h.cfg.Observer.Refused(kind, fairlead.AsError(err).Code)
+	return m.speaks.problem(id, err)
+}
+
 // flow sets the window, or makes room in it.
 func (m *many) flow(a *asked) {
 	m.mu.Lock()
@@ -125,7 +131,7 @@ func (m *many) flow(a *asked) {
 	}
 	reply := m.speaks.ok(a.id, "")
 	if err != nil {
-		reply = m.speaks.problem(a.id, err)
+		reply = m.problem(kinds[a.verb], a.id, err)
 	}
 	m.answer(reply)
 	m.mu.Unlock()
@@ -135,7 +141,7 @@ func (m *many) flow(a *asked) {
 // enter subscribes, and tries again while the topic has its one reader.
 func (m *many) enter(ctx context.Context, id json.RawMessage, name string, after fairlead.Cursor) {
 	if err := fairlead.CheckTopicName(name); err != nil {
-		m.reply(m.speaks.problem(id, err))
+		m.reply(m.problem(KindSubscribe, id, err))
 		return
 	}
 	for try := 0; ; try++ {
@@ -143,8 +149,8 @@ func (m *many) enter(ctx context.Context, id json.RawMessage, name string, after
 		m.mu.Lock()
 		reply, err := m.subscribe(id, name, after)
 		retry := busy(err) && m.topics[name] == nil && try < busyTries
-		if err != nil {
-			reply = m.speaks.problem(id, err)
+		if err != nil && !retry {
+			reply = m.problem(KindSubscribe, id, err)
 		}
 		if !retry {
 			m.answer(reply)
@@ -174,12 +180,12 @@ func (m *many) subscribe(id json.RawMessage, name string, after fairlead.Cursor)
 
 func (m *many) unsubscribe(id json.RawMessage, name string) {
 	m.mu.Lock()
-	reply := m.speaks.problem(id, notSubscribed(name))
 	if m.topics[name] != nil {
 		m.forget(name)
-		reply = m.speaks.ok(id, "")
+		m.answer(m.speaks.ok(id, ""))
+	} else {
+		m.answer(m.problem(KindUnsubscribe, id, notSubscribed(name)))
 	}
-	m.answer(reply)
 	m.mu.Unlock()
 	m.conn.Wake()
 }
@@ -208,7 +214,7 @@ func (m *many) publish(ctx context.Context, a *asked) []byte {
 	}
 	res, err := m.h.publishAs(ctx, err, a.topic, a.batch)
 	if err != nil {
-		return m.speaks.problem(a.id, err)
+		return m.problem(KindPublish, a.id, err)
 	}
 	return m.speaks.ok(a.id, res.Last)
 }
@@ -216,14 +222,14 @@ func (m *many) publish(ctx context.Context, a *asked) []byte {
 // ask hands an application's message to OnMessage; they are JSON's only.
 func (m *many) ask(ctx context.Context, id, request json.RawMessage) []byte {
 	if m.h.cfg.OnMessage == nil {
-		return m.speaks.problem(id, fairlead.Errorf(fairlead.InvalidArgument, "this server has no answers to requests of its own"))
+		return m.problem(KindRequest, id, fairlead.Errorf(fairlead.InvalidArgument, "this server has no answers to requests of its own"))
 	}
 	reply, err := m.onMessage(ctx, Message{Request: request, Remote: m.remote})
 	switch {
 	case err != nil:
-		return m.speaks.problem(id, err)
+		return m.problem(KindRequest, id, err)
 	case reply.OK != nil && !(json.Valid(reply.OK) && utf8.Valid(reply.OK)):
-		return m.speaks.problem(id, fairlead.Errorf(fairlead.Internal, "the application's answer is not JSON in UTF-8"))
+		return m.problem(KindRequest, id, fairlead.Errorf(fairlead.Internal, "the application's answer is not JSON in UTF-8"))
 	}
 	return textFrame(okReply(id, reply.OK))
 }

@@ -15,19 +15,41 @@ type tally struct{ events, bytes uint64 }
 
 func (s *session) tally() tally { return tally{s.events.Load(), s.bytes.Load()} }
 
+// moment is when a session was last given events, in milliseconds since its request
+// came; it is right for 49 days.
+type moment uint32
+
 // delivered tells of the events among items, which were given since then. extra are
-// bytes of theirs that the session has not counted.
-func (s *session) delivered(items []topic.Item, then tally, extra int) {
-	told := s.h.cfg.Observer.Delivered
+// bytes of theirs that the session has not counted, and last is when it was given the
+// ones before.
+func (s *session) delivered(items []topic.Item, then tally, extra int, last *moment) {
+	o := &s.h.cfg.Observer
 	events := s.events.Load() - then.events
-	if told == nil || events == 0 {
+	if o.Delivered == nil || events == 0 {
 		return
 	}
-	now := time.Now()
+	now := time.Now().UnixNano()
 	d := Delivery{
 		Transport: s.transport.String(), Events: int(events), Bytes: int(s.bytes.Load()-then.bytes) + extra, //nolint:gosec // of one write
 		Delay: -1, Age: -1, First: -1, Gap: -1,
 	}
+	s.lateness(items, now, &d)
+	at := moment(max(0, now-s.since) / int64(time.Millisecond)) //nolint:gosec // it wraps
+	if then.events == 0 {
+		d.First = max(0, time.Duration(now-s.since))
+	} else {
+		d.Gap = time.Duration(at-*last) * time.Millisecond
+	}
+	*last = at
+	o.Delivered(d)
+	if o.Typed != nil {
+		s.typed(items)
+	}
+}
+
+// lateness fills in how late the oldest event is that was not there before the
+// session.
+func (s *session) lateness(items []topic.Item, now int64, d *Delivery) {
 	for i := range items {
 		if items[i].Kind != topic.KindEvent {
 			continue
@@ -37,24 +59,47 @@ func (s *session) delivered(items []topic.Item, then tally, extra int) {
 		if at.UnixNano() < s.since {
 			continue
 		}
-		d.Delay = max(0, now.Sub(at))
+		d.Delay = max(0, time.Duration(now-at.UnixNano()))
 		if !r.Event.Time.Equal(at) {
-			d.Age = max(0, now.Sub(r.Event.Time))
+			d.Age = max(0, time.Unix(0, now).Sub(r.Event.Time))
 		}
-		break
+		return
 	}
-	if then.events == 0 {
-		d.First = max(0, time.Duration(now.UnixNano()-s.since))
+}
+
+// typed tells of the types of events among items.
+func (s *session) typed(items []topic.Item) {
+	typ, n, bytes := "", 0, 0
+	tell := func() {
+		if n > 0 {
+			s.h.cfg.Observer.Typed(s.transport.String(), typ, n, bytes)
+		}
 	}
-	if last := s.conn.LastSent(); !last.IsZero() {
-		d.Gap = max(0, now.Sub(last))
+	for i := range items {
+		if items[i].Kind != topic.KindEvent {
+			continue
+		}
+		e := &items[i].Record.Event
+		if e.Type != typ {
+			tell()
+			typ, n, bytes = e.Type, 0, 0
+		}
+		n++
+		bytes += len(e.Data)
 	}
-	told(d)
+	tell()
+}
+
+// established tells that there is the first byte for the client.
+func (s *session) established() {
+	s.h.cfg.Observer.Established(s.transport.String(), max(0, time.Duration(time.Now().UnixNano()-s.since)))
 }
 
 // message tells of what is no event.
 func (s *session) message(kind string, sent bool, size int) {
-	s.h.cfg.Observer.Message(s.transport.String(), kind, sent, size)
+	if told := s.h.cfg.Observer.Message; told != nil {
+		told(s.transport.String(), kind, sent, size)
+	}
 }
 
 // began tells how the session, or a subscription of it, begins.

@@ -50,6 +50,16 @@ func (s *seen) observer() deliver.Observer {
 				s.note("%s %v", kind, sent)
 			}
 		},
+		Established: func(transport string, took time.Duration) { s.note("%s established after %v", transport, took) },
+		Missed: func(m deliver.Missed) {
+			s.note("%s missed %d of %s, gap %v of %d", m.Transport, m.Skipped, m.Topic, m.Gap, m.Lost)
+		},
+		Typed: func(transport, typ string, events, bytes int) {
+			if typ != "" {
+				s.note("%s: %d %s of %d bytes", transport, events, typ, bytes)
+			}
+		},
+		Refused:  func(kind string, code fairlead.Code) { s.note("%s refused: %s", kind, code) },
 		Answered: func(kind string, took time.Duration) { s.note("%s took %v", kind, took) },
 		Echoed:   func(took time.Duration) { s.note("echo after %v", took) },
 		Failed:   func(code int) { s.note("failed %d", code) },
@@ -67,7 +77,7 @@ func TestDeliveriesAreToldWithTheirDelays(t *testing.T) {
 		defer reading.Wait()
 		defer resp.Body.Close()
 		synctest.Wait()
-		if got := o.take(); got != "sse begins: not; control true; sse: 1, delay -1ns, age -1ns, first 0s, gap 0s" {
+		if got := o.take(); got != "sse begins: not; sse established after 0s; control true; sse: 1, delay -1ns, age -1ns, first 0s, gap -1ns" {
 			t.Error(got)
 		}
 		time.Sleep(3 * time.Second)
@@ -98,7 +108,7 @@ func TestWhereReadersResumeIsTold(t *testing.T) {
 		last := s.publish(name, "2")
 		o.take()
 		for after, want := range map[fairlead.Cursor]string{
-			last: "poll begins: cursor", "latest": "poll begins: not", first[:1] + "0" + first[2:]: "poll begins: cursor; poll begins: unknown",
+			last: "poll begins: cursor", "latest": "poll begins: not", first[:1] + "0" + first[2:]: "poll begins: cursor; poll begins: unknown; poll missed 0 of " + name + ", gap true of 0",
 		} {
 			s.page("/topics/" + name + "?after=" + string(after))
 			if got := o.take(); !strings.HasPrefix(got, want) {
@@ -109,7 +119,7 @@ func TestWhereReadersResumeIsTold(t *testing.T) {
 		s.publish(name, "4")
 		o.take()
 		s.page("/topics/" + name + "?after=" + string(first))
-		if got := o.take(); !strings.HasPrefix(got, "poll begins: cursor; poll begins: gap; poll: 2") {
+		if got := o.take(); !strings.HasPrefix(got, "poll begins: cursor; poll begins: gap; poll missed 0 of "+name+", gap true of 1; poll: 2") {
 			t.Error(got)
 		}
 	})
@@ -130,14 +140,15 @@ func TestMessagesAndPingsOfASocketAreTold(t *testing.T) {
 		})
 		defer reading.Wait()
 		defer c.CloseNow()
-		for _, text := range []string{`{"id":1,"subscribe":"a"}`, `{"id":2,"publish":"a","data":1}`, `{"id":3,"ping":true}`, `{`} {
+		for _, text := range []string{`{"id":1,"subscribe":"a"}`, `{"id":2,"publish":"a","data":1}`, `{"id":3,"ping":true}`, `{`, `{"id":4,"unsubscribe":"b"}`} {
 			c.send("%s", text)
 			synctest.Wait()
 		}
 		got := strings.Split(o.take(), "; ")
 		for _, want := range []string{
 			"subscribe false", "websocket begins: not", "subscribe took 0s", "publish false", "publish took 0s", "ping false", "malformed false", "answer true",
-			"websocket: 1, delay 0s, age -1ns, first 0s, gap 0s",
+			"websocket: 1, delay 0s, age -1ns, first 0s, gap -1ns", "malformed refused: invalid_argument", "unsubscribe refused: not_found",
+			"websocket established after 0s",
 		} {
 			if !slices.Contains(got, want) {
 				t.Errorf("%q is not among %q", want, got)

@@ -17,6 +17,7 @@ const maxPage = 4 << 20
 
 // servePage serves one topic as a page, and waits for the first event if asked.
 func (h *Handler) servePage(w http.ResponseWriter, r *http.Request, q *query) error {
+	began := time.Now()
 	reader := topic.NewReader()
 	reader.Unpaced = true
 	defer reader.Close()
@@ -31,7 +32,7 @@ func (h *Handler) servePage(w http.ResponseWriter, r *http.Request, q *query) er
 		}
 	}
 	rc := http.NewResponseController(w)
-	s := &session{reader: reader}
+	s := &session{since: began.UnixNano(), reader: reader}
 	call := &pageCall{hang: func() { _ = rc.SetWriteDeadline(time.Now()) }}
 	call.ctx, call.cancel = context.WithCancelCause(r.Context())
 	s.rarely().poll = call
@@ -60,7 +61,7 @@ func (h *Handler) servePage(w http.ResponseWriter, r *http.Request, q *query) er
 	body := s.encodePage(items, sub.places.cursors[0])
 	reader.Close() // who has the page and asks for the next one meets no other reader
 	s.bytes.Add(uint64(len(body)))
-	s.delivered(items, tally{}, 0)
+	s.delivered(items, tally{}, 0, new(moment))
 	if sendJSON(w, rc, http.StatusOK, body, h.cfg.WriteTimeout) != nil {
 		reason = fairlead.Cancelled
 		panic(http.ErrAbortHandler)

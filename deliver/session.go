@@ -21,7 +21,7 @@ type session struct {
 	conn      fanout.Conn
 	h         *Handler
 	remote    string
-	since     int64 // Unix nanoseconds
+	since     int64 // when its request came, Unix nanoseconds
 	reader    *topic.Reader
 	away      atomic.Pointer[fairlead.Error] // why it is sent away
 	lease     Lease                          // Config.Take's or Stay's; may be nil
@@ -88,7 +88,7 @@ func (t transport) String() string { return transports[t] }
 type SessionInfo struct {
 	Transport    string         // TransportSSE and so on
 	Remote       string         // address of the client's connection
-	Since        time.Time      // when it was admitted
+	Since        time.Time      // when its request came
 	Resumed      bool           // it began from a cursor
 	Spoke        bool           // its client has sent a message
 	Topics       []topic.Status // where it stands
@@ -184,9 +184,9 @@ func (r *registry) list() []*session {
 	return all
 }
 
-// begin registers a session, which has what it needs to be sent away.
+// begin registers a session, which has what it needs to be sent away, and since.
 func (h *Handler) begin(s *session, remote string, over transport, resumed bool) {
-	s.h, s.transport, s.remote, s.since, s.resumed = h, over, remote, time.Now().UnixNano(), resumed
+	s.h, s.transport, s.remote, s.resumed = h, over, remote, resumed
 	h.cfg.Observer.Opened(over.String())
 	h.sessions.mu.Lock()
 	if h.sessions.all == nil {
@@ -284,7 +284,11 @@ func (s *session) count(item *topic.Item) {
 		s.rarely().skipped.Add(item.Skipped)
 	}
 	if gap || item.Skipped > 0 {
-		s.h.cfg.Observer.Missed(item.Log.Name(), item.Skipped, gap)
+		m := Missed{Transport: s.transport.String(), Topic: item.Log.Name(), Skipped: item.Skipped, Gap: gap}
+		if gap {
+			m.Lost = item.Gap.Skipped
+		}
+		s.h.cfg.Observer.Missed(m)
 	}
 }
 

@@ -30,7 +30,8 @@ type socket struct {
 	reason  *fairlead.Code    // once ended
 	many    *many             // nil on the socket of one topic
 	failGap bool
-	ended   bool // a close frame is sent, or the client has gone
+	ended   bool   // a close frame is sent, or the client has gone
+	last    moment // of events
 
 	mu   sync.Mutex    // of some, and of many's topics
 	some *socketOfSome // nil when there is nothing
@@ -49,7 +50,7 @@ func (h *Handler) serveOne(w http.ResponseWriter, r *http.Request, q *query) err
 		return fairlead.Errorf(fairlead.InvalidArgument, "the socket of one topic has no subprotocol; %s and %s are spoken at %s", protocolJSON, protocolProto, h.cfg.Prefix)
 	}
 	s := &socket{failGap: q.failOnGap}
-	s.reader = topic.NewWokenReader(&s.conn)
+	s.since, s.reader = time.Now().UnixNano(), topic.NewWokenReader(&s.conn)
 	sub, err := h.subscribe(r.Context(), q, s.reader)
 	if sub == nil && err == nil { // past the end: step back in front of it, to say which it was
 		sub, err = h.beforeEnd(r.Context(), q, s.reader)
@@ -82,6 +83,7 @@ func (h *Handler) serveSocket(w http.ResponseWriter, r *http.Request, s *socket,
 		return
 	}
 	h.begin(&s.session, r.RemoteAddr, overWebSocket, resumed)
+	s.established()
 	if s.many == nil {
 		s.began(resumed)
 	}
@@ -243,7 +245,7 @@ func (s *socket) answer(frame []byte) {
 
 // send gives items until one that ends the session. s.mu is held.
 func (s *socket) send(out *fanout.Out, items []topic.Item) {
-	defer s.delivered(items, s.tally(), 0)
+	defer s.delivered(items, s.tally(), 0, &s.last)
 	for i := range items {
 		item := &items[i]
 		if item.Kind == topic.KindLag || item.Kind == topic.KindGap && s.failGap {

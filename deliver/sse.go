@@ -15,7 +15,7 @@ import (
 // serveSSE serves the query's topics as an event stream.
 func (h *Handler) serveSSE(w http.ResponseWriter, r *http.Request, q *query) error {
 	s := &stream{envelope: q.envelope, pings: q.pings, failOnGap: q.failOnGap}
-	s.reader = topic.NewWokenReader(&s.conn)
+	s.since, s.reader = time.Now().UnixNano(), topic.NewWokenReader(&s.conn)
 	sub, err := h.subscribe(r.Context(), q, s.reader)
 	if err != nil || sub == nil {
 		s.reader.Close()

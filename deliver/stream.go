@@ -34,6 +34,8 @@ type stream struct {
 	begun   bool
 	ended   bool // nothing more is sent
 	cut     bool // the response does not end as it should
+
+	last moment // of events
 }
 
 // streamOfSome is what only some streams have.
@@ -63,6 +65,7 @@ func (s *stream) ending(reason fairlead.Code) {
 func (s *stream) Pull(out *fanout.Out) {
 	if !s.begun {
 		s.begun = true
+		s.established()
 		// The place comes first, so that a drop before the first event can resume,
 		// and a reconnection time of the client's own, so that many of them that
 		// lose a server do not return at once.
@@ -113,7 +116,7 @@ func (s *stream) Closed(err error) {
 
 // send gives items until one that ends the session.
 func (s *stream) send(out *fanout.Out, items []topic.Item) {
-	defer s.delivered(items, s.tally(), 0)
+	defer s.delivered(items, s.tally(), 0, &s.last)
 	for i := range items {
 		item := &items[i]
 		if item.Kind == topic.KindLag || item.Kind == topic.KindGap && s.failOnGap {

@@ -26,10 +26,6 @@ type Metrics struct {
 	opened    *prometheus.CounterVec
 	closed    *prometheus.CounterVec
 	publishes *prometheus.CounterVec
-	skipped   *prometheus.CounterVec
-	gaps      *prometheus.CounterVec
-	passed    *prometheus.CounterVec
-	told      *prometheus.CounterVec
 	reloads   *prometheus.CounterVec
 	received  *prometheus.CounterVec
 	coding    coding
@@ -37,6 +33,7 @@ type Metrics struct {
 
 	connections connections
 	reading     reading
+	missing     missing
 }
 
 // buckets are upper bounds in seconds: from what a cached answer takes to what
@@ -57,10 +54,6 @@ func New(version string, sources Sources) *Metrics {
 		opened:    counter("fairlead_sessions_opened_total", "Sessions of readers that began.", "transport"),
 		closed:    counter("fairlead_sessions_closed_total", "Sessions of readers that ended, by why.", "transport", "reason"),
 		publishes: counter("fairlead_publishes_total", "Publishes to topics, by the pattern of the topic and the code of the result.", "topics", "code"),
-		skipped:   counter("fairlead_events_skipped_total", "Events that delivery policies passed over, all readers.", "transport"),
-		gaps:      counter("fairlead_gaps_total", "Gaps told to readers.", "transport"),
-		passed:    counter("fairlead_topic_events_skipped_total", "Events that delivery policies passed over, as told to readers, by the pattern of the topic.", "topics"),
-		told:      counter("fairlead_topic_gaps_total", "Gaps told to readers, by the pattern of the topic.", "topics"),
 		reloads:   counter("fairlead_config_reloads_total", "Times the configuration was read again.", "result"),
 		received:  counter("fairlead_http_request_body_bytes_total", "Bytes of bodies read from clients.", "route"),
 		coding:    newCoding(),
@@ -68,6 +61,7 @@ func New(version string, sources Sources) *Metrics {
 
 		connections: newConnections(),
 		reading:     newReading(),
+		missing:     newMissing(),
 	}
 	for _, result := range []string{reloadOK, reloadRefused} { // so that the first one is an increase
 		m.reloads.WithLabelValues(result)
@@ -77,9 +71,9 @@ func New(version string, sources Sources) *Metrics {
 	})
 	build.Set(1)
 	m.families = slices.Concat([]prometheus.Collector{
-		m.requests, m.durations, m.firstByte, m.sent, m.received, m.sessions, m.opened, m.closed, m.publishes, m.skipped, m.gaps,
-		m.passed, m.told, m.reloads, build, m.coding.responses, m.coding.bytes, m.coding.seconds,
-	}, m.calls.all(), m.connections.all(), m.reading.all())
+		m.requests, m.durations, m.firstByte, m.sent, m.received, m.sessions, m.opened, m.closed, m.publishes,
+		m.reloads, build, m.coding.responses, m.coding.bytes, m.coding.seconds,
+	}, m.calls.all(), m.connections.all(), m.reading.all(), m.missing.all())
 	m.registry.MustRegister(m.families...)
 	m.registry.MustRegister(&state{sources}, collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	return m
@@ -150,36 +144,15 @@ func (m *Metrics) Opened(transport string) {
 	m.sessions.WithLabelValues(transport).Inc()
 }
 
-// Session is a reader's session that is over.
-type Session struct {
-	Transport string        // sse, websocket, poll
-	Reason    fairlead.Code // why it ended; "": as it should
-	Skipped   uint64        // passed over by delivery policies
-	Gaps      uint64        // told
-}
-
-// Closed counts a session that ended.
-func (m *Metrics) Closed(s Session) {
-	m.sessions.WithLabelValues(s.Transport).Dec()
-	m.closed.WithLabelValues(s.Transport, orOK(s.Reason)).Inc()
-	m.skipped.WithLabelValues(s.Transport).Add(float64(s.Skipped))
-	m.gaps.WithLabelValues(s.Transport).Add(float64(s.Gaps))
+// Closed counts a session that ended, and why; "": as it should.
+func (m *Metrics) Closed(transport string, reason fairlead.Code) {
+	m.sessions.WithLabelValues(transport).Dec()
+	m.closed.WithLabelValues(transport, orOK(reason)).Inc()
 }
 
 // Published counts a publish; topics is the pattern of the topic.
 func (m *Metrics) Published(topics string, result fairlead.Code) {
 	m.publishes.WithLabelValues(topics, orOK(result)).Inc()
-}
-
-// Missed counts what a reader was told to have missed; topics is the pattern of
-// the topic.
-func (m *Metrics) Missed(topics string, skipped uint64, gap bool) {
-	if skipped > 0 {
-		m.passed.WithLabelValues(topics).Add(float64(skipped))
-	}
-	if gap {
-		m.told.WithLabelValues(topics).Inc()
-	}
 }
 
 const reloadOK, reloadRefused = "ok", "refused"

@@ -46,7 +46,7 @@ func TestAScrapeShowsWhatWasToldAndWhatTheSourcesSay(t *testing.T) {
 	m.Answered("publish", time.Millisecond)
 	m.Echoed(time.Millisecond)
 	m.Broke(1002)
-	m.Closed(observe.Session{Transport: "sse", Reason: fairlead.Draining, Skipped: 9, Gaps: 1})
+	m.Closed("sse", fairlead.Draining)
 	m.Published("prices/*", "")
 	m.Published("prices/*", fairlead.TooLarge)
 	m.Reloaded(true)
@@ -72,8 +72,6 @@ func TestAScrapeShowsWhatWasToldAndWhatTheSourcesSay(t *testing.T) {
 		`fairlead_message_answer_seconds_count{kind="publish"} 1`,
 		`fairlead_websocket_ping_seconds_count 1`,
 		`fairlead_websocket_protocol_errors_total{code="1002"} 1`,
-		`fairlead_events_skipped_total{transport="sse"} 9`,
-		`fairlead_gaps_total{transport="sse"} 1`,
 		`fairlead_publishes_total{code="ok",topics="prices/*"} 1`,
 		`fairlead_publishes_total{code="too_large",topics="prices/*"} 1`,
 		`fairlead_topics 3`,

@@ -15,9 +15,9 @@ func TestAScrapeShowsWhereReadersStandAndWhatTheyMissed(t *testing.T) {
 			Connections: map[string]observe.Waiting{"sse": {Buffered: 7, Unsent: 8}},
 		}
 	}})
-	m.Missed("prices/*", 4, false)
-	m.Missed("prices/*", 5, true)
-	m.Missed("news/*", 0, true)
+	m.Missed(observe.Missed{Transport: "sse", Topics: "prices/*", Policy: "newest", Skipped: 4})
+	m.Missed(observe.Missed{Transport: "sse", Topics: "prices/*", Policy: "newest", Skipped: 5, Gap: true, Lost: 7})
+	m.Missed(observe.Missed{Transport: "poll", Topics: "news/*", Policy: "every", Gap: true})
 	text := scrape(m)
 	for _, want := range []string{
 		`fairlead_topic_readers{topics="prices/*"} 3`,
@@ -26,15 +26,16 @@ func TestAScrapeShowsWhereReadersStandAndWhatTheyMissed(t *testing.T) {
 		`fairlead_topic_lag_max_events{topics="prices/*"} 15`,
 		`fairlead_session_buffered_bytes{transport="sse"} 7`,
 		`fairlead_session_unsent_bytes{transport="sse"} 8`,
-		`fairlead_topic_events_skipped_total{topics="prices/*"} 9`,
+		`fairlead_topic_events_skipped_total{policy="newest",topics="prices/*"} 9`,
+		`fairlead_topic_events_lost_total{topics="prices/*"} 7`,
+		`fairlead_events_skipped_total{transport="sse"} 9`,
+		`fairlead_gaps_total{transport="sse"} 1`,
 		`fairlead_topic_gaps_total{topics="prices/*"} 1`,
 		`fairlead_topic_gaps_total{topics="news/*"} 1`,
+		`fairlead_topic_events_skipped_total{policy="every",topics="news/*"} 0`,
 	} {
 		if !strings.Contains(text, want+"\n") {
 			t.Errorf("no %s", want)
 		}
-	}
-	if strings.Contains(text, `fairlead_topic_events_skipped_total{topics="news/*"}`) {
-		t.Error("a gap counts as skipped events")
 	}
 }

@@ -2,16 +2,22 @@ package observe
 
 import (
 	"strconv"
+	"sync"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/fairlead-edge/fairlead"
 )
 
 // reading are the families of what goes to readers.
 type reading struct {
 	begun     *prometheus.CounterVec
+	opening   *prometheus.HistogramVec
 	events    *prometheus.CounterVec
 	bytes     *prometheus.CounterVec
+	typed     *prometheus.CounterVec
+	typedSize *prometheus.CounterVec
 	first     *prometheus.HistogramVec
 	gaps      *prometheus.HistogramVec
 	delays    *prometheus.HistogramVec
@@ -20,8 +26,10 @@ type reading struct {
 	sizes     *prometheus.CounterVec
 	answers   *prometheus.HistogramVec
 	echoes    *prometheus.HistogramVec
+	refused   *prometheus.CounterVec
 	failed    *prometheus.CounterVec
 	transport map[string]*transport // made once
+	sorts     *sync.Map             // of *messages, by sort
 }
 
 // transport has the series of one that each delivery adds to.
@@ -35,17 +43,24 @@ func newReading() reading {
 		begun: counter("fairlead_subscriptions_total",
 			"Subscriptions to topics, by whether from a cursor (not, cursor), and then again if there was a gap, or the cursor was of another life of the topic (unknown).",
 			"transport", "from"),
+		opening: histogram("fairlead_session_establishment_seconds",
+			"From a session's request to its first byte: of an event stream, the answer to a WebSocket's handshake, or where a call's first subscription stands.", "transport"),
 		events: counter("fairlead_events_delivered_total", "Events given to readers' connections.", "transport"),
 		bytes:  counter("fairlead_event_bytes_total", "Bytes of them, as they are sent.", "transport"),
-		first:  histogram("fairlead_session_first_event_seconds", "From a session's admission to its first event; it may be the wait for one.", "transport"),
-		gaps:   histogram("fairlead_event_gap_seconds", "From the last byte to a reader, a heartbeat's too, to the next event.", "transport"),
+		typed: counter("fairlead_event_type_delivered_total",
+			"The same by the type of the event: those of metrics.event_types, and other. None if that has none.", "transport", "type"),
+		typedSize: counter("fairlead_event_type_data_bytes_total", "Bytes of their data.", "transport", "type"),
+		first:     histogram("fairlead_session_first_event_seconds", "From a session's request to its first event; it may be the wait for one.", "transport"),
+		gaps:      histogram("fairlead_event_gap_seconds", "From events given to a reader to the next ones, to a millisecond.", "transport"),
 		delays: histogram("fairlead_delivery_delay_seconds",
 			"From an event's append to its being given to a reader's connection: of the oldest that go together, and without what is replayed.", "transport"),
 		ages:     histogram("fairlead_event_age_seconds", "The same from the event's own time, where its publisher gave one.", "transport"),
 		messages: counter("fairlead_messages_total", "Messages of readers' connections that are no events, by what they are and which way they go.", "transport", "kind", "direction"),
 		sizes:    counter("fairlead_message_bytes_total", "Bytes of them.", "transport", "kind", "direction"),
 		answers:  histogram("fairlead_message_answer_seconds", "From a message of a WebSocket's client to its answer.", "kind"),
-		echoes:   histogram("fairlead_websocket_ping_seconds", "From a ping to its pong."),
+		echoes:   histogram("fairlead_websocket_ping_seconds", "From a ping, or an event that was sent after it, to its pong."),
+		refused:  counter("fairlead_message_errors_total", "Messages of WebSockets' clients that were answered with an error, by its code.", "kind", "code"),
+		sorts:    new(sync.Map),
 		failed:   counter("fairlead_websocket_protocol_errors_total", "Connections whose client broke the protocol, by the code of the close.", "code"),
 	}
 	s.transport = make(map[string]*transport)
@@ -59,7 +74,10 @@ func newReading() reading {
 }
 
 func (s *reading) all() []prometheus.Collector {
-	return []prometheus.Collector{s.begun, s.events, s.bytes, s.first, s.gaps, s.delays, s.ages, s.messages, s.sizes, s.answers, s.echoes, s.failed}
+	return []prometheus.Collector{
+		s.begun, s.opening, s.events, s.bytes, s.typed, s.typedSize, s.first, s.gaps, s.delays, s.ages,
+		s.messages, s.sizes, s.answers, s.echoes, s.refused, s.failed,
+	}
 }
 
 // Delivery is what was given to a reader's connection at one time. Negative times are
@@ -95,14 +113,67 @@ func (m *Metrics) Subscribed(transport, from string) {
 	m.reading.begun.WithLabelValues(transport, from).Inc()
 }
 
+// Established counts a session that has its first byte.
+func (m *Metrics) Established(transport string, took time.Duration) {
+	m.reading.opening.WithLabelValues(transport).Observe(took.Seconds())
+}
+
+// Typed returns what counts events by their type, each call those of one. Types that
+// are not among those given are other.
+func (m *Metrics) Typed(types []string) func(transport, typ string, events, bytes int) {
+	type series struct{ events, bytes prometheus.Counter }
+	const other = "other"
+	all := make(map[string]map[string]series)
+	for transport := range m.reading.transport {
+		all[transport] = make(map[string]series)
+		for _, typ := range append([]string{other}, types...) {
+			all[transport][typ] = series{m.reading.typed.WithLabelValues(transport, typ), m.reading.typedSize.WithLabelValues(transport, typ)}
+		}
+	}
+	return func(transport, typ string, events, bytes int) {
+		s, ok := all[transport][typ]
+		if !ok {
+			if s, ok = all[transport][other]; !ok {
+				return
+			}
+		}
+		s.events.Add(float64(events))
+		s.bytes.Add(float64(bytes))
+	}
+}
+
+// sort is a sort of messages, and messages are its series.
+type sort struct {
+	transport, kind string
+	sent            bool
+}
+
+type messages struct{ count, bytes prometheus.Counter }
+
 // Message counts a message that is no event; kind is of few values.
 func (m *Metrics) Message(transport, kind string, sent bool, size int) {
+	s := m.reading.messagesOf(sort{transport, kind, sent})
+	s.count.Inc()
+	s.bytes.Add(float64(size))
+}
+
+func (s *reading) messagesOf(of sort) *messages {
+	if found, ok := s.sorts.Load(of); ok {
+		return found.(*messages) //nolint:forcetypeassert // nothing else is in it
+	}
 	direction := "received"
-	if sent {
+	if of.sent {
 		direction = "sent"
 	}
-	m.reading.messages.WithLabelValues(transport, kind, direction).Inc()
-	m.reading.sizes.WithLabelValues(transport, kind, direction).Add(float64(size))
+	made, _ := s.sorts.LoadOrStore(of, &messages{
+		s.messages.WithLabelValues(of.transport, of.kind, direction), s.sizes.WithLabelValues(of.transport, of.kind, direction),
+	})
+	return made.(*messages) //nolint:forcetypeassert // nothing else is in it
+}
+
+// Refused counts a message of a WebSocket's client that was answered with an error.
+func (m *Metrics) Refused(kind string, code fairlead.Code) {
+	m.reading.refused.WithLabelValues(kind, string(code)).Inc()
 }
 
 // Answered counts the answer to a message of a WebSocket's client.

@@ -1,0 +1,31 @@
+package observe_test
+
+import (
+	"testing"
+	"time"
+
+	"github.com/fairlead-edge/fairlead/observe"
+)
+
+// BenchmarkDelivered measures what counting a delivery takes, which comes on top of
+// each write to a reader.
+func BenchmarkDelivered(b *testing.B) {
+	m := observe.New("v1", observe.Sources{})
+	b.ReportAllocs()
+	at := time.Microsecond
+	for b.Loop() {
+		m.Delivered(observe.Delivery{Transport: "sse", Events: 8, Bytes: 800, Delay: at, Age: -1, First: -1, Gap: 7 * at})
+		if at += at / 16; at > 10*time.Second {
+			at = time.Microsecond
+		}
+	}
+}
+
+// BenchmarkMessage is of a message of a WebSocket.
+func BenchmarkMessage(b *testing.B) {
+	m := observe.New("v1", observe.Sources{})
+	b.ReportAllocs()
+	for b.Loop() {
+		m.Message("websocket", "publish", false, 100)
+	}
+}
