@@ -3,6 +3,7 @@ package rpc
 import (
 	"net/http"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"connectrpc.com/connect"
@@ -41,6 +42,8 @@ type Handler struct {
 	mux    *http.ServeMux
 	health *health
 	errors *connect.ErrorWriter
+
+	incoming atomic.Int64 // bytes of messages that are coming in, at most maxIncoming
 }
 
 // The paths of the services.
@@ -131,9 +134,19 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		http.Error(w, "this call needs both directions at once: make it over HTTP/2 or HTTP/3", http.StatusHTTPVersionNotSupported)
 		return
 	}
-	l, r := open(w, r, h.cfg.WriteTimeout, !many)
+	if publishes(r.URL.Path) { // before any of what is to be published has come
+		if err := h.cfg.Readers.MayPublish(r.Header); err != nil {
+			h.refuse(w, r, err)
+			return
+		}
+	}
+	l, r := h.open(w, r)
 	defer l.close()
 	h.mux.ServeHTTP(l, r)
+}
+
+func publishes(path string) bool {
+	return path == fairleadv1connect.TopicsPublishProcedure || path == fairleadv1connect.TopicsUploadProcedure
 }
 
 // manyMessages reports whether the client of a call sends more than one.

@@ -2,7 +2,6 @@ package rpc
 
 import (
 	"context"
-	"io"
 	"net/http"
 	"sync"
 	"time"
@@ -19,7 +18,8 @@ type line struct {
 	writing  *time.Timer // runs while something is written; nil before
 	written  func(n int) // is told how many bytes were written; may be nil
 	held     bool        // what is written waits for more
-	reading  *time.Timer // runs while the request is read; nil where that may take its time
+	reading  *time.Timer // runs while a message is owed; nil without a body
+	body     *incoming   // nil without a body
 
 	mu      sync.Mutex
 	over    bool // the call is, and what is below may be another's
@@ -32,14 +32,15 @@ const piece = 64 << 10
 
 type lineKey struct{}
 
-// open puts a line below the call, which closes it in the end. The request of a call
-// that has one message is to come without stalling.
-func open(w http.ResponseWriter, r *http.Request, patience time.Duration, one bool) (*line, *http.Request) {
-	l := &line{ResponseWriter: w, rc: http.NewResponseController(w), patience: patience}
+// open puts a line below the call, which closes it in the end.
+func (h *Handler) open(w http.ResponseWriter, r *http.Request) (*line, *http.Request) {
+	l := &line{ResponseWriter: w, rc: http.NewResponseController(w), patience: h.cfg.WriteTimeout}
 	r = r.WithContext(context.WithValue(r.Context(), lineKey{}, l))
-	if one && r.Body != nil {
-		l.reading = time.AfterFunc(patience, l.deafen)
-		r.Body = request{r.Body, l}
+	if r.Body != nil && r.Body != http.NoBody {
+		l.reading = time.AfterFunc(l.patience, l.deafen)
+		l.reading.Stop()
+		l.body = newIncoming(r, l, &h.incoming)
+		r.Body = l.body
 	}
 	return l, r
 }
@@ -144,18 +145,7 @@ func (l *line) close() {
 			t.Stop()
 		}
 	}
-}
-
-// request is the body of a call that has one message.
-type request struct {
-	io.ReadCloser
-
-	line *line
-}
-
-// Read reads within the line's patience.
-func (r request) Read(p []byte) (int, error) {
-	r.line.reading.Reset(r.line.patience)
-	defer r.line.reading.Stop()
-	return r.ReadCloser.Read(p)
+	if l.body != nil {
+		l.body.release()
+	}
 }

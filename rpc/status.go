@@ -29,6 +29,9 @@ const (
 // facts go into ErrorInfo. What is no error of Fairlead's says nothing of itself.
 func toStatus(err error, facts map[string]string) *connect.Error {
 	if status, ok := errors.AsType[*connect.Error](err); ok {
+		if len(facts) > 0 && len(status.Details()) == 0 { // connect-go's own, which knows nothing of ours
+			explain(status, status.Code().String(), facts)
+		}
 		return status
 	}
 	switch {
@@ -45,11 +48,7 @@ func toStatus(err error, facts map[string]string) *connect.Error {
 	status := connect.NewError(code, errors.New(short(e.Message)))
 	known := map[string]string{"cursor": string(e.Cursor)}
 	maps.Copy(known, facts)
-	maps.DeleteFunc(known, func(_, fact string) bool { return fact == "" || len(fact) > maxFact })
-	info := &errdetails.ErrorInfo{Reason: strings.ToUpper(string(e.Code)), Domain: domain, Metadata: known}
-	if d, err := connect.NewErrorDetail(info); err == nil {
-		status.AddDetail(d)
-	}
+	explain(status, string(e.Code), known)
 	if e.RetryAfter > 0 {
 		if d, err := connect.NewErrorDetail(&errdetails.RetryInfo{RetryDelay: durationpb.New(e.RetryAfter)}); err == nil {
 			status.AddDetail(d)
@@ -58,6 +57,15 @@ func toStatus(err error, facts map[string]string) *connect.Error {
 		status.Meta().Set("Retry-After", strconv.FormatInt(int64((e.RetryAfter+time.Second-1)/time.Second), 10))
 	}
 	return status
+}
+
+// explain adds google.rpc.ErrorInfo.
+func explain(status *connect.Error, reason string, facts map[string]string) {
+	maps.DeleteFunc(facts, func(_, fact string) bool { return fact == "" || len(fact) > maxFact })
+	info := &errdetails.ErrorInfo{Reason: strings.ToUpper(reason), Domain: domain, Metadata: facts}
+	if d, err := connect.NewErrorDetail(info); err == nil {
+		status.AddDetail(d)
+	}
 }
 
 // broken is the end of a topic whose source broke, for which ErrorInfo has the
