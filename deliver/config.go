@@ -126,7 +126,8 @@ type Observer struct {
 	Answered func(kind string, took time.Duration)
 	// Refused is called when the answer to a client's message of the kind is an error.
 	Refused func(kind string, code fairlead.Code)
-	// Echoed is called with the time from a WebSocket's ping to its pong.
+	// Echoed is called with the time from a WebSocket's ping, or an event that was sent
+	// after it, to its pong.
 	Echoed func(took time.Duration)
 	// Failed is called when a WebSocket's client broke the protocol, with the code of
 	// the close that tells it (RFC 6455, section 7.4.1).

@@ -1,13 +1,10 @@
 package deliver
 
 import (
-	"encoding/binary"
 	"time"
 
 	"github.com/fairlead-edge/fairlead"
-	"github.com/fairlead-edge/fairlead/fanout"
 	"github.com/fairlead-edge/fairlead/topic"
-	"github.com/fairlead-edge/fairlead/websocket"
 )
 
 // tally is what a session had sent at some moment.
@@ -126,25 +123,14 @@ var kinds = [...]string{
 	toAcknowledge: KindAcknowledge, toSetWindow: KindWindow, toAsk: KindRequest,
 }
 
-// A WebSocket's ping says when it was sent, so that its pong tells how long that took
-// and nothing of it need be kept. Who sends another number only errs for itself.
-const pingBytes = 8
-
-func (s *socket) ping(out *fanout.Out) {
-	payload := binary.BigEndian.AppendUint64(make([]byte, 0, pingBytes), uint64(time.Now().UnixNano()-s.since)) //nolint:gosec // not negative
-	frame := websocket.AppendControl(nil, websocket.Ping, payload)
-	s.message(KindPing, true, len(frame))
-	out.Add(frame)
-}
-
-func (s *socket) pong(payload []byte) {
-	s.message(KindPong, false, len(payload))
-	if len(payload) != pingBytes {
-		return
-	}
-	sent, now := binary.BigEndian.Uint64(payload), uint64(max(0, time.Now().UnixNano()-s.since)) //nolint:gosec // not negative
-	if sent <= now && now-sent < uint64(s.h.cfg.Heartbeat)*(missedBeats+1) {
-		s.h.cfg.Observer.Echoed(time.Duration(now - sent)) //nolint:gosec // bounded
+// pong tells of a pong. Pings are sent to who is sent nothing else, so that the last
+// byte is the ping's, and no time need be kept for each; of one that was sent an event
+// meanwhile the time is too short.
+func (s *socket) pong(size int) {
+	s.message(KindPong, false, size)
+	took := time.Since(s.conn.LastSent())
+	if took >= 0 && took < s.h.cfg.Heartbeat*(missedBeats+1) {
+		s.h.cfg.Observer.Echoed(took)
 	}
 }
 

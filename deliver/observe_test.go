@@ -46,7 +46,7 @@ func (s *seen) observer() deliver.Observer {
 			}
 		},
 		Message: func(_, kind string, sent bool, size int) {
-			if size > 0 {
+			if size > 0 || kind == deliver.KindPong {
 				s.note("%s %v", kind, sent)
 			}
 		},

@@ -136,7 +136,12 @@ func (s *socket) Pull(out *fanout.Out) {
 }
 
 // Beat gives a ping.
-func (s *socket) Beat(out *fanout.Out) { s.ping(out) }
+func (s *socket) Beat(out *fanout.Out) {
+	s.message(KindPing, true, len(pingFrame))
+	out.Share(pingFrame)
+}
+
+var pingFrame = websocket.AppendControl(nil, websocket.Ping, nil)
 
 // Closed ends the session.
 func (s *socket) Closed(err error) {
@@ -183,7 +188,7 @@ func (s *socket) read(out *fanout.Out, parser *websocket.Parser, p []byte) {
 				out.Add(frame)
 			}
 		case websocket.Pong:
-			s.pong(m.Payload)
+			s.pong(len(m.Payload))
 		case websocket.Close:
 			if len(messages) > 0 && s.many != nil { // which came before it
 				out.Work(func() {
