@@ -83,7 +83,9 @@ func TestTheMetricsFollowReadersOfEachTransportWhileTheyRead(t *testing.T) {
 		missing = ""
 		return true
 	})
-	_, _, _ = s.res.Body.Close(), coded.Body.Close(), c.CloseNow()
+	_ = s.res.Body.Close()
+	_ = coded.Body.Close()
+	c.CloseNow()
 	if err := p.stop(); err != nil {
 		t.Error(err)
 	}
