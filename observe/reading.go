@@ -18,10 +18,10 @@ type reading struct {
 	bytes     *prometheus.CounterVec
 	typed     *prometheus.CounterVec
 	typedSize *prometheus.CounterVec
-	first     *prometheus.HistogramVec
-	gaps      *prometheus.HistogramVec
-	delays    *prometheus.HistogramVec
-	ages      *prometheus.HistogramVec
+	first     *latencies
+	gaps      *latencies
+	delays    *latencies
+	ages      *latencies
 	messages  *prometheus.CounterVec
 	sizes     *prometheus.CounterVec
 	answers   *prometheus.HistogramVec
@@ -35,8 +35,11 @@ type reading struct {
 // transport has the series of one that each delivery adds to.
 type transport struct {
 	events, bytes             prometheus.Counter
-	first, gaps, delays, ages prometheus.Observer
+	first, gaps, delays, ages *latency
 }
+
+// byTransport are the transports of readers.
+var byTransport = []string{"sse", "websocket", "poll", "grpc", "grpcweb", "connect"}
 
 func newReading() reading {
 	s := reading{
@@ -50,11 +53,11 @@ func newReading() reading {
 		typed: counter("fairlead_event_type_delivered_total",
 			"The same by the type of the event: those of metrics.event_types, and other. None if that has none.", "transport", "type"),
 		typedSize: counter("fairlead_event_type_data_bytes_total", "Bytes of their data.", "transport", "type"),
-		first:     histogram("fairlead_session_first_event_seconds", "From a session's request to its first event; it may be the wait for one.", "transport"),
-		gaps:      histogram("fairlead_event_gap_seconds", "From events given to a reader to the next ones, to a millisecond.", "transport"),
-		delays: histogram("fairlead_delivery_delay_seconds",
-			"From an event's append to its being given to a reader's connection: of the oldest that go together, and without what is replayed.", "transport"),
-		ages:     histogram("fairlead_event_age_seconds", "The same from the event's own time, where its publisher gave one.", "transport"),
+		first:     newLatencies("fairlead_session_first_event_seconds", "From a session's request to its first event; it may be the wait for one.", byTransport),
+		gaps:      newLatencies("fairlead_event_gap_seconds", "From events given to a reader to the next ones, to a millisecond.", byTransport),
+		delays: newLatencies("fairlead_delivery_delay_seconds",
+			"From an event's append to its being given to a reader's connection: of the oldest that go together, and without what is replayed.", byTransport),
+		ages:     newLatencies("fairlead_event_age_seconds", "The same from the event's own time, where its publisher gave one.", byTransport),
 		messages: counter("fairlead_messages_total", "Messages of readers' connections that are no events, by what they are and which way they go.", "transport", "kind", "direction"),
 		sizes:    counter("fairlead_message_bytes_total", "Bytes of them.", "transport", "kind", "direction"),
 		answers:  histogram("fairlead_message_answer_seconds", "From a message of a WebSocket's client to its answer.", "kind"),
@@ -64,10 +67,10 @@ func newReading() reading {
 		failed:   counter("fairlead_websocket_protocol_errors_total", "Connections whose client broke the protocol, by the code of the close.", "code"),
 	}
 	s.transport = make(map[string]*transport)
-	for _, name := range []string{"sse", "websocket", "poll", "grpc", "grpcweb", "connect"} {
+	for i, name := range byTransport {
 		s.transport[name] = &transport{
 			s.events.WithLabelValues(name), s.bytes.WithLabelValues(name),
-			s.first.WithLabelValues(name), s.gaps.WithLabelValues(name), s.delays.WithLabelValues(name), s.ages.WithLabelValues(name),
+			&s.first.of[i], &s.gaps.of[i], &s.delays.of[i], &s.ages.of[i],
 		}
 	}
 	return s
@@ -98,14 +101,10 @@ func (m *Metrics) Delivered(d Delivery) {
 	}
 	t.events.Add(float64(d.Events))
 	t.bytes.Add(float64(d.Bytes))
-	for _, o := range [...]struct {
-		to   prometheus.Observer
-		took time.Duration
-	}{{t.delays, d.Delay}, {t.ages, d.Age}, {t.first, d.First}, {t.gaps, d.Gap}} {
-		if o.took >= 0 {
-			o.to.Observe(o.took.Seconds())
-		}
-	}
+	t.delays.known(d.Delay)
+	t.ages.known(d.Age)
+	t.first.known(d.First)
+	t.gaps.known(d.Gap)
 }
 
 // Subscribed counts a subscription; from is of few values.
