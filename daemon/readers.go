@@ -116,6 +116,7 @@ func (d *daemon) readerMetrics() observe.Readers {
 				r := out.Topics[pattern]
 				r.Readers++
 				r.Lag += at.Lag
+				r.Bytes += at.LagBytes
 				r.MaxLag = max(r.MaxLag, at.Lag)
 				out.Topics[pattern] = r
 			}

@@ -13,6 +13,7 @@ type Reading struct {
 	Readers int
 	Lag     uint64 // events that are yet to be given to readers, the sum of all
 	MaxLag  uint64 // of the one that lags the most, in one topic
+	Bytes   uint64 // of the events that are yet to be given to readers, the sum of all
 	Retain  int    // events that a topic of the pattern retains at most
 }
 
@@ -25,6 +26,7 @@ type Waiting struct {
 var (
 	topicReaders = prometheus.NewDesc("fairlead_topic_readers", "Readers of topics, by the pattern of the topic.", []string{"topics"}, nil)
 	topicLag     = prometheus.NewDesc("fairlead_topic_lag_events", "Events that are yet to be given to readers, the sum of all.", []string{"topics"}, nil)
+	topicBytes   = prometheus.NewDesc("fairlead_topic_lag_bytes", "Bytes of the events that are yet to be given to readers and retained, the sum of all.", []string{"topics"}, nil)
 	topicMaxLag  = prometheus.NewDesc("fairlead_topic_lag_max_events", "Events that are yet to be given to the reader that lags the most.", []string{"topics"}, nil)
 	topicRetain  = prometheus.NewDesc("fairlead_topic_retention_events",
 		"Events that a topic retains at most; less where bytes or age bound it.", []string{"topics"}, nil)
@@ -33,7 +35,7 @@ var (
 	sessionUnsent   = prometheus.NewDesc("fairlead_session_unsent_bytes",
 		"Bytes for readers that the kernel holds and has not sent, of connections of the fan-out engine.", []string{"transport"}, nil)
 
-	readerFamilies = []*prometheus.Desc{topicReaders, topicLag, topicMaxLag, topicRetain, sessionBuffered, sessionUnsent}
+	readerFamilies = []*prometheus.Desc{topicReaders, topicLag, topicMaxLag, topicBytes, topicRetain, sessionBuffered, sessionUnsent}
 )
 
 func (r Readers) collect(ch chan<- prometheus.Metric) {
@@ -44,6 +46,7 @@ func (r Readers) collect(ch chan<- prometheus.Metric) {
 		gauge(topicReaders, float64(t.Readers), pattern)
 		gauge(topicLag, float64(t.Lag), pattern)
 		gauge(topicMaxLag, float64(t.MaxLag), pattern)
+		gauge(topicBytes, float64(t.Bytes), pattern)
 		gauge(topicRetain, float64(t.Retain), pattern)
 	}
 	for transport, w := range r.Connections {

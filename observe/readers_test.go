@@ -11,7 +11,7 @@ func TestAScrapeShowsWhereReadersStandAndWhatTheyMissed(t *testing.T) {
 	t.Parallel()
 	m := observe.New("v1", observe.Sources{Readers: func() observe.Readers {
 		return observe.Readers{
-			Topics:      map[string]observe.Reading{"prices/*": {Readers: 3, Lag: 20, MaxLag: 15}, "**": {}},
+			Topics:      map[string]observe.Reading{"prices/*": {Readers: 3, Lag: 20, MaxLag: 15, Bytes: 800}, "**": {}},
 			Connections: map[string]observe.Waiting{"sse": {Buffered: 7, Unsent: 8}},
 		}
 	}})
@@ -24,6 +24,7 @@ func TestAScrapeShowsWhereReadersStandAndWhatTheyMissed(t *testing.T) {
 		`fairlead_topic_readers{topics="**"} 0`,
 		`fairlead_topic_lag_events{topics="prices/*"} 20`,
 		`fairlead_topic_lag_max_events{topics="prices/*"} 15`,
+		`fairlead_topic_lag_bytes{topics="prices/*"} 800`,
 		`fairlead_session_buffered_bytes{transport="sse"} 7`,
 		`fairlead_session_unsent_bytes{transport="sse"} 8`,
 		`fairlead_topic_events_skipped_total{policy="newest",topics="prices/*"} 9`,

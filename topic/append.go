@@ -197,6 +197,10 @@ func (l *Log) push(r *Record, now time.Time) {
 		clear(l.records[n:])
 		l.records, l.head = l.records[:n], 0
 	}
+	r.end = uint32(r.weight()) //nolint:gosec // only differences of it count
+	if len(l.records) > l.head {
+		r.end += l.records[len(l.records)-1].end
+	}
 	l.records = append(l.records, r)
 	l.next++
 	l.size += r.size()

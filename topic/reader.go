@@ -158,6 +158,9 @@ type Status struct {
 	Cursor  fairlead.Cursor // last event handed out or passed over
 	Lag     uint64          // events after it
 	Skipped uint64          // passed over by policy since the reader came
+	// LagBytes are those of the events after it that are retained, as Policy.Bytes
+	// counts them without RecordOverhead.
+	LagBytes uint64
 }
 
 // Position returns where the reader stands in l: after the last item it was

@@ -211,9 +211,32 @@ func TestStatusTellsWhereAReaderStands(t *testing.T) {
 	r := read(t, l, fairlead.Earliest)
 	buf := make([]topic.Item, 1)
 	r.Poll(buf)
-	if s := r.Status(); len(s) != 1 || s[0] != (topic.Status{Topic: "n", Cursor: buf[0].Cursor, Lag: 2}) {
+	if s := r.Status(); len(s) != 1 || s[0] != (topic.Status{Topic: "n", Cursor: buf[0].Cursor, Lag: 2, LagBytes: 2}) {
 		t.Errorf("status %+v", s)
 	}
+}
+
+func TestTheLagInBytesIsOfWhatIsRetained(t *testing.T) {
+	t.Parallel()
+	l := topic.New("n", topic.Policy{Events: 3})
+	r := read(t, l, fairlead.Earliest)
+	lag := func(want uint64) {
+		t.Helper()
+		if got := r.Status()[0].LagBytes; got != want {
+			t.Errorf("the lag is %d bytes, want %d", got, want)
+		}
+	}
+	lag(0)
+	publish(t, l, "a bb ccc")
+	lag(6)
+	publish(t, l, "dddd")
+	lag(9) // a has gone
+	drain(r)
+	lag(0)
+	publish(t, l, "eeeee")
+	lag(5)
+	publish(t, l, "f g")
+	lag(7)
 }
 
 func TestTenThousandTopicsNeedNoGoroutine(t *testing.T) {

@@ -21,8 +21,9 @@ type Record struct {
 	Event fairlead.Event
 
 	seq        uint64
-	at         int64 // when it was appended, Unix nanoseconds
-	superseded bool  // a later event has its key; guarded by Log.mu
+	at         int64  // when it was appended, Unix nanoseconds
+	superseded bool   // a later event has its key; guarded by Log.mu
+	end        uint32 // sum of the weights up to this one, modulo 2^32
 	frames     atomic.Pointer[frames]
 }
 

@@ -327,5 +327,20 @@ func (s *sub) status() Status {
 	if last := l.next - 1; last > s.pos {
 		lag = last - s.pos
 	}
-	return Status{Topic: l.name, Cursor: l.cursor(s.pos), Lag: lag, Skipped: s.total + s.skipped}
+	return Status{Topic: l.name, Cursor: l.cursor(s.pos), Lag: lag, LagBytes: l.bytesAfter(s.pos), Skipped: s.total + s.skipped}
+}
+
+// bytesAfter returns how many bytes of events are retained after a place, of which
+// there are less than 4 GiB. l.mu is held.
+func (l *Log) bytesAfter(seq uint64) uint64 {
+	first := l.first()
+	if seq+1 >= l.next || first == l.next {
+		return 0
+	}
+	newest := l.at(l.next - 1).end
+	if seq >= first {
+		return uint64(newest - l.at(seq).end)
+	}
+	oldest := l.at(first)
+	return uint64(newest-oldest.end) + uint64(oldest.weight()) //nolint:gosec // not negative
 }
