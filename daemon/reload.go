@@ -127,6 +127,9 @@ func (s *site) retire(old *site) {
 	if old.readers != s.readers {
 		left.readers = old.readers
 	}
+	if old.rpc != nil && old.rpc != s.rpc {
+		old.rpc.SetServing(false) // uploads and watchers come back, and meet what is in force
+	}
 	for _, earlier := range old.retired {
 		if earlier.busy() {
 			s.retired = append(s.retired, earlier)

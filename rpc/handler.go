@@ -3,7 +3,6 @@ package rpc
 import (
 	"net/http"
 	"strings"
-	"sync/atomic"
 	"time"
 
 	"connectrpc.com/connect"
@@ -43,7 +42,7 @@ type Handler struct {
 	health *health
 	errors *connect.ErrorWriter
 
-	incoming atomic.Int64 // bytes of messages that are coming in, at most maxIncoming
+	incoming arrivals
 }
 
 // The paths of the services.
@@ -140,7 +139,7 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 			return
 		}
 	}
-	l, r := h.open(w, r)
+	l, r := h.open(w, r, !many)
 	defer l.close()
 	h.mux.ServeHTTP(l, r)
 }

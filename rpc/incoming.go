@@ -1,61 +1,122 @@
 package rpc
 
 import (
+	"container/list"
 	"encoding/binary"
 	"io"
 	"net/http"
 	"strings"
+	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/fairlead-edge/fairlead"
 )
 
 // maxIncoming is how many bytes of messages that are not whole yet all calls hold at
-// most; one that has more to come then ends, with the code Overloaded.
+// most. Beyond it the call whose message has been coming for the longest ends, with
+// the code Overloaded: who stalls gives way to who sends.
 const maxIncoming = 64 << 20
+
+// small is how much of a message is not worth giving way for, in bytes.
+const small = 64 << 10
+
+// arrivals are the messages of more than small bytes that are coming in.
+type arrivals struct {
+	mu    sync.Mutex
+	bytes int64
+	calls list.List // of *incoming, the oldest message first
+}
+
+// keep counts what has come of a call's message.
+func (a *arrivals) keep(b *incoming, n int) {
+	a.mu.Lock()
+	var late *incoming
+	b.own += int64(n)
+	switch {
+	case b.place != nil:
+		a.bytes += int64(n)
+	case b.own > small:
+		b.place = a.calls.PushBack(b)
+		a.bytes += b.own
+	}
+	if a.bytes > maxIncoming {
+		late = a.calls.Front().Value.(*incoming) //nolint:forcetypeassert // the list has no other
+		late.evicted.Store(true)
+		a.drop(late)
+	}
+	a.mu.Unlock()
+	if late != nil {
+		late.line.deafen()
+	}
+}
+
+// release has what has come of a call's message not count any more.
+func (a *arrivals) release(b *incoming) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.drop(b)
+}
+
+// drop is release. a.mu is held.
+func (a *arrivals) drop(b *incoming) {
+	if b.place != nil {
+		a.calls.Remove(b.place)
+		a.bytes -= b.own
+	}
+	b.place, b.own = nil, 0
+}
 
 // envelope is how long the header of a message is in a call of gRPC, gRPC-Web or
 // Connect's streams: flags, and a length of four bytes.
 const envelope = 5
 
 // incoming is the body of a call. A message that has begun is to come without
-// stalling; between messages a client may take its time.
+// stalling; between messages a client may take its time, unless there is to be one.
 type incoming struct {
 	io.ReadCloser
 
 	line *line
-	held *atomic.Int64 // by all calls of the handler
+	all  *arrivals
 
+	one       bool // message is to come
 	enveloped bool
 	header    [envelope]byte
 	have      int    // bytes of the header
 	left      uint32 // bytes of the message
-	own       int64  // of held
+	evicted   atomic.Bool
+
+	// Guarded by arrivals.mu.
+	own   int64         // bytes of the message that have come
+	place *list.Element // nil when it is not counted
 }
 
-func newIncoming(r *http.Request, l *line, held *atomic.Int64) *incoming {
+func newIncoming(r *http.Request, l *line, all *arrivals, one bool) *incoming {
 	kind := r.Header.Get("Content-Type")
 	return &incoming{
-		ReadCloser: r.Body, line: l, held: held,
+		ReadCloser: r.Body, line: l, all: all, one: one,
 		enveloped: strings.HasPrefix(kind, "application/grpc") || strings.HasPrefix(kind, "application/connect+"),
 	}
 }
 
-var errIncoming = fairlead.Errorf(fairlead.Overloaded, "too many large messages are coming in at once: send this one again in a moment")
+var errIncoming = &fairlead.Error{
+	Code: fairlead.Overloaded, Message: "too many large messages are coming in at once, and this one has for the longest: send it again in a moment",
+	RetryAfter: time.Second,
+}
 
 // Read reads within the line's patience, where something is owed.
 func (b *incoming) Read(p []byte) (int, error) {
-	if !b.enveloped || b.have > 0 || b.left > 0 {
+	if b.one || !b.enveloped || b.have > 0 || b.left > 0 {
 		b.line.reading.Reset(b.line.patience)
 		defer b.line.reading.Stop()
 	}
 	n, err := b.ReadCloser.Read(p)
-	if b.pass(p[:n]); b.held.Load() > maxIncoming && b.own > 0 {
-		b.release()
+	b.pass(p[:n])
+	if b.evicted.Load() {
 		return 0, toStatus(errIncoming, nil)
 	}
 	if err != nil {
-		b.release()
+		b.all.release(b)
 	}
 	return n, err
 }
@@ -63,7 +124,7 @@ func (b *incoming) Read(p []byte) (int, error) {
 // pass follows the messages, and counts what has come of one that is not whole.
 func (b *incoming) pass(p []byte) {
 	if !b.enveloped {
-		b.keep(len(p))
+		b.all.keep(b, len(p))
 		return
 	}
 	for len(p) > 0 {
@@ -77,19 +138,10 @@ func (b *incoming) pass(p []byte) {
 		}
 		n := min(uint32(len(p)), b.left) //nolint:gosec // a read is short
 		p, b.left = p[n:], b.left-n
-		if b.keep(int(n)); b.left == 0 {
-			b.release()
+		if b.left == 0 {
+			b.all.release(b)
+		} else {
+			b.all.keep(b, int(n))
 		}
 	}
-}
-
-func (b *incoming) keep(n int) {
-	b.held.Add(int64(n))
-	b.own += int64(n)
-}
-
-// release has what has come not count any more.
-func (b *incoming) release() {
-	b.held.Add(-b.own)
-	b.own = 0
 }

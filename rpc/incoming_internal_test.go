@@ -2,11 +2,10 @@ package rpc
 
 import (
 	"encoding/binary"
-	"errors"
 	"io"
 	"net/http"
+	"net/http/httptest"
 	"strings"
-	"sync/atomic"
 	"testing"
 	"time"
 
@@ -14,10 +13,11 @@ import (
 )
 
 // coming returns the body of a call that has the text.
-func coming(kind, text string, held *atomic.Int64) *incoming {
+func coming(kind, text string, all *arrivals) *incoming {
 	r := &http.Request{Header: http.Header{"Content-Type": {kind}}, Body: io.NopCloser(strings.NewReader(text))}
-	l := &line{patience: time.Hour, reading: time.NewTimer(time.Hour)}
-	return newIncoming(r, l, held)
+	w := httptest.NewRecorder()
+	l := &line{ResponseWriter: w, rc: http.NewResponseController(w), patience: time.Hour, reading: time.NewTimer(time.Hour)}
+	return newIncoming(r, l, all, false)
 }
 
 func framed(size int) string {
@@ -27,40 +27,50 @@ func framed(size int) string {
 func FuzzMessagesThatComeInAreCountedUntilTheyAreWhole(f *testing.F) {
 	f.Add(framed(3)+framed(0)+framed(100), 7)
 	f.Add(framed(3)[:6], 1)
+	f.Add(framed(100_000)+framed(70_000), 15)
 	f.Add("", 1)
 	f.Fuzz(func(t *testing.T, text string, step int) {
-		var held atomic.Int64
-		b := coming("application/grpc+proto", text, &held)
+		var all arrivals
+		b := coming("application/grpc+proto", text, &all)
 		for at := 0; at < len(text); {
-			n := min(max(1, step&15), len(text)-at)
+			n := min(max(1, step&0xfff), len(text)-at)
 			b.pass([]byte(text[at : at+n]))
 			at += n
-			if h := held.Load(); h < 0 || h > int64(at) || h != b.own || b.left == 0 && h != 0 {
-				t.Fatalf("%d are held after %d, %d to come", h, at, b.left)
+			if all.bytes < 0 || all.bytes > int64(at) || b.left == 0 && all.bytes != 0 || (b.own > small) != (all.bytes > 0) {
+				t.Fatalf("%d are held after %d, %d to come, %d of its own", all.bytes, at, b.left, b.own)
 			}
 		}
-		b.release()
-		if held.Load() != 0 {
-			t.Errorf("%d are held in the end", held.Load())
+		if all.release(b); all.bytes != 0 || all.calls.Len() != 0 {
+			t.Errorf("%d are held in the end", all.bytes)
 		}
 	})
 }
 
-func TestNoMoreComesInThanAllCallsMayHold(t *testing.T) {
+func TestWhoStallsGivesWayToWhoSends(t *testing.T) {
 	t.Parallel()
-	for kind, text := range map[string]string{"application/grpc": framed(1 << 20)[:1<<19], "application/json": strings.Repeat("x", 1<<19), "application/connect+proto": framed(1 << 20)[:1<<19]} {
-		var held atomic.Int64
-		held.Store(maxIncoming - 1<<18)
-		_, err := io.ReadAll(coming(kind, text, &held))
-		if status, ok := errors.AsType[*connect.Error](err); !ok || status.Code() != connect.CodeResourceExhausted && status.Code() != connect.CodeUnavailable {
+	var all arrivals
+	for _, kind := range []string{"application/grpc", "application/json", "application/connect+proto"} {
+		var stalled []*incoming
+		for range maxIncoming / (1 << 20) {
+			b := coming(kind, "", &all)
+			b.pass([]byte(framed(2 << 20)[:1<<20]))
+			stalled = append(stalled, b)
+		}
+		sends := coming(kind, framed(3 << 20)[:1<<20], &all)
+		if _, err := io.ReadAll(sends); err != nil {
 			t.Errorf("%s: %v", kind, err)
 		}
-		if left := held.Load(); left != maxIncoming-1<<18 {
-			t.Errorf("%s: %d are held", kind, left)
+		if !stalled[0].evicted.Load() || stalled[len(stalled)-1].evicted.Load() || sends.evicted.Load() {
+			t.Errorf("%s: who stalled for the longest is still there", kind)
 		}
-		held.Store(0)
-		if n, err := io.ReadAll(coming(kind, text, &held)); err != nil || len(n) != len(text) || held.Load() != 0 {
-			t.Errorf("%s: %v, %d are held", kind, err, held.Load())
+		if _, err := stalled[0].Read(make([]byte, 1)); connect.CodeOf(err) != connect.CodeUnavailable && connect.CodeOf(err) != connect.CodeResourceExhausted {
+			t.Errorf("%s: it is told %v", kind, err)
+		}
+		for _, b := range stalled {
+			all.release(b)
+		}
+		if all.bytes != 0 || all.calls.Len() != 0 {
+			t.Errorf("%s: %d are held", kind, all.bytes)
 		}
 	}
 }

@@ -32,14 +32,15 @@ const piece = 64 << 10
 
 type lineKey struct{}
 
-// open puts a line below the call, which closes it in the end.
-func (h *Handler) open(w http.ResponseWriter, r *http.Request) (*line, *http.Request) {
+// open puts a line below the call, which closes it in the end. The request of a call
+// that has one message is to come without stalling.
+func (h *Handler) open(w http.ResponseWriter, r *http.Request, one bool) (*line, *http.Request) {
 	l := &line{ResponseWriter: w, rc: http.NewResponseController(w), patience: h.cfg.WriteTimeout}
 	r = r.WithContext(context.WithValue(r.Context(), lineKey{}, l))
 	if r.Body != nil && r.Body != http.NoBody {
 		l.reading = time.AfterFunc(l.patience, l.deafen)
 		l.reading.Stop()
-		l.body = newIncoming(r, l, &h.incoming)
+		l.body = newIncoming(r, l, &h.incoming, one)
 		r.Body = l.body
 	}
 	return l, r
@@ -146,6 +147,6 @@ func (l *line) close() {
 		}
 	}
 	if l.body != nil {
-		l.body.release()
+		l.body.all.release(l.body)
 	}
 }
