@@ -68,8 +68,9 @@ func TestAStreamIsEstablishedOnceItsTopicHasRoomForIt(t *testing.T) {
 		b.put("a", "old")
 		first := b.get("/topics/a", "Accept: text/event-stream")
 		time.AfterFunc(220*time.Millisecond, func() { first.Body.Close() })
-		b.get("/topics/a", "Accept: text/event-stream").Body.Close()
+		second := b.get("/topics/a", "Accept: text/event-stream")
 		synctest.Wait()
+		second.Body.Close()
 		if got := o.take(); !strings.Contains(got, "sse established after 0s") || !strings.Contains(got, "sse established after 250ms") {
 			t.Error(got)
 		}
