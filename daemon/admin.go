@@ -30,8 +30,8 @@ POST /drain                    go away, as on SIGTERM
 pools:
 `
 
-// adminHandler returns the handler of the admin listener.
-func (d *daemon) adminHandler(cfg *Config) http.Handler {
+// adminHandler returns the handler of the admin listener; api is nil without the demo.
+func (d *daemon) adminHandler(cfg *Config, api *demo) http.Handler {
 	pools, page := d.poolPages(), d.newConsole()
 	guarded := http.NewServeMux()
 	guarded.HandleFunc("GET /{$}", func(w http.ResponseWriter, _ *http.Request) {
@@ -76,6 +76,9 @@ func (d *daemon) adminHandler(cfg *Config) http.Handler {
 	})
 	open.Handle("GET /console/", http.StripPrefix("/console", http.HandlerFunc(page.Page)))
 	open.Handle("GET /console/feed", inside)
+	if api != nil {
+		d.handleDemonstrations(guarded, open, api)
+	}
 	return checkHost(cfg.Hosts, isLoopback(cfg.Admin), noStore(sameOrigin(open)))
 }
 

@@ -75,8 +75,14 @@ func (d *daemon) build(cfg Config, old *site) (*site, error) {
 		}, s.captured, old.routes))
 	}
 	if d.options.demo() {
-		s.demo = &demo{}
-		s.routes = append(s.routes, d.newRoute(demoRoute(s.demo, cfg.Heartbeat), s.captured, old.routes))
+		if s.demo = old.demo; s.demo == nil {
+			if s.demo, err = newDemo(s.topics); err != nil {
+				return nil, err
+			}
+		}
+		for _, from := range demoRoutes(s.demo, cfg.Heartbeat) {
+			s.routes = append(s.routes, d.newRoute(from, s.captured, old.routes))
+		}
 	}
 	s.order()
 
@@ -84,7 +90,7 @@ func (d *daemon) build(cfg Config, old *site) (*site, error) {
 	inside := d.choose(s)
 	s.public = d.watch(cfg.trusted(), checkHost(cfg.Hosts, isLoopback(cfg.HTTP), inside))
 	s.secure = d.watch(cfg.trusted(), checkHost(cfg.Hosts, isLoopback(cfg.HTTPS), inside))
-	s.admin = d.adminHandler(&cfg)
+	s.admin = d.adminHandler(&cfg, s.demo)
 	return s, nil
 }
 

@@ -27,6 +27,7 @@ type consolePage struct {
 	Now         time.Time                 `json:"now"`
 	Version     string                    `json:"version"`
 	Draining    bool                      `json:"draining"`
+	Demo        bool                      `json:"demo"` // there is a demonstration
 	Listeners   map[string]listenerStatus `json:"listeners"`
 	Clients     []noticedClient           `json:"clients"`
 	Sessions    []noticedSession          `json:"sessions"`
@@ -94,7 +95,7 @@ func (d *daemon) consoleSnapshot() []byte {
 		d.log.Error("the console has no metrics", "error", err)
 	}
 	page := consolePage{
-		Now: time.Now(), Version: Version(), Draining: d.draining(),
+		Now: time.Now(), Version: Version(), Draining: d.draining(), Demo: d.options.demo(),
 		Listeners: d.listenerPage(), Clients: noticeClients(d.clients(maxShown)), Transports: make(map[string]int),
 		Captured: d.capturedStreams(maxShown), InFlight: d.flights.byRoute(), Pools: d.consolePools(), Routes: consoleRoutes(s.Routes),
 		Reuse: consoleReuse{s.First, s.Further}, Compression: consoleCompression{s.Before, s.After},

@@ -24,19 +24,35 @@ import (
 // demoTopic is the topic of the built-in demo.
 const demoTopic = "demo/prices"
 
-// demoPace is the time between two tokens or two prices: slow enough to be
-// watched, fast enough that a drop of a second misses some.
-const demoPace = 250 * time.Millisecond
+const (
+	// demoPace is the time between two words: slow enough to be watched, fast enough
+	// that a drop of a second misses some.
+	demoPace = 250 * time.Millisecond
+	// pricePace is that between two prices, which the demonstration draws.
+	pricePace = 100 * time.Millisecond
+)
 
 //go:embed demo.html
 var demoPage []byte
 
 // demo is an API that can nothing of what this server adds: it sends an answer
-// word by word, without ids, and cannot resume. It is an [http.RoundTripper],
-// so that it stands where any upstream would.
-type demo struct{ calls atomic.Int64 }
+// word by word, or the prices from now on, without ids, and cannot resume. It is an
+// [http.RoundTripper], so that it stands where any upstream would.
+type demo struct {
+	topics *topic.Store
+	calls  atomic.Int64
+	sent   atomic.Int64 // the number of the latest price
+}
 
-// RoundTrip answers /demo/answer.
+// newDemo returns it, with its topic, that nobody who comes early gets 404.
+func newDemo(topics *topic.Store) (*demo, error) {
+	if _, err := topics.Open(demoTopic); err != nil {
+		return nil, fmt.Errorf("daemon: demo: %w", err)
+	}
+	return &demo{topics: topics}, nil
+}
+
+// RoundTrip answers /demo/answer and /demo/live.
 func (d *demo) RoundTrip(r *http.Request) (*http.Response, error) {
 	if r.Body != nil {
 		_ = r.Body.Close()
@@ -51,8 +67,13 @@ func (d *demo) RoundTrip(r *http.Request) (*http.Response, error) {
 		res.Body, res.ContentLength = http.NoBody, 0
 		return res, nil
 	}
-	call := d.calls.Add(1)
 	res.Header.Set("Content-Type", "text/event-stream")
+	if r.URL.Path == livePath {
+		body, err := d.live(r.Context())
+		res.Body = body
+		return res, err
+	}
+	call := d.calls.Add(1)
 	res.Header.Set("Demo-Call", strconv.FormatInt(call, 10))
 	res.Body = &answer{ctx: r.Context(), call: call, words: strings.Fields(demoAnswer), closed: make(chan struct{})}
 	return res, nil
@@ -117,6 +138,53 @@ func (a *answer) Close() error {
 	return nil
 }
 
+// livePath is where the prices are as an API sends them that keeps nothing.
+const livePath = "/demo/live"
+
+// live returns the prices from now on.
+func (d *demo) live(ctx context.Context) (io.ReadCloser, error) {
+	log, err := d.topics.Open(demoTopic)
+	if err != nil {
+		return nil, err
+	}
+	l := &livePrices{prices: topic.NewReader(), items: make([]topic.Item, 1)}
+	if err := l.prices.Add(log, fairlead.Latest); err != nil {
+		return nil, err
+	}
+	l.ctx, l.end = context.WithCancel(ctx)
+	return l, nil
+}
+
+// livePrices is a response's body: the events of a topic without their ids.
+type livePrices struct {
+	ctx     context.Context
+	end     context.CancelFunc
+	prices  *topic.Reader
+	items   []topic.Item
+	pending bytes.Reader
+}
+
+func (l *livePrices) Read(p []byte) (int, error) {
+	for l.pending.Len() == 0 {
+		if _, err := l.prices.Next(l.ctx, l.items); err != nil {
+			return 0, err
+		}
+		switch item := &l.items[0]; item.Kind {
+		case topic.KindEvent:
+			l.pending.Reset(fmt.Appendf(nil, "data: %s\n\n", item.Record.Event.Data))
+		case topic.KindEnd, topic.KindFault:
+			return 0, io.EOF
+		}
+	}
+	return l.pending.Read(p)
+}
+
+func (l *livePrices) Close() error {
+	l.end()
+	l.prices.Close()
+	return nil
+}
+
 // servePage serves the page that says what to try.
 func servePage(w http.ResponseWriter, r *http.Request) {
 	if r.Method != http.MethodGet && r.Method != http.MethodHead {
@@ -132,12 +200,12 @@ func servePage(w http.ResponseWriter, r *http.Request) {
 	_, _ = w.Write(demoPage)
 }
 
-// publishPrices appends a price to the demo's topic whenever demoPace has
+// publishPrices appends a price to the demo's topic whenever pricePace has
 // passed, until ctx ends. The policy is every, so that a missing number shows.
-func publishPrices(ctx context.Context, topics *topic.Store) error {
+func (d *demo) publishPrices(ctx context.Context) error {
 	symbols := []string{"ROPE", "MAST", "HELM"}
 	cents := []int{4200, 18_750, 990}
-	ticker := time.NewTicker(demoPace)
+	ticker := time.NewTicker(pricePace)
 	defer ticker.Stop()
 	for n := 1; ; n++ {
 		select {
@@ -148,20 +216,24 @@ func publishPrices(ctx context.Context, topics *topic.Store) error {
 		i := n % len(symbols)
 		cents[i] = max(100, cents[i]+rand.IntN(101)-50)
 		price := fmt.Appendf(nil, `{"n":%d,"symbol":%q,"price":%.2f}`, n, symbols[i], float64(cents[i])/100)
-		_, err := topics.Append(ctx, demoTopic, topic.Batch{Events: []fairlead.Event{{
+		_, err := d.topics.Append(ctx, demoTopic, topic.Batch{Events: []fairlead.Event{{
 			Key: symbols[i], ContentType: "application/json", Data: price,
 		}}})
 		if err != nil && ctx.Err() == nil {
 			return fmt.Errorf("daemon: demo: %w", err)
 		}
+		d.sent.Store(int64(n))
 	}
 }
 
-// demoRoute is the route of the demo API: as a file would say it.
-func demoRoute(api *demo, heartbeat Duration) routeSource {
-	r := Route{Path: Pattern{[]string{"demo", "answer"}}, Upstream: "demo"}
-	r.defaults()
+// demoRoutes are the routes of the demo API: as a file would say them.
+func demoRoutes(api *demo, heartbeat Duration) []routeSource {
+	answer := Route{Path: Pattern{[]string{"demo", "answer"}}, Upstream: "demo"}
+	answer.defaults()
 	// As an EventSource would get it, for clients that do not say what they are.
-	r.Capture.OnDisconnect = OnDisconnect(capture.Linger(time.Minute))
-	return routeSource{cfg: r, endpoints: api, heartbeat: heartbeat}
+	answer.Capture.OnDisconnect = OnDisconnect(capture.Linger(time.Minute))
+	live := Route{Path: Pattern{[]string{"demo", "live"}}, Upstream: "demo"}
+	live.defaults()
+	live.Capture.Record = Record(capture.Off) // it is there to show what is lost without
+	return []routeSource{{cfg: answer, endpoints: api, heartbeat: heartbeat}, {cfg: live, endpoints: api, heartbeat: heartbeat}}
 }

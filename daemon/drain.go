@@ -122,6 +122,7 @@ func (d *daemon) drain(ctx context.Context) {
 	}
 
 	// The operator's streams have been told; let them end.
+	d.shows.end()
 	last, end := context.WithTimeout(ctx, farewell)
 	defer end()
 	for _, s := range d.servers {

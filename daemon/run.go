@@ -54,6 +54,7 @@ type daemon struct {
 	traced  tracedConnections
 	site    atomic.Pointer[site]
 	flights flights
+	shows   demonstrations
 
 	leaving      chan struct{}        // closed when the drain begins
 	deadline     atomic.Int64         // of the drain, Unix seconds
@@ -140,7 +141,11 @@ func (d *daemon) start(ctx context.Context, running *sync.WaitGroup) {
 	running.Go(func() { d.sweep(ctx) })
 	if s := d.site.Load(); s.demo != nil {
 		running.Go(func() {
-			if err := publishPrices(ctx, s.topics); err != nil {
+			<-ctx.Done()
+			d.shows.end()
+		})
+		running.Go(func() {
+			if err := s.demo.publishPrices(ctx); err != nil {
 				d.log.Error("the demo's prices stopped", "error", err)
 			}
 		})
