@@ -24,7 +24,8 @@ func demonstrate(t *testing.T, p *program) string {
 
 func numberOf(t *testing.T, text string) (n int) {
 	t.Helper()
-	if _, err := fmt.Sscanf(text[strings.Index(text, `"n":`):], `"n":%d,`, &n); err != nil {
+	_, number, _ := strings.Cut(text, `"n":`)
+	if _, err := fmt.Sscanf(number, "%d,", &n); err != nil {
 		t.Fatalf("%s: %v", text, err)
 	}
 	return n

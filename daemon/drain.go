@@ -76,6 +76,7 @@ func (d *daemon) drained(deadline context.Context) error {
 // newer process does that: whoever sends them here needs time to notice, and who
 // lost a captured stream gets the rest of it nowhere else.
 func (d *daemon) drain(ctx context.Context) {
+	d.shows.end() // nobody waits for them
 	window, cancel := context.WithTimeout(ctx, d.window())
 	defer cancel()
 	var finished sync.WaitGroup
@@ -122,7 +123,6 @@ func (d *daemon) drain(ctx context.Context) {
 	}
 
 	// The operator's streams have been told; let them end.
-	d.shows.end()
 	last, end := context.WithTimeout(ctx, farewell)
 	defer end()
 	for _, s := range d.servers {
