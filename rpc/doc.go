@@ -32,7 +32,8 @@
 // as a message over Config.MaxMessage, has no details.
 //
 // A Session is first told to go, with its cursors, by a message: when the server
-// drains it then ends at once, when it grows old five seconds later. Requests are
+// drains it then ends at once, when it grows old five seconds later, in which its
+// requests are answered and no event follows the cursors. Requests are
 // answered in their order; what a topic gives comes after the answer to its
 // subscription, and none of it after the answer to its end. While 64 answers wait to
 // be taken, nothing more is received. A client that has said all may go on reading:

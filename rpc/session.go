@@ -21,7 +21,8 @@ const (
 	// received.
 	maxAnswers = 64
 	// notice is how long before its greatest age a session is told, or a quarter of
-	// that if it is less.
+	// that if it is less. Requests are answered until then; events are for the next
+	// session, which goes on from the cursors that the client is told.
 	notice = 5 * time.Second
 )
 
@@ -62,7 +63,8 @@ type conversation struct {
 	*reader
 
 	stream *connect.BidiStream[fairleadv1.SessionRequest, fairleadv1.SessionResponse]
-	told   time.Time // when the client is told that the stream is old; the zero time: never, or not again
+	told   time.Time // when the client is told that the stream is old; the zero time: never
+	ends   bool      // it was told: no event follows the cursors
 
 	taken []*fairleadv1.SessionResponse // answers that go before what Next returned; of the sender
 
@@ -109,6 +111,9 @@ func (c *conversation) send() error {
 		if err := c.aged(n); err != nil {
 			return err
 		}
+		if c.ends {
+			items = nil
+		}
 	}
 }
 
@@ -130,12 +135,14 @@ func (c *conversation) over() (bool, error) {
 // aged tells a stream that is old so, and keeps a silent one alive.
 func (c *conversation) aged(n int) error {
 	now := time.Now()
+	if !c.ends && !c.told.IsZero() && !now.Before(c.told) {
+		c.ends = true
+		if err := c.advise(comeBack); err != nil {
+			return err
+		}
+	}
 	if c.tooOld(now) {
 		return errTooOld()
-	}
-	if !c.told.IsZero() && !now.Before(c.told) {
-		c.told = time.Time{}
-		return c.advise(comeBack)
 	}
 	if n == 0 && now.Sub(c.sent) >= c.beat {
 		return c.give(&fairleadv1.SessionResponse{})
@@ -146,7 +153,7 @@ func (c *conversation) aged(n int) error {
 // idle is how long nothing may be sent, from now.
 func (c *conversation) idle(now time.Time) time.Duration {
 	wait := c.reader.idle(now)
-	if !c.told.IsZero() {
+	if !c.ends && !c.told.IsZero() {
 		wait = max(0, min(wait, c.told.Sub(now)))
 	}
 	return wait

@@ -4,7 +4,9 @@ import (
 	"context"
 	"errors"
 	"io"
+	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"connectrpc.com/connect"
@@ -228,4 +230,52 @@ func TestASilentStreamShowsThatItLives(t *testing.T) {
 			t.Errorf("got %v", m)
 		}
 	}
+}
+
+func TestNoEventFollowsTheCursorsThatAnOldSessionIsTold(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		b := inBubble(t, true, deliver.Config{}, rpc.Config{MaxAge: time.Minute, Heartbeat: time.Hour})
+		b.publish(t, "a", 1, 1)
+		var publishing sync.WaitGroup
+		ctx, cancel := context.WithCancel(t.Context())
+		publishing.Go(func() {
+			for ctx.Err() == nil {
+				b.publish(t, "a", 1, 1)
+				time.Sleep(100 * time.Millisecond)
+			}
+		})
+		c := session{b.topics(connect.WithGRPC()).Session(t.Context()), t}
+		c.say(subscribe(1, "a", fairlead.Earliest))
+		c.granted(1)
+		last, told := "", ""
+		for {
+			m, err := c.Receive()
+			if err != nil {
+				wantCode(t, err, connect.CodeUnavailable, "DRAINING")
+				break
+			}
+			switch {
+			case m.GetDraining() != nil:
+				told = m.GetDraining().GetCursors()["a"]
+				if told != last || told == "" {
+					t.Errorf("the client is told %q, and was given up to %q", told, last)
+				}
+				c.say(publish(2, "b", event("1"))) // what it asks for is still done
+			case m.GetEvent() != nil && told != "":
+				t.Fatalf("after the cursors comes %v", m)
+			case m.GetEvent() != nil:
+				last = m.GetEvent().GetCursor()
+			case m.GetId() != 2 || m.GetOk() == nil:
+				t.Errorf("got %v", m)
+			}
+		}
+		if told == "" {
+			t.Error("the client was not told")
+		}
+		cancel()
+		publishing.Wait()
+		_ = c.CloseRequest()
+		_ = c.CloseResponse()
+	})
 }
