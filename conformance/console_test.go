@@ -26,8 +26,9 @@ type consoleSeen struct {
 	Drained   string `json:"drained"`
 }
 
-func TestTheConsoleShowsEverythingAndItsButtonsWork(t *testing.T) {
-	t.Parallel()
+// artifacts returns the folder in which screenshots are kept.
+func artifacts(t *testing.T) string {
+	t.Helper()
 	folder, err := filepath.Abs("../artifacts")
 	if err == nil {
 		err = os.MkdirAll(folder, 0o755)
@@ -35,6 +36,11 @@ func TestTheConsoleShowsEverythingAndItsButtonsWork(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	return folder
+}
+
+func TestTheConsoleShowsEverythingAndItsButtonsWork(t *testing.T) {
+	t.Parallel()
 	s := serveIn(t, []string{"FAIRLEAD_ADMIN_TOKEN=open-sesame"}, "--topics", "--upstream", upstream(t, &site{html: "<p>here"}))
 	for i := range 3 {
 		s.publish(fmt.Sprintf("topic-%d", i), "x")
@@ -44,7 +50,7 @@ func TestTheConsoleShowsEverythingAndItsButtonsWork(t *testing.T) {
 	if e, ok := reader.event(); !ok || e.data != "x" {
 		t.Fatalf("the reader has %+v", e)
 	}
-	visitor := node(t, "console.mjs", chromium(t), s.admin+"/", folder, "open-sesame")
+	visitor := node(t, "console.mjs", chromium(t), s.admin+"/", artifacts(t), "open-sesame")
 	said := map[string]string{
 		"overview": "Connections", "connections": "topic-1", "topics": "topic-2", "pools": "Pool upstream", "routes": "/**",
 	}
@@ -79,4 +85,7 @@ func TestTheConsoleShowsEverythingAndItsButtonsWork(t *testing.T) {
 	if seen := decode[consoleSeen](t, visitor.line()); seen.Drained == "live" || seen.Drained == "" {
 		t.Errorf("%+v", seen)
 	}
+	visitor.stop()
+	reader.stop()
+	s.wait() // it ends by itself, as the button asked
 }

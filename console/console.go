@@ -6,6 +6,11 @@
 // behind whatever guards the rest. The page sends a token with it that it has asked its
 // user for.
 //
+// The page demonstration.html shows what readers lose when their network is cut. It
+// asks for the paths below /demo/ that the program adds beside its built-in demo, and
+// says so where there are none; the console links to it when the snapshot has
+// "demo": true.
+//
 // There is no goroutine of its own: a snapshot is made when a viewer's turn has come
 // and the last one is older than [Config.Interval], and all viewers share it. While
 // nobody looks, nothing is computed.

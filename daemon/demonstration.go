@@ -4,6 +4,8 @@ import (
 	"context"
 	"crypto/rand"
 	"errors"
+	"io"
+	"log"
 	"net"
 	"net/http"
 	"net/http/httputil"
@@ -226,6 +228,7 @@ func newCable(to net.Addr) *cable {
 				r.Out.Header.Del(name) // they are of the admin listener's page
 			}
 		},
+		ErrorLog: log.New(io.Discard, "", 0), // a cut is no error here
 		// No answer, as of a network that is not there.
 		ErrorHandler: func(http.ResponseWriter, *http.Request, error) { panic(http.ErrAbortHandler) },
 	}

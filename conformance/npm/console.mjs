@@ -1,13 +1,11 @@
 // Uses the console as a person would, on each view and with each button, has axe look
 // at it, and prints what it sees.
 //   node console.mjs CHROMIUM URL FOLDER-FOR-SCREENSHOTS [TOKEN]
-import { readFileSync } from 'node:fs';
-import { createRequire } from 'node:module';
+import { inspector, sizes } from './inspect.mjs';
 import { launch, print } from './launch.mjs';
 
 const [executablePath, url, folder, token] = process.argv.slice(2);
 const page = await launch(executablePath);
-const sizes = { desktop: { width: 1280, height: 800 }, phone: { width: 390, height: 844 } };
 
 await page.setViewportSize(sizes.desktop);
 await page.goto(url);
@@ -20,30 +18,13 @@ if (token) {
 }
 await page.waitForSelector('#state[data-is=live]');
 
-const violations = () =>
-  page.evaluate(async () => (await globalThis.axe.run(document)).violations.map((v) => `${v.id}: ${v.nodes.map((n) => n.target).join(' ')}`));
-
-// The page's policy lets no other script in but by the debugger.
-const session = await page.context().newCDPSession(page);
-const source = readFileSync(createRequire(import.meta.url).resolve('axe-core/axe.min.js'), 'utf8');
-const inject = () => session.send('Runtime.evaluate', { expression: `${source};0` });
-
+const inspect = await inspector(page, folder);
 for (const name of ['overview', 'connections', 'topics', 'pools', 'routes']) {
   await page.click(`nav a[href="#${name}"]`);
   await page.waitForFunction((name) => document.querySelector(`nav a[href="#${name}"][aria-current]`) && document.querySelector('main').children.length > 0, name);
   if (name === 'overview') await page.waitForFunction(() => document.querySelector('svg.plot path')?.getAttribute('d').split('L').length > 2);
-  for (const scheme of ['light', 'dark']) {
-    for (const [size, viewport] of Object.entries(sizes)) {
-      await page.setViewportSize(viewport);
-      await page.emulateMedia({ colorScheme: scheme });
-      await page.screenshot({ path: `${folder}/console-${name}-${scheme}-${size}.png`, fullPage: true });
-      await inject();
-      print({
-        view: name, scheme, size, violations: await violations(),
-        sideways: await page.evaluate(() => document.documentElement.scrollWidth - document.documentElement.clientWidth),
-        text: size === 'desktop' && scheme === 'light' ? await page.innerText('main') : '',
-      });
-    }
+  for await (const seen of inspect(`console-${name}`)) {
+    print({ view: name, ...seen, text: seen.size === 'desktop' && seen.scheme === 'light' ? await page.innerText('main') : '' });
   }
   await page.setViewportSize(sizes.desktop);
 }

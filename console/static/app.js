@@ -100,6 +100,7 @@ follow({
   data(s) {
     snapshot = s;
     note(s);
+    if (s.demo && !at('demonstration')) at('views').append(el('a', { href: 'console/demonstration.html', id: 'demonstration' }, 'Demonstration'));
     state(s.draining ? 'draining' : 'live', s.draining ? `draining · ${s.version}` : `live · ${s.version}`);
     draw();
   },
