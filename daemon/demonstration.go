@@ -215,7 +215,7 @@ func newCable(to net.Addr) *cable {
 	c := &cable{open: make(map[*cableConn]bool)}
 	c.transport = &http.Transport{
 		DisableCompression: true, // what the reader asks for is its own business
-		MaxIdleConns:       2,
+		MaxConnsPerHost:    8,    // a reader needs one, and one more while it comes back
 		DialContext:        func(ctx context.Context, _, _ string) (net.Conn, error) { return c.dial(ctx, to) },
 	}
 	c.ReverseProxy = &httputil.ReverseProxy{
