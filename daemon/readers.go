@@ -133,7 +133,7 @@ func slowAfter(cfg *Config) time.Duration {
 }
 
 func sameReaders(a, b *Config) bool {
-	return a.TopicsPrefix == b.TopicsPrefix && a.PublishToken == b.PublishToken && slices.Equal(a.CORS, b.CORS) &&
+	return a.TopicsPrefix == b.TopicsPrefix && slices.Equal(a.CORS, b.CORS) &&
 		a.Heartbeat == b.Heartbeat && a.Limits == b.Limits && a.Fanout.Engine == b.Fanout.Engine
 }
 

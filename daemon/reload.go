@@ -62,6 +62,11 @@ func (d *daemon) tryReload() error {
 	d.site.Store(next)
 	next.captured.AllowOrigins(cfg.CORS)
 	next.topics.Reload(cfg.policies())
+	for _, s := range d.sites() { // of those before, the readers may publish still
+		if s.readers != nil {
+			s.readers.LetPublish(mayPublish(&cfg), cfg.PublishToken)
+		}
+	}
 	d.retirePools(old.pools, next.pools)
 	return nil
 }

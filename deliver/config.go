@@ -20,7 +20,7 @@ type Config struct {
 	// Prefix is the path of the resource. Default "/topics".
 	Prefix string
 	// AllowPublish lets anybody publish and delete who can reach the handler,
-	// when there is no PublishToken. Default: nobody can.
+	// when there is no PublishToken. Default: nobody can. See [Handler.LetPublish].
 	AllowPublish bool
 	// PublishToken is what a publisher must send as "Authorization: Bearer
 	// TOKEN". Default none: see AllowPublish.

@@ -35,13 +35,15 @@ type FeedConfig struct {
 func (h *Handler) Admit(header http.Header, r *http.Request) error { return h.origins.admit(header, r) }
 
 // MayPublish returns nil if a request with the header may publish, else why not.
-func (h *Handler) MayPublish(header http.Header) error { return h.mayPublish(nil, header) }
+func (h *Handler) MayPublish(header http.Header) error {
+	return h.mayPublish(nil, header.Get("Authorization"))
+}
 
 // Publish appends to the topic for a client whose request has the header, as a POST
 // would: with its token, its limits and its errors. The events may be of at most
 // Config.MaxBody bytes in all.
 func (h *Handler) Publish(ctx context.Context, header http.Header, name string, b topic.Batch) (topic.Result, error) {
-	return h.publishAs(ctx, h.mayPublish(nil, header), name, b)
+	return h.publishAs(ctx, h.MayPublish(header), name, b)
 }
 
 // publishAs publishes for who may, unless forbidden says why not.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"net/http"
 	"strings"
+	"sync/atomic"
 
 	"github.com/fairlead-edge/fairlead"
 	"github.com/fairlead-edge/fairlead/fanout"
@@ -17,6 +18,8 @@ type Handler struct {
 	cfg      Config
 	origins  origins
 	sessions registry
+
+	publishers atomic.Pointer[publishers]
 
 	streams fanout.Options // of event streams
 	sockets fanout.Options
@@ -33,6 +36,7 @@ func New(cfg Config) *Handler {
 	h.sockets = h.streams
 	h.sockets.Silence = (missedBeats + 1) * cfg.Heartbeat
 	h.sockets.Burst = int(max(4<<20, 2*cfg.MaxMessage)) // for a message may come in many parts
+	h.LetPublish(cfg.AllowPublish, cfg.PublishToken)
 	h.leaving, h.leave = context.WithCancel(context.Background())
 	return h
 }
@@ -168,7 +172,7 @@ func (h *Handler) describe(w http.ResponseWriter, name string) error {
 }
 
 func (h *Handler) remove(w http.ResponseWriter, r *http.Request, name string) error {
-	if err := h.mayPublish(w.Header(), r.Header); err != nil {
+	if err := h.mayPublish(w.Header(), r.Header.Get("Authorization")); err != nil {
 		return err
 	}
 	if hasBody(r) {

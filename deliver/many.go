@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"net/http"
 	"runtime/debug"
+	"strings"
 	"time"
 	"unicode/utf8"
 
@@ -16,9 +17,9 @@ import (
 type many struct {
 	*socket
 
-	speaks    dialect
-	publisher error           // why the client may not publish; nil: it may
-	values    context.Context // of what its messages are done under
+	speaks        dialect
+	authorization string          // as the handshake had it: who may publish can change
+	values        context.Context // of what its messages are done under
 
 	// Guarded by socket.mu.
 	topics map[string]*place
@@ -37,7 +38,7 @@ func (h *Handler) serveMany(w http.ResponseWriter, r *http.Request) error {
 	}
 	s := &socket{}
 	s.since, s.reader = time.Now().UnixNano(), topic.NewWokenReader(&s.conn)
-	s.many = &many{socket: s, speaks: speaks, publisher: h.mayPublish(nil, r.Header), values: context.Background()}
+	s.many = &many{socket: s, speaks: speaks, authorization: strings.Clone(r.Header.Get("Authorization")), values: context.Background()}
 	if h.cfg.OnMessage != nil {
 		s.many.values = context.WithoutCancel(r.Context()) // which keeps the request
 	}
@@ -208,7 +209,7 @@ func (m *many) cursors() map[string]fairlead.Cursor { return cursorsOf(m.topics)
 
 // publish waits while a topic makes its publisher wait.
 func (m *many) publish(ctx context.Context, a *asked) []byte {
-	err := m.publisher
+	err := m.h.mayPublish(nil, m.authorization)
 	if err != nil && fairlead.AsError(err).Code == fairlead.Unauthenticated {
 		err = fairlead.Errorf(fairlead.Unauthenticated, "%s; on a WebSocket it is sent with the handshake", fairlead.AsError(err).Message)
 	}

@@ -23,19 +23,32 @@ const (
 	maxIdempotencyKey = 255    // bytes
 )
 
-// mayPublish checks that a request with the header may change topics; answer, unless
-// it is nil, gets what the answer then needs.
-func (h *Handler) mayPublish(answer, header http.Header) error {
-	if h.cfg.PublishToken == "" {
-		if h.cfg.AllowPublish {
+// publishers is who may publish.
+type publishers struct {
+	anybody bool   // without a token
+	token   string // "": see anybody
+}
+
+// LetPublish sets who may publish from now on, in the place of Config.AllowPublish and
+// Config.PublishToken, also on sessions that are open.
+func (h *Handler) LetPublish(anybody bool, token string) {
+	h.publishers.Store(&publishers{anybody, token})
+}
+
+// mayPublish checks that a client that has sent the header Authorization, or none, may
+// change topics; answer, unless it is nil, gets what the answer then needs.
+func (h *Handler) mayPublish(answer http.Header, authorization string) error {
+	may := h.publishers.Load()
+	if may.token == "" {
+		if may.anybody {
 			return nil
 		}
 		return fairlead.Errorf(fairlead.PermissionDenied,
 			"publishing is off: set publish_token on the server, which is on without one only while it listens on loopback alone")
 	}
-	scheme, token, _ := strings.Cut(header.Get("Authorization"), " ")
+	scheme, token, _ := strings.Cut(authorization, " ")
 	// Hashed, so that not even the length shows in the time it takes.
-	got, want := sha256.Sum256([]byte(strings.TrimSpace(token))), sha256.Sum256([]byte(h.cfg.PublishToken))
+	got, want := sha256.Sum256([]byte(strings.TrimSpace(token))), sha256.Sum256([]byte(may.token))
 	if !strings.EqualFold(scheme, "Bearer") || subtle.ConstantTimeCompare(got[:], want[:]) != 1 {
 		if answer != nil {
 			answer.Set("WWW-Authenticate", `Bearer realm="fairlead"`)
@@ -80,7 +93,7 @@ type stored struct {
 }
 
 func (h *Handler) store(w http.ResponseWriter, r *http.Request, name string) (stored, error) {
-	if err := h.mayPublish(w.Header(), r.Header); err != nil {
+	if err := h.mayPublish(w.Header(), r.Header.Get("Authorization")); err != nil {
 		return stored{}, err
 	}
 	b, isBatch, err := h.parsePublish(w, r)
