@@ -142,7 +142,14 @@ func (d *daemon) others(s *site) http.Handler {
 			servePage(w, r)
 			return
 		}
-		proxy.Problem(w, r, fairlead.Errorf(fairlead.NotFound, "no route of this server leads there"))
+		e := fairlead.Errorf(fairlead.NotFound, "no route of this server leads there")
+		why := e.Message
+		if s.rpc != nil {
+			why += "; its own services are " + rpc.Services
+		}
+		if !rpc.Unimplemented(w, r, why) { // to whom NotFound would be the answer of a service
+			proxy.Problem(w, r, e)
+		}
 	})
 }
 

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"errors"
 	"net/http"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -168,8 +169,9 @@ func openCalls(t *testing.T, p *program, when string) []call {
 // to come back.
 func sentAway(t *testing.T, c call, last string) {
 	t.Helper()
+	var told string
 	var err error
-	for told := ""; err == nil; {
+	for err == nil {
 		if told, err = c.next(); told != "" && told != last {
 			t.Errorf("%s: the client stands at %q, and was given up to %q", c.name, told, last)
 		}
@@ -204,7 +206,7 @@ func TestADrainRightAfterAReloadEndsCallsOfBothConfigurations(t *testing.T) {
 	before := openCalls(t, p, "before")
 	reload(t, p, file, drain+"limits: {topics_per_connection: 7}\n", readAgain)
 	sentAway(t, before[2], "") // it comes back, and meets what is in force
-	all := append(before[:2], openCalls(t, p, "after")...)
+	all := slices.Concat(before[:2], openCalls(t, p, "after"))
 	p.signals <- syscall.SIGTERM
 	for _, c := range all {
 		sentAway(t, c, stored.Cursor)

@@ -17,6 +17,8 @@
 //	its source broke, or it was      DATA_LOSS
 //	  removed
 //	there is no such topic           NOT_FOUND
+//	there is no such method, or      UNIMPLEMENTED
+//	  this version of HTTP does not do
 //	a gap, and fail_on_gap           OUT_OF_RANGE, with after, earliest, skipped
 //	the reader fell behind, and      RESOURCE_EXHAUSTED
 //	  the topic has on_lag: close

@@ -130,15 +130,6 @@ func TestACallOfCurlIsAnswered(t *testing.T) {
 	}
 }
 
-func TestASessionOverHTTP1IsToldWhatItNeeds(t *testing.T) {
-	t.Parallel()
-	s := serve(t, deliver.Config{}, rpc.Config{})
-	resp, text := s.post(t, "/fairlead.v1.Topics/Session", "", "Content-Type: application/connect+proto")
-	if resp.StatusCode != http.StatusHTTPVersionNotSupported || !strings.Contains(text, "HTTP/2") || !resp.Close {
-		t.Errorf("%s %q", resp.Status, text)
-	}
-}
-
 func TestAMessageOverTheLimitIsRefused(t *testing.T) {
 	t.Parallel()
 	s := serve(t, deliver.Config{}, rpc.Config{MaxMessage: 100})

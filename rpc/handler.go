@@ -37,10 +37,11 @@ type Config struct {
 // Handler serves fairlead.v1.Topics, and health and reflection for that name. It is
 // safe for concurrent use.
 type Handler struct {
-	cfg    Config
-	mux    *http.ServeMux
-	health *health
-	errors *connect.ErrorWriter
+	cfg     Config
+	mux     *http.ServeMux
+	health  *health
+	errors  *connect.ErrorWriter
+	methods map[string][]string // by service
 
 	incoming arrivals
 }
@@ -70,7 +71,7 @@ func New(cfg Config) *Handler {
 		connect.WithCompressMinBytes(minCoded),
 		connect.WithInterceptors(cfg.Interceptors...),
 	}
-	h := &Handler{cfg: cfg, mux: http.NewServeMux(), health: newHealth(cfg.Heartbeat)}
+	h := &Handler{cfg: cfg, mux: http.NewServeMux(), health: newHealth(cfg.Heartbeat), methods: methodsOf()}
 	h.errors = connect.NewErrorWriter(options...)
 	topics := &service{&h.cfg, h.health}
 	h.mux.Handle(fairleadv1connect.NewTopicsHandler(topics, options...))
@@ -128,9 +129,11 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		}
 	}
 	many := manyMessages(r.URL.Path)
-	if many && r.ProtoMajor < 2 && r.URL.Path != fairleadv1connect.TopicsUploadProcedure {
-		header.Set("Connection", "close") // a client that does not know might wait for ever
-		http.Error(w, "this call needs both directions at once: make it over HTTP/2 or HTTP/3", http.StatusHTTPVersionNotSupported)
+	if status, why := h.cannot(r, many); why != "" {
+		if r.ProtoMajor < 2 {
+			header.Set("Connection", "close") // a client that sends on might wait for ever
+		}
+		h.unserved(w, r, status, why)
 		return
 	}
 	if publishes(r.URL.Path) { // before any of what is to be published has come
