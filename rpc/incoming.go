@@ -3,8 +3,10 @@ package rpc
 import (
 	"container/list"
 	"encoding/binary"
+	"errors"
 	"io"
 	"net/http"
+	"os"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -85,6 +87,7 @@ type incoming struct {
 	have      int    // bytes of the header
 	left      uint32 // bytes of the message
 	evicted   atomic.Bool
+	why       *fairlead.Error // why nothing more is read; of who reads
 
 	// Guarded by arrivals.mu.
 	own   int64         // bytes of the message that have come
@@ -106,14 +109,23 @@ var errIncoming = &fairlead.Error{
 
 // Read reads within the line's patience, where something is owed.
 func (b *incoming) Read(p []byte) (int, error) {
-	if b.one || !b.enveloped || b.have > 0 || b.left > 0 {
+	owed, began := b.one || !b.enveloped || b.have > 0 || b.left > 0, time.Now()
+	if owed {
 		b.line.reading.Reset(b.line.patience)
 		defer b.line.reading.Stop()
 	}
 	n, err := b.ReadCloser.Read(p)
 	b.pass(p[:n])
-	if b.evicted.Load() {
-		return 0, toStatus(errIncoming, nil)
+	switch {
+	case b.evicted.Load():
+		b.why = errIncoming
+	case owed && errors.Is(err, os.ErrDeadlineExceeded): // ours, or the listener's
+		b.why = fairlead.Errorf(fairlead.RequestTimeout, "a message of this call stopped coming, with nothing of it for %v: make the call again, and send what is begun to its end",
+			time.Since(began).Round(10*time.Millisecond))
+	}
+	if b.why != nil {
+		b.all.release(b)
+		return 0, toStatus(b.why, nil)
 	}
 	if err != nil {
 		b.all.release(b)

@@ -3,6 +3,7 @@ package rpc_test
 import (
 	"io"
 	"net/http"
+	"strings"
 	"testing"
 	"time"
 
@@ -64,7 +65,7 @@ func TestAMessageThatStallsEndsItsCallAndOneThatHasNotBegunDoesNot(t *testing.T)
 			t.Fatal(err)
 		}
 		_, _ = io.Copy(io.Discard, res.Body)
-		if status := res.Header.Get("Grpc-Status") + res.Trailer.Get("Grpc-Status"); status == "" || status == "0" {
+		if status, why := res.Trailer.Get("Grpc-Status"), res.Trailer.Get("Grpc-Message"); status != "4" || !strings.Contains(why, "stopped coming, with nothing of it for") {
 			t.Errorf("%s: %v, %v", path, res.Header, res.Trailer)
 		}
 		_ = res.Body.Close()
@@ -73,5 +74,30 @@ func TestAMessageThatStallsEndsItsCallAndOneThatHasNotBegunDoesNot(t *testing.T)
 	sum, err := patient.CloseAndReceive()
 	if err != nil || sum.Msg.GetCount() != 2 {
 		t.Errorf("%v, %v", sum, err)
+	}
+}
+
+func TestAnUploadWhoseMessageStallsIsToldWhatWasStored(t *testing.T) {
+	t.Parallel()
+	s := serve(t, deliver.Config{}, rpc.Config{WriteTimeout: 100 * time.Millisecond})
+	body, w := io.Pipe()
+	defer w.Close()
+	req, err := http.NewRequestWithContext(t.Context(), http.MethodPost, s.url+fairleadv1connect.TopicsUploadProcedure, body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	req.Header.Set("Content-Type", "application/connect+json")
+	whole := `{"topic":"a","event":{"data":"eA=="}}`
+	go func() {
+		_, _ = io.WriteString(w, "\x00\x00\x00\x00"+string(rune(len(whole)))+whole+"\x00\x00\x00\x10\x00begun")
+	}()
+	res, err := s.client.Do(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer res.Body.Close()
+	text, err := io.ReadAll(res.Body)
+	if err != nil || !strings.Contains(string(text), `"stored":"1"`) || !strings.Contains(string(text), `"cursor"`) || !strings.Contains(string(text), "REQUEST_TIMEOUT") {
+		t.Errorf("%s, %v", text, err)
 	}
 }

@@ -129,6 +129,15 @@ func (l *line) deafen() {
 	}
 }
 
+// unheard returns why nothing more is read, as far as more is known of that than err,
+// which reading ended with.
+func (l *line) unheard(err error) error {
+	if l.body != nil && l.body.why != nil {
+		return l.body.why
+	}
+	return err
+}
+
 // hasStalled reports whether the client took nothing for too long.
 func (l *line) hasStalled() bool {
 	l.mu.Lock()

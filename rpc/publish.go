@@ -62,6 +62,8 @@ func (s *service) Upload(ctx context.Context, stream *connect.ClientStream[fairl
 			err = s.append(ctx, stream.RequestHeader(), u, req)
 		case ctx.Err() != nil:
 			err = context.Cause(ctx) // why reading ended
+		default:
+			err = lineOf(ctx).unheard(err)
 		}
 		if err != nil {
 			return nil, u.failed(err)
