@@ -128,6 +128,7 @@ func setStatus(h http.Header, prefix string, e *fairlead.Error) {
 	h.Set(prefix+"Grpc-Message", encodeMessage(e.Message))
 	if e.RetryAfter > 0 {
 		h.Set(prefix+"Grpc-Retry-Pushback-Ms", strconv.FormatInt(max(1, e.RetryAfter.Milliseconds()), 10))
+		h.Set(prefix+"Grpc-Status-Details-Bin", retryInfo(e))
 	}
 }
 

@@ -3,6 +3,7 @@ package proxy_test
 import (
 	"bytes"
 	"context"
+	"encoding/base64"
 	"errors"
 	"fmt"
 	"io"
@@ -16,6 +17,9 @@ import (
 
 	"golang.org/x/net/http2"
 	"golang.org/x/net/http2/hpack"
+	"google.golang.org/genproto/googleapis/rpc/errdetails"
+	spb "google.golang.org/genproto/googleapis/rpc/status"
+	"google.golang.org/protobuf/proto"
 
 	"github.com/fairlead-edge/fairlead"
 	"github.com/fairlead-edge/fairlead/internal/memnet"
@@ -58,6 +62,18 @@ func TestACallIsToldWhatIsWrongInItsOwnWords(t *testing.T) {
 		if res.StatusCode != http.StatusOK || h.Get("Content-Type") != want || h.Get("Grpc-Status") != "14" ||
 			h.Get("Grpc-Message") != "busy: 100 %25" || h.Get("Grpc-Retry-Pushback-Ms") != "1500" || w.Body.Len() != 0 {
 			t.Errorf("%s: %d %v", kind, res.StatusCode, h)
+		}
+		var details spb.Status
+		var retry errdetails.RetryInfo
+		text, err := base64.RawStdEncoding.DecodeString(h.Get("Grpc-Status-Details-Bin"))
+		if err == nil {
+			err = proto.Unmarshal(text, &details)
+		}
+		if err != nil || details.GetCode() != 14 || details.GetMessage() != "busy: 100 %" || len(details.GetDetails()) != 1 {
+			t.Fatalf("%s: the details are %v, %v", kind, &details, err)
+		}
+		if err := details.GetDetails()[0].UnmarshalTo(&retry); err != nil || retry.GetRetryDelay().AsDuration() != 1500*time.Millisecond {
+			t.Errorf("%s: RetryInfo is %v, %v", kind, &retry, err)
 		}
 	}
 }
