@@ -5,9 +5,11 @@ import (
 	"errors"
 	"net/http"
 	"slices"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"connectrpc.com/connect"
 	"google.golang.org/genproto/googleapis/rpc/errdetails"
@@ -176,22 +178,46 @@ func sentAway(t *testing.T, c call, last string) {
 			t.Errorf("%s: the client stands at %q, and was given up to %q", c.name, told, last)
 		}
 	}
-	status, ok := errors.AsType[*connect.Error](err)
-	if !ok || status.Code() != connect.CodeUnavailable || status.Meta().Get("Grpc-Retry-Pushback-Ms") == "" {
-		t.Fatalf("%s ends with %v, %v", c.name, err, status.Meta())
+	cursor := comeBack(t, c.name, err)["cursor"]
+	if (cursor == "") != strings.HasPrefix(c.name, "Session") { // which has them in its last message
+		t.Errorf("%s: the cursor is %q", c.name, cursor)
 	}
-	retry, cursor := false, ""
+}
+
+// comeBack checks that the error says when to come back, by RetryInfo and by the
+// trailer, and returns what ErrorInfo knows.
+func comeBack(t *testing.T, name string, err error) (facts map[string]string) {
+	t.Helper()
+	status, ok := errors.AsType[*connect.Error](err)
+	if !ok || status.Code() != connect.CodeUnavailable {
+		t.Fatalf("%s ends with %v", name, err)
+	}
+	retry := time.Duration(0)
 	for _, d := range status.Details() {
 		switch m, _ := d.Value(); m := m.(type) {
 		case *errdetails.RetryInfo:
-			retry = true
+			retry = m.GetRetryDelay().AsDuration()
 		case *errdetails.ErrorInfo:
-			cursor = m.GetMetadata()["cursor"]
+			facts = m.GetMetadata()
 		}
 	}
-	if !retry || (cursor == "") != strings.HasPrefix(c.name, "Session") { // which has them in its last message
-		t.Errorf("%s: RetryInfo %v, cursor %q", c.name, retry, cursor)
+	if pushback := status.Meta().Get("Grpc-Retry-Pushback-Ms"); retry <= 0 || pushback != strconv.FormatInt(retry.Milliseconds(), 10) {
+		t.Errorf("%s: RetryInfo says %v, the trailer %q", name, retry, pushback)
 	}
+	return facts
+}
+
+func TestACallBeyondALimitIsToldWhenToComeBack(t *testing.T) {
+	p := start(t, "limits: {connections: 1}\ndrain: {window: 0s}\ntopics: [{match: wait/**, deliver: wait, wait_timeout: 1ms, retain: {events: 1}}]\n", daemon.Options{})
+	topics := overGRPC(t, p)
+	stored := &fairleadv1.PublishRequest{Topic: "wait/a", Events: []*fairleadv1.Event{{Data: []byte("x")}}}
+	if _, err := topics.Publish(t.Context(), connect.NewRequest(stored)); err != nil {
+		t.Fatal(err)
+	}
+	_, err := topics.Publish(t.Context(), connect.NewRequest(stored))
+	comeBack(t, "a topic that is full", err)
+	_, err = overGRPC(t, p).Publish(t.Context(), connect.NewRequest(stored)) // the first connection is still there
+	comeBack(t, "a second connection", err)
 }
 
 func TestADrainRightAfterAReloadEndsCallsOfBothConfigurations(t *testing.T) {
