@@ -25,6 +25,8 @@
 //	the server goes away, or the     UNAVAILABLE, with RetryInfo
 //	  stream is too old
 //	the client's deadline passed     DEADLINE_EXCEEDED
+//	a message of the client's        DEADLINE_EXCEEDED, with the reason REQUEST_TIMEOUT
+//	  stopped coming
 //	the client left                  CANCELED
 //	nothing was taken for too long   the stream is reset
 //

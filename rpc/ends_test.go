@@ -102,8 +102,11 @@ func TestACallOfCurlIsAnswered(t *testing.T) {
 	if resp, text = s.post(t, "/fairlead.v1.Topics/Publish", `{"topic":`); resp.StatusCode != http.StatusBadRequest {
 		t.Errorf("broken: %s %s", resp.Status, text)
 	}
-	if resp, text = s.post(t, "/fairlead.v1.Topics/Publish", `{}`, "Content-Type: text/plain"); resp.StatusCode != http.StatusUnsupportedMediaType {
+	if resp, text = s.post(t, "/fairlead.v1.Topics/Publish", `{}`, "Content-Type: text/plain"); resp.StatusCode != http.StatusUnsupportedMediaType || !strings.Contains(text, "application/json") {
 		t.Errorf("no media type of RPC: %s %s", resp.Status, text)
+	}
+	if resp, text = s.post(t, "/fairlead.v1.Topics/Subscribe", `{"topic":"a"}`); resp.StatusCode != http.StatusUnsupportedMediaType || !strings.Contains(text, "application/connect+json") {
+		t.Errorf("a stream asked for as a unary call: %s %s", resp.Status, text)
 	}
 	stream, err := s.grpc().Subscribe(t.Context(), connect.NewRequest(&fairleadv1.SubscribeRequest{Topic: "a", After: "earliest"}))
 	if err != nil {

@@ -60,6 +60,23 @@ func (l *line) endless() {
 // Unwrap returns the writer below.
 func (l *line) Unwrap() http.ResponseWriter { return l.ResponseWriter }
 
+// WriteHeader begins the response, and says in words what connect-go says by the status
+// alone, which is no error of a call.
+func (l *line) WriteHeader(status int) {
+	header, text := l.Header(), ""
+	switch status {
+	case http.StatusMethodNotAllowed:
+		text = "a call is made by the method " + header.Get("Allow")
+	case http.StatusUnsupportedMediaType:
+		text = "the body's media type is none of this call: use one of " + header.Get("Accept-Post")
+	}
+	if text == "" {
+		l.ResponseWriter.WriteHeader(status)
+		return
+	}
+	http.Error(l.ResponseWriter, text, status)
+}
+
 // Write writes a piece at a time.
 func (l *line) Write(p []byte) (n int, err error) {
 	defer l.watch().Stop()

@@ -41,6 +41,11 @@ func TestACallOfAMethodThatIsNotHereIsUnimplementedInItsProtocol(t *testing.T) {
 	if w.Code != http.StatusNotFound {
 		t.Errorf("a browser gets %d %s", w.Code, w.Body)
 	}
+	w = httptest.NewRecorder()
+	s.handler.ServeHTTP(w, httptest.NewRequestWithContext(t.Context(), http.MethodGet, "/fairlead.v1.Topics/Publish", nil))
+	if w.Code != http.StatusMethodNotAllowed || !strings.Contains(w.Body.String(), "POST") {
+		t.Errorf("a browser gets %d %s", w.Code, w.Body)
+	}
 }
 
 func TestASessionOverHTTP1IsToldWhatItNeedsInItsProtocol(t *testing.T) {
