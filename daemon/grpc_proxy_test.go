@@ -27,6 +27,7 @@ import (
 	"google.golang.org/protobuf/types/known/durationpb"
 
 	"github.com/fairlead-edge/fairlead/daemon"
+	"github.com/fairlead-edge/fairlead/rpc"
 )
 
 func TestCallsPassTheProxy(t *testing.T) {
@@ -316,7 +317,7 @@ func TestOurOwnErrorsAreToldInTheWordsOfTheRequest(t *testing.T) {
 		{"/a.B/C", "application/grpc", "", "200 14 the upstream refused the connection: is it running?"},
 		{"/a.B/C", "application/grpc-web+proto", "", "200 14 the upstream refused the connection: is it running?"},
 		{"/a.B/C", "application/grpc", "soon", "200 3 grpc-timeout is up to eight digits and one of H, M, S, m, u and n"},
-		{"/x.Y/Z", "application/grpc", "", "200 5 no route of this server leads there"},
+		{"/x.Y/Z", "application/grpc", "", "200 12 no route of this server leads there; its own services are " + rpc.Services},
 		{"/a.B/C", "application/connect+proto", "", "502  "},
 		{"/a.B/C", "application/proto", "", "502  "},
 		{"/x.Y/Z", "application/json", "", "404  "},

@@ -159,8 +159,7 @@ func manyMessages(path string) bool {
 
 // refuse answers in the protocol of the call.
 func (h *Handler) refuse(w http.ResponseWriter, r *http.Request, err error) {
-	if h.errors.IsSupported(r) {
-		_ = h.errors.Write(w, r, toStatus(err, nil)) // the client has gone
+	if answer(h.errors, w, r, toStatus(err, nil)) {
 		return
 	}
 	e := fairlead.AsError(err)

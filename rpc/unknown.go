@@ -30,18 +30,42 @@ func Unimplemented(w http.ResponseWriter, r *http.Request, message string) bool 
 }
 
 func unimplemented(writer *connect.ErrorWriter, w http.ResponseWriter, r *http.Request, message string) bool {
-	if isText(r) {
+	status := connect.NewError(connect.CodeUnimplemented, errors.New(message))
+	explain(status, status.Code().String(), nil)
+	return answer(writer, w, r, status)
+}
+
+// answer ends a call that has not begun, in its protocol, and reports whether it has one.
+// Of gRPC that is headers only: trailers would not reach a client over HTTP/1.1.
+func answer(writer *connect.ErrorWriter, w http.ResponseWriter, r *http.Request, status *connect.Error) bool {
+	kind := r.Header.Get("Content-Type")
+	if r.Method == http.MethodPost && (writer.IsSupported(r) && strings.HasPrefix(kind, "application/grpc") || isText(r)) {
+		w = headersOnly{w, kind}
 		r = r.Clone(r.Context())
-		r.Header.Set("Content-Type", "application/grpc-web+proto") // without a body they are the same
+		r.Header.Set("Content-Type", "application/grpc-web+proto") // whose errors are written so
 	}
 	if !writer.IsSupported(r) {
 		return false
 	}
-	status := connect.NewError(connect.CodeUnimplemented, errors.New(message))
-	explain(status, status.Code().String(), nil)
 	_ = writer.Write(w, r, status) // the client has gone
 	return true
 }
+
+// headersOnly answers with a media type, whatever else it is given.
+type headersOnly struct {
+	http.ResponseWriter
+
+	kind string
+}
+
+// WriteHeader ends the response.
+func (h headersOnly) WriteHeader(status int) {
+	h.Header().Set("Content-Type", h.kind)
+	h.ResponseWriter.WriteHeader(status)
+}
+
+// Unwrap returns the writer below.
+func (h headersOnly) Unwrap() http.ResponseWriter { return h.ResponseWriter }
 
 // unserved answers a call of a service that is here which the handler cannot serve:
 // in its protocol, and in plain text where it has none.

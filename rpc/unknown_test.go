@@ -70,7 +70,7 @@ func TestAClientOfGRPCWebTextIsToldWhatToSpeak(t *testing.T) {
 	s := serve(t, deliver.Config{}, rpc.Config{})
 	for _, kind := range []string{"application/grpc-web-text", "application/grpc-web-text+proto"} {
 		resp, _ := s.post(t, "/fairlead.v1.Topics/Publish", "AAAAAAA=", "Content-Type: "+kind)
-		if resp.StatusCode != http.StatusOK || resp.Header.Get("Grpc-Status") != "12" || !strings.Contains(resp.Header.Get("Grpc-Message"), "application/grpc-web+proto") {
+		if resp.StatusCode != http.StatusOK || resp.Header.Get("Grpc-Status") != "12" || resp.Header.Get("Content-Type") != kind || !strings.Contains(resp.Header.Get("Grpc-Message"), "application/grpc-web+proto") {
 			t.Errorf("%s: %s %v", kind, resp.Status, resp.Header)
 		}
 	}
