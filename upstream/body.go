@@ -39,6 +39,8 @@ type attempt struct {
 	body   *replay
 	off    int64
 	closed bool
+	inside bool   // its Read is one of the source
+	let    func() // has the attempt end without that Read; nil: it waits
 }
 
 // bodyError is a failure of the request's body, not of any endpoint.
@@ -70,14 +72,15 @@ func newReplay(req *http.Request, keep int) *replay {
 }
 
 // attempt returns the body of the next attempt, from its first byte. Reads of
-// earlier attempts fail from now on.
-func (b *replay) attempt() io.ReadCloser {
+// earlier attempts fail from now on. let is called without the lock when the
+// attempt is closed while it waits for the source.
+func (b *replay) attempt(let func()) io.ReadCloser {
 	if b == nil {
 		return nil
 	}
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	b.last = &attempt{body: b}
+	b.last = &attempt{body: b, let: let}
 	b.changed.Broadcast()
 	return b.last
 }
@@ -175,9 +178,9 @@ func (a *attempt) readSource(p []byte) (int, error) {
 	if !past {
 		p = p[:min(len(p), room)]
 	}
-	b.reading, b.past = true, past
+	b.reading, b.past, a.inside = true, past, true
 	n, err := b.unlocked(p)
-	b.reading = false
+	b.reading, a.inside = false, false
 	b.changed.Broadcast()
 	if n > 0 {
 		b.total += int64(n)
@@ -220,7 +223,12 @@ func (a *attempt) Close() error {
 	}
 	a.closed = true
 	b.changed.Broadcast()
-	return b.finish()
+	waits := a.inside && a.let != nil
+	err := b.finish()
+	if waits {
+		a.let()
+	}
+	return err
 }
 
 const (

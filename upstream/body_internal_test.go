@@ -114,7 +114,7 @@ func interleave(t *rapid.T) {
 	})
 	begin := func(*rapid.T) {
 		if b.again() {
-			readers = append(readers, &reader{ReadCloser: b.attempt()})
+			readers = append(readers, &reader{ReadCloser: b.attempt(nil)})
 		}
 	}
 	begin(t)
@@ -138,7 +138,7 @@ func interleave(t *rapid.T) {
 		},
 	})
 	if b.again() { // that a further attempt can have it all is now a promise
-		last := &reader{ReadCloser: b.attempt()}
+		last := &reader{ReadCloser: b.attempt(nil)}
 		readers = append(readers, last)
 		b.settle()
 		for last.err == nil {
@@ -166,7 +166,7 @@ func TestWhatAStuckReadOfAnOldAttemptBringsGoesToTheNext(t *testing.T) {
 		source := newFedBody([]byte("hello, world"), io.EOF)
 		b := replayOf(source, -1, 64)
 		var wg sync.WaitGroup
-		old := &reader{ReadCloser: b.attempt()}
+		old := &reader{ReadCloser: b.attempt(nil)}
 		old.read(&wg, 64)
 		source.feed(5)
 		old.read(&wg, 64) // and now the client pauses
@@ -174,7 +174,7 @@ func TestWhatAStuckReadOfAnOldAttemptBringsGoesToTheNext(t *testing.T) {
 		if !b.again() {
 			t.Fatal("a body of which nothing is lost cannot be sent again")
 		}
-		next := &reader{ReadCloser: b.attempt()}
+		next := &reader{ReadCloser: b.attempt(nil)}
 		_ = old.Close()
 		b.settle()
 		for range 3 {
@@ -211,12 +211,12 @@ func TestSettlingDoesNotWaitForAReadThatIsStuck(t *testing.T) {
 	source := newFedBody([]byte("x"), io.EOF)
 	b := replayOf(&lockedBody{fedBody: source}, -1, 64)
 	var wg sync.WaitGroup
-	old := &reader{ReadCloser: b.attempt()}
+	old := &reader{ReadCloser: b.attempt(nil)}
 	old.read(&wg, 1)
 	for source.inside.Load() == 0 {
 		runtime.Gosched()
 	}
-	_ = b.attempt().Close()
+	_ = b.attempt(nil).Close()
 	b.settle()
 	source.fed <- 1
 	<-source.done // closed after that Read
@@ -234,14 +234,14 @@ func TestABodyThatIsTooLongIsSentAgainOnlyWhileUntouched(t *testing.T) {
 	} {
 		t.Run(fmt.Sprintf("%d of %d read, %d kept", c.read, c.length, c.keep), func(t *testing.T) {
 			b := replayOf(io.NopCloser(strings.NewReader("0123456789")), c.length, c.keep)
-			first := b.attempt()
+			first := b.attempt(nil)
 			if _, err := io.ReadFull(first, make([]byte, c.read)); err != nil {
 				t.Fatal(err)
 			}
 			if got := b.again(); got != c.want {
 				t.Fatalf("again is %v", got)
 			}
-			all, err := io.ReadAll(b.attempt())
+			all, err := io.ReadAll(b.attempt(nil))
 			if c.want && (err != nil || string(all) != "0123456789") || !c.want && err != errBodyLost {
 				t.Errorf("then %q, %v", all, err)
 			}
@@ -251,7 +251,7 @@ func TestABodyThatIsTooLongIsSentAgainOnlyWhileUntouched(t *testing.T) {
 
 func TestABodyOfKnownLengthIsKeptInJustThatMuchMemoryUntilItIsSettled(t *testing.T) {
 	b := replayOf(io.NopCloser(iotest.OneByteReader(strings.NewReader("0123456789"))), 10, 1<<20)
-	a := b.attempt()
+	a := b.attempt(nil)
 	if cap(b.record) != 0 {
 		t.Errorf("%d bytes before the first read", cap(b.record))
 	}
@@ -266,7 +266,7 @@ func TestABodyOfKnownLengthIsKeptInJustThatMuchMemoryUntilItIsSettled(t *testing
 
 func TestABodyThatFailedIsNotSentAgainAndBlamesNobodyElse(t *testing.T) {
 	b := replayOf(io.NopCloser(iotest.ErrReader(io.ErrUnexpectedEOF)), -1, 64)
-	_, err := b.attempt().Read(make([]byte, 1))
+	_, err := b.attempt(nil).Read(make([]byte, 1))
 	if !errors.Is(err, io.ErrUnexpectedEOF) || b.again() {
 		t.Errorf("error %v, again %v", err, b.again())
 	}
@@ -281,7 +281,7 @@ func TestATrailerIsNotFilledInUnderTheEyesOfTheNextAttempt(t *testing.T) {
 		source := newFedBody([]byte("x"), io.EOF)
 		b := newReplay(&http.Request{Body: source, ContentLength: -1, Trailer: http.Header{"Sum": nil}}, 64)
 		var wg sync.WaitGroup
-		a := &reader{ReadCloser: b.attempt()}
+		a := &reader{ReadCloser: b.attempt(nil)}
 		a.read(&wg, 1)
 		synctest.Wait()
 		if b.again() {
@@ -299,7 +299,7 @@ func TestATrailerIsNotFilledInUnderTheEyesOfTheNextAttempt(t *testing.T) {
 func TestNoBodyIsSentAgainAlways(t *testing.T) {
 	for _, body := range []io.ReadCloser{nil, http.NoBody} {
 		b := replayOf(body, 0, 64)
-		if b != nil || b.attempt() != nil || !b.again() {
+		if b != nil || b.attempt(nil) != nil || !b.again() {
 			t.Errorf("%v is a body", body)
 		}
 		b.settle()

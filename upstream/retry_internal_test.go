@@ -310,7 +310,7 @@ func TestABodyThatWasHalfSentIsWholeInTheNextAttempt(t *testing.T) {
 		body := newReplay(req, 64)
 		refusing := connect(t, true, func(p *peer) { p.reset(p.until(frameData), codeRefusedStream) })
 		out := req.WithContext(t.Context())
-		out.Body = body.attempt()
+		out.Body = body.attempt(nil)
 		var wg sync.WaitGroup
 		var err error
 		wg.Go(func() { err = send(t, refusing, out) })
@@ -321,7 +321,7 @@ func TestABodyThatWasHalfSentIsWholeInTheNextAttempt(t *testing.T) {
 			t.Fatalf("%q, %v", got, err)
 		}
 		var got []byte
-		next := body.attempt()
+		next := body.attempt(nil)
 		body.settle()
 		wg.Go(func() { got, err = io.ReadAll(next) })
 		source.feed(64)

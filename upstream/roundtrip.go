@@ -194,6 +194,7 @@ func milliseconds(d time.Duration) string {
 func (r *request) outgoing(l *lease) *http.Request {
 	ctx := r.in.Context()
 	d := r.p.cfg.Retry.ResponseTimeout
+	var let func()
 	if d > 0 || l.c.http2 {
 		var cancel context.CancelCauseFunc
 		ctx, cancel = context.WithCancelCause(ctx)
@@ -203,6 +204,7 @@ func (r *request) outgoing(l *lease) *http.Request {
 		}
 		if l.c.http2 {
 			ctx, l.stream = watchStream(ctx, max(time.Millisecond, time.Until(r.deadline)), cancel)
+			let = func() { l.stream.leave(cancel) }
 		}
 		l.ctx = ctx
 	}
@@ -211,7 +213,7 @@ func (r *request) outgoing(l *lease) *http.Request {
 	out.GetBody = nil
 	shorten(out)
 	if r.body != nil {
-		out.Body = r.body.attempt()
+		out.Body = r.body.attempt(let)
 	}
 	return out
 }

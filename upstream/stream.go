@@ -33,3 +33,14 @@ func watchStream(ctx context.Context, limit time.Duration, cancel context.Cancel
 		},
 	}), s
 }
+
+// leave has RoundTrip return from a stream that broke before its header while its
+// body goes on: net/http waits for the Read of the body, which waits for the client,
+// or for the end of the context. Its error is that of the stream all the same, since
+// by then it waits for nothing else. Of a stream that has a header this is the
+// response's context too, and nothing tells an interim header from the last one.
+func (s *stream) leave(cancel context.CancelCauseFunc) {
+	if !s.answered.Load() {
+		cancel(errBodyOver)
+	}
+}
