@@ -75,6 +75,10 @@ func (c *channel) watch() {
 // capacity is how many calls the channel may carry.
 func (c *channel) capacity() int { return max(1, c.ready) * c.pool.cfg.StreamsPerConnection }
 
+// ample is how many calls the channel carries before another is opened: fewer than
+// its capacity, so that the other is there when it is needed.
+func (c *channel) ample() int { return max(1, 8*c.capacity()/10) }
+
 // explainLocked keeps why something broke.
 func (c *channel) explainLocked(reason string) {
 	const longest = 512 // bytes; what comes from a peer may be long

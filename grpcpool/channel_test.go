@@ -177,7 +177,7 @@ func TestCallsOfALostConnectionAreSentAgainAlthoughTheOtherIsFull(t *testing.T) 
 		names := manual.NewBuilderWithScheme("town")
 		names.InitialState(addresses("a", "b"))
 		p := open(t, "town:///x", grpcpool.Config{
-			DialOptions: c.options(), Resolver: names, StreamsPerConnection: 10, MaxChannels: 1, Retry: grpcpool.RetrySafe(),
+			DialOptions: c.options(), Resolver: names, StreamsPerConnection: 10, MaxChannels: 1, Retry: grpcpool.Retry{Attempts: 3},
 		})
 		synctest.Wait()
 		var wg sync.WaitGroup

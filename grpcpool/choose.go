@@ -93,17 +93,20 @@ func (p *Pool) takeLocked() *channel {
 }
 
 // bestLocked returns the channel with the fewest calls among those that are
-// connected and have room, or else among those that are about to be. ample:
-// some channel is below the load at which another is opened.
+// connected and have room, or else among those that are about to be; one that cannot
+// connect only if all cannot, for a call had better wait for another. ample: some
+// channel is below the load at which another is opened.
 func (p *Pool) bestLocked() (best *channel, ample bool) {
-	rank := unreachable
+	rank, worst := unreachable, unreachable
+	if slices.ContainsFunc(p.channels, func(c *channel) bool { return !c.retiring && rankOf(c.state) < unreachable }) {
+		worst = connecting
+	}
 	for _, c := range p.channels {
-		capacity := c.capacity()
-		if c.retiring || c.load >= capacity {
+		r := rankOf(c.state)
+		if c.retiring || r > worst || c.load >= c.capacity() {
 			continue
 		}
-		ample = ample || 10*(c.load+1) <= 8*capacity
-		r := rankOf(c.state)
+		ample = ample || c.load < c.ample()
 		if best == nil || r < rank || r == rank && c.load < best.load {
 			best, rank = c, r
 		}
@@ -191,7 +194,7 @@ func (p *Pool) shrink() {
 	for _, c := range p.channels {
 		if !c.retiring {
 			active = append(active, c)
-			room += c.capacity()
+			room += c.ample()
 		}
 	}
 	for len(active) > p.cfg.MinChannels {
@@ -202,7 +205,7 @@ func (p *Pool) shrink() {
 			}
 		}
 		c := active[least]
-		if room -= c.capacity(); 10*(p.peak+1) > 8*room {
+		if room -= c.ample(); p.peak > room {
 			break
 		}
 		active = append(active[:least], active[least+1:]...)

@@ -11,6 +11,7 @@ import (
 
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/resolver"
 	"google.golang.org/grpc/status"
 )
@@ -93,13 +94,14 @@ func (p *Pool) Close() error {
 // no room on any, it waits, until ctx ends. Errors are those of
 // [grpc.ClientConn.Invoke], and [codes.ResourceExhausted] if too many calls
 // wait already, [codes.Canceled] after [Pool.Close].
-func (p *Pool) Invoke(ctx context.Context, method string, args, reply any, opts ...grpc.CallOption) (err error) {
+func (p *Pool) Invoke(ctx context.Context, method string, args, reply any, opts ...grpc.CallOption) error {
 	c, err := p.acquire(ctx)
 	if err != nil {
 		return err
 	}
-	defer func() { p.release(c, err) }()
-	return c.conn.Invoke(ctx, method, args, reply, opts...)
+	err = p.ended(c.conn.Invoke(ctx, method, args, reply, opts...))
+	p.release(c, err)
+	return err
 }
 
 // NewStream begins a streaming call on the channel with the fewest calls, as
@@ -122,9 +124,32 @@ func (p *Pool) NewStream(ctx context.Context, desc *grpc.StreamDesc, method stri
 	stream, err := c.conn.NewStream(ctx, desc, method, append(slices.Clip(opts), grpc.OnFinish(end))...)
 	if err != nil {
 		end(err)
-		return nil, err
+		return nil, p.ended(err)
 	}
-	return stream, nil
+	return &clientStream{stream, p}, nil
+}
+
+// clientStream is a stream whose errors are the pool's.
+type clientStream struct {
+	grpc.ClientStream
+
+	pool *Pool
+}
+
+func (s *clientStream) Header() (metadata.MD, error) {
+	md, err := s.ClientStream.Header()
+	return md, s.pool.ended(err)
+}
+
+func (s *clientStream) RecvMsg(m any) error { return s.pool.ended(s.ClientStream.RecvMsg(m)) }
+
+// ended returns what a call is told that ended with err: grpc-go says UNAVAILABLE when
+// a connection is closed that its server had asked to end, and CANCELED of others.
+func (p *Pool) ended(err error) error {
+	if err != nil && p.ctx.Err() != nil && status.Code(err) == codes.Unavailable {
+		return errClosed
+	}
+	return err
 }
 
 // keep closes what is surplus and has the target resolved again, now and then.

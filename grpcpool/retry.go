@@ -10,7 +10,7 @@ import (
 
 // Retry says which calls are sent again after a failure. What no server has
 // begun to process, which a refused stream or a GOAWAY shows, grpc-go sends
-// again by itself, whatever this says (gRFC A6). The presets are [RetryNone]
+// again once by itself, whatever this says (gRFC A6, "Transparent Retries"). The presets are [RetryNone]
 // and [RetrySafe].
 type Retry struct {
 	// Attempts is how often a call is sent at most; default 1: once. At most
@@ -29,14 +29,15 @@ type Retry struct {
 // the zero Retry.
 func RetryNone() Retry { return Retry{} }
 
-// RetrySafe sends calls of the methods, or all calls if there are none, up to
-// three times after [codes.Unavailable], as long as nothing of a response came,
+// RetrySafe sends calls of the method, and of those after it, up to three times after [codes.Unavailable], as long as nothing of a response came,
 // with the default back-off. After five failures in a row no call of the
 // channel is sent again until ten succeed for each failure more: retries must
 // not finish off a server that is down (gRFC A6). UNAVAILABLE also stands for a
 // connection that broke while the server was at work, so name only methods
 // that may happen twice.
-func RetrySafe(methods ...string) Retry { return Retry{Attempts: 3, Methods: methods} }
+func RetrySafe(method string, more ...string) Retry {
+	return Retry{Attempts: 3, Methods: append([]string{method}, more...)}
+}
 
 func (r Retry) check() error {
 	switch {

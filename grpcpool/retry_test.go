@@ -42,13 +42,13 @@ func TestACallIsSentAgainAsItsPresetSays(t *testing.T) {
 		calls    int64
 	}{
 		{grpcpool.RetryNone(), 1, codes.Unavailable, "", codes.Unavailable, 1},
-		{grpcpool.RetrySafe(), 2, codes.Unavailable, "", codes.OK, 3},
-		{grpcpool.RetrySafe(), 3, codes.Unavailable, "", codes.Unavailable, 3},
-		{grpcpool.RetrySafe(), 1, codes.ResourceExhausted, "", codes.ResourceExhausted, 1},
+		{grpcpool.Retry{Attempts: 3}, 2, codes.Unavailable, "", codes.OK, 3},
+		{grpcpool.Retry{Attempts: 3}, 3, codes.Unavailable, "", codes.Unavailable, 3},
+		{grpcpool.Retry{Attempts: 3}, 1, codes.ResourceExhausted, "", codes.ResourceExhausted, 1},
 		{grpcpool.RetrySafe(method), 2, codes.Unavailable, "", codes.OK, 3},
 		{grpcpool.RetrySafe("grpc.testing.TestService"), 2, codes.Unavailable, "", codes.OK, 3},
 		{grpcpool.RetrySafe("grpc.testing.TestService/EmptyCall"), 1, codes.Unavailable, "", codes.Unavailable, 1},
-		{grpcpool.RetrySafe(), 1, codes.Unavailable, "-1", codes.Unavailable, 1}, // do not come back
+		{grpcpool.Retry{Attempts: 3}, 1, codes.Unavailable, "-1", codes.Unavailable, 1}, // do not come back
 		{grpcpool.Retry{Attempts: 5, Backoff: time.Second}, 4, codes.Unavailable, "", codes.OK, 5},
 	} {
 		t.Run(fmt.Sprint(i), func(t *testing.T) {
@@ -72,7 +72,7 @@ func TestACallIsSentAgainAsItsPresetSays(t *testing.T) {
 func TestARetryWaitsAsLongAsTheServerSays(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		e, option, _ := ailing(1, codes.Unavailable, "90000")
-		p := open(t, "passthrough:///peer", grpcpool.Config{DialOptions: serveMemory(t, e, option), Retry: grpcpool.RetrySafe()})
+		p := open(t, "passthrough:///peer", grpcpool.Config{DialOptions: serveMemory(t, e, option), Retry: grpcpool.Retry{Attempts: 3}})
 		since := time.Now()
 		if err := unary(t.Context(), p); err != nil || time.Since(since) != 90*time.Second {
 			t.Errorf("%v after %v", err, time.Since(since))
@@ -96,7 +96,7 @@ func TestALongBackoffIsKept(t *testing.T) {
 func TestRetriesDoNotFinishOffAServerThatIsDown(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		e, option, calls := ailing(1<<40, codes.Unavailable, "")
-		p := open(t, "passthrough:///peer", grpcpool.Config{DialOptions: serveMemory(t, e, option), Retry: grpcpool.RetrySafe()})
+		p := open(t, "passthrough:///peer", grpcpool.Config{DialOptions: serveMemory(t, e, option), Retry: grpcpool.Retry{Attempts: 3}})
 		for range 100 {
 			_ = unary(t.Context(), p)
 		}

@@ -32,7 +32,7 @@ func storm(t *testing.T, random *rand.Rand) {
 	stops := map[string]func(){"a": c.start(t, "a"), "b": c.start(t, "b")}
 	d := &directory{all: []string{"a", "b"}, valid: time.Minute}
 	p := open(t, "orders", grpcpool.Config{
-		DialOptions: c.options(), Resolver: grpcpool.Lookup(d.lookup), Retry: grpcpool.RetrySafe(),
+		DialOptions: c.options(), Resolver: grpcpool.Lookup(d.lookup), Retry: grpcpool.Retry{Attempts: 3},
 		StreamsPerConnection: 4, MaxChannels: 3, WaitLimit: 30, IdleTimeout: 2 * time.Second, WaitForReady: true,
 	})
 	var wg sync.WaitGroup
