@@ -69,7 +69,7 @@
 //
 // # Retries
 //
-// grpc-go sends again by itself what no server has begun to process.
+// grpc-go sends again, once, by itself what no server has begun to process.
 // [RetrySafe] adds calls that ended with UNAVAILABLE; name the methods for which
 // that is safe.
 package grpcpool
