@@ -6,7 +6,8 @@
 //
 //   - A response that breaks off upstream breaks off downstream too: no final
 //     chunk, or RST_STREAM, under every server. It never looks like an end.
-//   - Trailers pass both ways, announced or not, and so do 1xx responses.
+//   - Trailers pass both ways, announced or not, but for fields that may stand in a
+//     header only (RFC 9110 §6.5.1), and so do 1xx responses.
 //   - Both bodies flow at once, on HTTP/1.1 too, where net/http would read
 //     up to 256 KiB of the request before it lets the response out.
 //   - Forwarded and X-Forwarded-* are believed from trusted peers only; from
@@ -76,11 +77,18 @@
 // control, is given up like any other ([Config.WriteTimeout]).
 //
 // What the handler has to say itself it says in gRPC's words ([Problem]): a status by
-// the table of codes, a message, and grpc-retry-pushback-ms where it is known when to
-// come back. They stand in the header, or, where the upstream broke off, in the
-// trailers, since a reset would leave the client guessing. gRPC-Web is answered so
-// too, in the header; a body of its that breaks off is reset, and so is one of
-// Connect, whose calls are answered with problem details and the HTTP status.
+// the table of codes, a message, and where it is known when to come back,
+// grpc-retry-pushback-ms and a RetryInfo. They stand in the header, or, where the
+// upstream broke off, in the trailers, since a reset would leave the client guessing. A
+// reset by the upstream has the status that gRPC over HTTP/2 has for its code, if the
+// transport shows it; net/http's hides PROTOCOL_ERROR and REFUSED_STREAM of a request
+// with a body. What else breaks is UNAVAILABLE. gRPC-Web is answered so too, in the
+// header; a body of its that breaks off is reset, and so is one of Connect, whose calls
+// are answered with problem details and the HTTP status.
+//
+// A Content-Length of an answer to gRPC does not pass: its end is where its status is.
+// If it is wrong, the call ends as one that broke off does, and the upstream's trailers
+// are dropped.
 //
 // # Limits
 //

@@ -166,7 +166,13 @@ func (x *exchange) RoundTrip(out *http.Request) (*http.Response, error) {
 		_ = res.Body.Close()
 		return nil, errNoSwitch
 	}
-	res.Body = &download{ReadCloser: res.Body, x: x}
+	dropBarred(res.Trailer)
+	if res.ContentLength > 0 && isPlainCall(x.in) {
+		// Its end is not where its length says, but where its status is.
+		res.ContentLength = -1
+		res.Header.Del("Content-Length")
+	}
+	res.Body = &download{ReadCloser: res.Body, x: x, res: res}
 	x.list(kindBody)
 	return res, nil
 }
@@ -221,7 +227,15 @@ func (x *exchange) observe() {
 // download is the upstream's body. It remembers how it broke.
 type download struct {
 	io.ReadCloser
-	x *exchange
+	x   *exchange
+	res *http.Response
+}
+
+// Close closes the body. What ReverseProxy takes of the trailers it takes after that.
+func (d *download) Close() error {
+	err := d.ReadCloser.Close()
+	dropBarred(d.res.Trailer)
+	return err
 }
 
 func (d *download) Read(p []byte) (int, error) {
@@ -235,7 +249,7 @@ func (d *download) Read(p []byte) (int, error) {
 		default:
 			d.x.cut(fairlead.Fault, "read the upstream's body", err)
 		}
-		if d.x.endCall() {
+		if d.endCall() {
 			err = io.EOF
 		}
 	}

@@ -29,7 +29,7 @@ func (x *exchange) explain(err error) error {
 	return fmt.Errorf("proxy: %w: %w", x.cause(err), err)
 }
 
-func (x *exchange) cause(err error) *fairlead.Error {
+func (x *exchange) cause(err error) error {
 	if errors.Is(x.in.Context().Err(), context.Canceled) {
 		return fairlead.Errorf(fairlead.Cancelled, "the client went away")
 	}
@@ -50,6 +50,9 @@ func (x *exchange) cause(err error) *fairlead.Error {
 		return fairlead.Errorf(fairlead.Unavailable, "the upstream refused the connection: is it running?")
 	case errors.Is(err, syscall.ECONNRESET), errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):
 		return fairlead.Errorf(fairlead.Unavailable, "the upstream closed the connection before it answered")
+	}
+	if reset := resetOf(err); reset != nil {
+		return reset
 	}
 	if op, ok := errors.AsType[*net.OpError](err); ok && op.Op == "dial" {
 		return fairlead.Errorf(fairlead.Unavailable, "the upstream could not be reached")
@@ -86,7 +89,7 @@ func timedOut(err error) bool {
 func Problem(w http.ResponseWriter, r *http.Request, err error) {
 	e := fairlead.AsError(err)
 	if isGRPC(r) {
-		answerGRPC(w, r, e)
+		answerGRPC(w, r, err)
 		return
 	}
 	body, err := json.Marshal(struct {

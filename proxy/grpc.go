@@ -2,6 +2,7 @@ package proxy
 
 import (
 	"context"
+	"errors"
 	"net/http"
 	"strconv"
 	"strings"
@@ -28,7 +29,7 @@ func callType(r *http.Request) string {
 		return ""
 	}
 	kind, _, _ := strings.Cut(values[0], ";")
-	kind = strings.TrimSpace(kind)
+	kind = strings.TrimRight(kind, " \t")
 	protocol, codec, _ := strings.Cut(kind, "+")
 	if protocol != grpcType && protocol != grpcWebType && protocol != grpcWebType+"-text" || strings.ContainsAny(codec, " \t,") {
 		return ""
@@ -38,6 +39,13 @@ func callType(r *http.Request) string {
 
 // isGRPC reports whether the request is a call of gRPC or gRPC-Web.
 func isGRPC(r *http.Request) bool { return callType(r) != "" }
+
+// isPlainCall reports whether the request is a call of gRPC, whose status stands in
+// HTTP's trailers, and not of gRPC-Web.
+func isPlainCall(r *http.Request) bool {
+	kind := callType(r)
+	return kind != "" && !strings.HasPrefix(kind, grpcWebType)
+}
 
 // errDeadline is the cause of a call that has reached its client's deadline.
 var errDeadline = fairlead.Errorf(fairlead.DeadlineExceeded, "the call's deadline has passed")
@@ -113,18 +121,23 @@ func parseTimeout(s string) (time.Duration, bool) {
 }
 
 // answerGRPC answers a call with the status that the table of codes has for the
-// error: a response of headers only.
-func answerGRPC(w http.ResponseWriter, r *http.Request, e *fairlead.Error) {
+// error, or gRPC for a reset of its stream: a response of headers only.
+func answerGRPC(w http.ResponseWriter, r *http.Request, err error) {
 	h := w.Header()
 	h.Set("Content-Type", callType(r))
 	h.Set("Cache-Control", "no-store")
-	setStatus(h, "", e)
+	setStatus(h, "", err)
 	w.WriteHeader(http.StatusOK)
 }
 
 // setStatus sets the fields of a status; the prefix makes trailers of them.
-func setStatus(h http.Header, prefix string, e *fairlead.Error) {
-	h.Set(prefix+grpcStatus, strconv.Itoa(e.Code.GRPC()))
+func setStatus(h http.Header, prefix string, err error) {
+	e := fairlead.AsError(err)
+	code := e.Code.GRPC()
+	if reset, ok := errors.AsType[*resetError](err); ok {
+		code = reset.grpc()
+	}
+	h.Set(prefix+grpcStatus, strconv.Itoa(code))
 	h.Set(prefix+"Grpc-Message", encodeMessage(e.Message))
 	if e.RetryAfter > 0 {
 		h.Set(prefix+"Grpc-Retry-Pushback-Ms", strconv.FormatInt(max(1, e.RetryAfter.Milliseconds()), 10))
@@ -147,22 +160,25 @@ func encodeMessage(s string) string {
 }
 
 // endCall ends the response to a call whose upstream broke off, or whose deadline has
-// passed, with trailers that say so: a reset would leave the client guessing. It
-// reports whether that is possible: gRPC-Web has its trailers in the body, which may
+// passed, with trailers that say so: a reset would leave the client guessing. Those of
+// the upstream, of a body that has not the length that its header says, are dropped.
+// It reports whether that is possible: gRPC-Web has its trailers in the body, which may
 // have been left within a message.
-func (x *exchange) endCall() bool {
+func (d *download) endCall() bool {
+	x := d.x
 	code := fairlead.AsError(x.err).Code
-	if x.status == 0 || x.in.ProtoMajor < 2 || code == fairlead.Cancelled {
+	if x.status == 0 || x.in.ProtoMajor < 2 || code == fairlead.Cancelled || !isPlainCall(x.in) {
 		return false
 	}
-	if kind := callType(x.in); kind == "" || strings.HasPrefix(kind, grpcWebType) {
-		return false
-	}
-	e := errDeadline
+	var why error = errDeadline
 	if code != fairlead.DeadlineExceeded {
-		e = fairlead.Errorf(fairlead.Unavailable, "the upstream broke off")
+		why = fairlead.Errorf(fairlead.Unavailable, "the upstream broke off")
+		if reset := resetOf(x.err); reset != nil {
+			why = reset
+		}
 	}
-	setStatus(x.w.Header(), http.TrailerPrefix, e)
+	clear(d.res.Trailer)
+	setStatus(x.w.Header(), http.TrailerPrefix, why)
 	x.broken = false // for it has an end
 	return true
 }

@@ -1,6 +1,8 @@
 package proxy
 
 import (
+	"errors"
+	"fmt"
 	"net/http"
 	"net/url"
 	"strings"
@@ -43,6 +45,28 @@ func TestAMessageIsPercentEncoded(t *testing.T) {
 	}
 	if back, err := url.PathUnescape(got); err != nil || back != message || strings.ContainsAny(got, "\r\n") {
 		t.Errorf("%q, %v", back, err)
+	}
+}
+
+func TestTheResetThatCountsIsThatOfTheLastAttempt(t *testing.T) {
+	refused, internal, broken := streamError{Code: 7}, streamError{Code: 2}, errors.New("broken")
+	for _, c := range []struct {
+		err  error
+		want int // the status; 0: no reset
+	}{
+		{fmt.Errorf("a: %w", internal), 13},
+		{fmt.Errorf("proxy: %w", errors.Join(refused, fmt.Errorf("b: %w", internal))), 13},
+		{errors.Join(internal, refused), 14},
+		{errors.Join(refused, broken), 0},
+		{broken, 0},
+	} {
+		got := 0
+		if reset := resetOf(c.err); reset != nil {
+			got = reset.grpc()
+		}
+		if got != c.want {
+			t.Errorf("%q: status %d, want %d", c.err, got, c.want)
+		}
 	}
 }
 

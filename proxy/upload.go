@@ -19,8 +19,9 @@ type upload struct {
 	begun atomic.Bool
 	lent  atomic.Int64 // bytes that the transport was given and may still be writing
 
-	mu  sync.Mutex
-	err error // io.EOF when it is complete
+	mu     sync.Mutex
+	closed bool
+	err    error // io.EOF when it is complete
 }
 
 func (u *upload) Read(p []byte) (int, error) {
@@ -42,7 +43,7 @@ func (u *upload) Read(p []byte) (int, error) {
 	}
 	u.mu.Lock()
 	defer u.mu.Unlock()
-	if u.err == nil {
+	if u.err == nil && (!u.closed || errors.Is(err, io.EOF)) { // a Read that Close ends is no failure of the client's
 		u.err = err
 	}
 	return n, err
@@ -61,6 +62,9 @@ func (u *upload) taken() {
 // transport whose connection broke waits for that.
 func (u *upload) Close() error {
 	u.taken()
+	u.mu.Lock()
+	u.closed = true
+	u.mu.Unlock()
 	if u.in.ProtoMajor > 1 {
 		return u.in.Body.Close()
 	}

@@ -2,6 +2,7 @@ package upstream
 
 import (
 	"context"
+	"io"
 	"net/http"
 	"testing"
 	"testing/synctest"
@@ -43,4 +44,36 @@ func TestTheTimeThatHasGoneByIsTakenFromACallsDeadline(t *testing.T) {
 			t.Error("a deadline that is not the context's was changed")
 		}
 	})
+}
+
+func TestAKeyLetsWhatIsNoCallBeSentAgain(t *testing.T) {
+	for kind, call := range map[string]bool{ // as the room proxy has it
+		"application/grpc":                     true,
+		"application/grpc+proto":               true,
+		"application/grpc+json; charset=utf-8": true,
+		"application/grpc-web":                 true,
+		"application/grpc-web+proto ;x=1":      true,
+		"application/grpc-web-text+proto":      true,
+		"application/grpcfoo":                  false,
+		"application/grpc-websocket":           false,
+		"application/grpc+proto, text/html":    false,
+		"application/connect+proto":            false,
+		"text/plain":                           false,
+	} {
+		for _, method := range []string{http.MethodPost, http.MethodPatch} {
+			req, err := http.NewRequestWithContext(t.Context(), method, "http://a/", nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			req.Header.Set("Content-Type", kind)
+			req.Header.Set("Idempotency-Key", "k")
+			want := retryKey
+			if call && method == http.MethodPost {
+				want = retryNever
+			}
+			if got := classify(req, evidence{err: io.ErrUnexpectedEOF, wrote: true}); got != want {
+				t.Errorf("%s %s: %q, want %q", method, kind, got, want)
+			}
+		}
+	}
 }

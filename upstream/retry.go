@@ -53,7 +53,7 @@ func classify(req *http.Request, e evidence) retryClass {
 		return retryProven
 	case isIdempotent(req.Method):
 		return retryIdempotent
-	case req.Header.Get("Idempotency-Key") != "" && !strings.HasPrefix(req.Header.Get("Content-Type"), "application/grpc"):
+	case req.Header.Get("Idempotency-Key") != "" && !isCall(req):
 		return retryKey // what metadata of that name means to a service of gRPC is its own affair
 	}
 	return retryNever
@@ -63,6 +63,22 @@ func isIdempotent(method string) bool {
 	switch method {
 	case "", http.MethodGet, http.MethodHead, http.MethodOptions, http.MethodTrace, http.MethodPut, http.MethodDelete:
 		return true
+	}
+	return false
+}
+
+// isCall reports whether the request is a call of gRPC or gRPC-Web, with any codec, by
+// the media type exactly: others may begin as theirs do.
+func isCall(req *http.Request) bool {
+	values := req.Header["Content-Type"]
+	if req.Method != http.MethodPost || len(values) != 1 {
+		return false
+	}
+	kind, _, _ := strings.Cut(values[0], ";")
+	protocol, codec, _ := strings.Cut(strings.TrimRight(kind, " \t"), "+")
+	switch protocol {
+	case "application/grpc", "application/grpc-web", "application/grpc-web-text":
+		return !strings.ContainsAny(codec, " \t,")
 	}
 	return false
 }
