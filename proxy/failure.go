@@ -58,7 +58,7 @@ func (x *exchange) cause(err error) error {
 		return fairlead.Errorf(fairlead.Unavailable, "the upstream could not be reached")
 	}
 	text := err.Error()
-	for _, m := range mistaken {
+	for _, m := range untyped {
 		if strings.Contains(text, m.part) {
 			return fairlead.Errorf(fairlead.Unavailable, "%s", m.why)
 		}
@@ -66,11 +66,12 @@ func (x *exchange) cause(err error) error {
 	return fairlead.Errorf(fairlead.Unavailable, "the upstream's answer could not be used")
 }
 
-// mistaken are parts of the errors of an upstream that speaks another protocol than
-// it is spoken to in, for which net/http has no type.
-var mistaken = []struct{ part, why string }{
+// untyped are parts of the errors for which net/http has no type: those of an upstream
+// that speaks another protocol than it is spoken to in, and of one that goes away.
+var untyped = []struct{ part, why string }{
 	{`malformed HTTP response "\x00\x00`, "the upstream answers in HTTP/2 what it is asked in HTTP/1.1: is it h2c, without TLS, or https?"},
 	{"looked like an HTTP/1.1 header", "the upstream answers in HTTP/1.1 what it is asked in HTTP/2: is it http instead of h2c?"},
+	{"http2: server sent GOAWAY and closed the connection", "the upstream went away before it answered"},
 	{"does not look like a TLS handshake", "the upstream does not speak TLS: is it http or h2c instead of https?"},
 }
 

@@ -20,6 +20,8 @@ import (
 // backend is one connection of an upstream on bare frames.
 type backend struct {
 	*http2.Framer
+
+	conn io.Closer
 }
 
 // send sends a block of fields, each "name value".
@@ -78,7 +80,7 @@ func frontOf(t *testing.T, play func(b *backend, id uint32, path string), config
 
 func answerFrames(conn net.Conn, play func(b *backend, id uint32, path string)) {
 	_, _ = io.CopyN(io.Discard, conn, int64(len(http2.ClientPreface)))
-	b := &backend{http2.NewFramer(conn, conn)}
+	b := &backend{http2.NewFramer(conn, conn), conn}
 	b.ReadMetaHeaders = hpack.NewDecoder(4096, nil)
 	_ = b.WriteSettings()
 	for {
@@ -116,6 +118,10 @@ func TestAResetByTheUpstreamIsToldByTheStatusThatGRPCHasForIt(t *testing.T) {
 		case "/wrong":
 			b.send(id, false, ":status none")
 			return
+		case "/away":
+			_ = b.WriteGoAway(id, http2.ErrCodeEnhanceYourCalm, []byte("too_many_pings"))
+			_ = b.conn.Close()
+			return
 		}
 		_ = b.WriteRSTStream(id, code)
 	}, overH2C)
@@ -142,6 +148,8 @@ func TestAResetByTheUpstreamIsToldByTheStatusThatGRPCHasForIt(t *testing.T) {
 	}
 	f.ask(id, "/wrong")
 	f.want(id, "HEADERS :status=200 grpc-message=the upstream broke the rules of HTTP/2: PROTOCOL_ERROR grpc-status=13 END")
+	f.ask(id+2, "/away")
+	f.want(id+2, "HEADERS :status=200 grpc-message=the upstream went away before it answered grpc-status=14 END")
 
 	code = http2.ErrCodeCancel
 	res, err := h2cClient(t).Post(s.URL, "text/plain", strings.NewReader("no call"))
