@@ -2,7 +2,9 @@ package deliver
 
 import (
 	"crypto/sha256"
+	"encoding/base64"
 	"encoding/json"
+	"errors"
 
 	"github.com/fairlead-edge/fairlead"
 	"github.com/fairlead-edge/fairlead/internal/wire"
@@ -22,7 +24,8 @@ func (jsonDialect) parse(m received) (a asked, err error) {
 	}
 	var req wire.Request
 	if err := json.Unmarshal(m.text, &req); err != nil {
-		return a, fairlead.Errorf(fairlead.InvalidArgument, "a message is one JSON object, such as {\"id\":1,\"subscribe\":\"name\"}")
+		a.id, _ = checkID(req.ID) // which is read although another member is wrong
+		return a, wrongJSON(err)
 	}
 	if a.id, err = checkID(req.ID); err != nil {
 		return a, err
@@ -48,6 +51,18 @@ func (jsonDialect) parse(m received) (a asked, err error) {
 		a.verb, a.request = toAsk, req.Request
 	}
 	return a, err
+}
+
+// wrongJSON says what of a message cannot be read.
+func wrongJSON(err error) error {
+	var corrupt base64.CorruptInputError
+	if t, ok := errors.AsType[*json.UnmarshalTypeError](err); ok && t.Field != "" {
+		return fairlead.Errorf(fairlead.InvalidArgument, "the member %q of a message cannot be a %s", t.Field, t.Value)
+	}
+	if errors.As(err, &corrupt) {
+		return fairlead.Errorf(fairlead.InvalidArgument, "data_base64 is not base64 (RFC 4648 section 4)")
+	}
+	return fairlead.Errorf(fairlead.InvalidArgument, "a message is one JSON object, such as {\"id\":1,\"subscribe\":\"name\"}")
 }
 
 // checkID returns the id if it can be repeated: a number or a string.
@@ -79,6 +94,9 @@ func oneVerb(r *wire.Request) error {
 
 // batchOf returns what a message publishes.
 func batchOf(req *wire.Request) (topic.Batch, error) {
+	if req.Cursor != "" {
+		return topic.Batch{}, withCursor()
+	}
 	e, err := eventOf(req)
 	if err != nil {
 		return topic.Batch{}, err

@@ -63,7 +63,10 @@ func BatchOf(req *fairleadv1.PublishRequest) (topic.Batch, error) {
 			return b, fairlead.Errorf(fairlead.InvalidArgument, "an event names the topic %q and is published to %q: leave its topic empty", at, req.GetTopic())
 		}
 		if m.GetCursor() != "" {
-			return b, fairlead.Errorf(fairlead.InvalidArgument, "an event that is published has no cursor yet: leave it empty")
+			return b, withCursor()
+		}
+		if at := m.GetTime(); at != nil && !at.IsValid() {
+			return b, wrongTime()
 		}
 		b.Events = append(b.Events, wire.FromProto(m))
 	}
@@ -72,6 +75,14 @@ func BatchOf(req *fairleadv1.PublishRequest) (topic.Batch, error) {
 		b.Fingerprint = sha256.Sum256(marshalProto(again))
 	}
 	return b, nil
+}
+
+func withCursor() error {
+	return fairlead.Errorf(fairlead.InvalidArgument, "an event that is published has no cursor yet: leave it empty")
+}
+
+func wrongTime() error {
+	return fairlead.Errorf(fairlead.InvalidArgument, "an event's time is one of the years 1 to 9999, in JSON as RFC 3339 writes it")
 }
 
 func (protoDialect) ok(id json.RawMessage, at fairlead.Cursor) []byte {

@@ -149,7 +149,8 @@ func (w feedWaker) Wake() { w.look() }
 // with where the reader stands, before Next can return something of the topic; it
 // must not call the Feed. Subscribe waits a little for a topic that has its one
 // reader. Its errors are those of [topic.Reader.Add], TooLarge beyond
-// Config.MaxTopics, and InvalidArgument for a name that is none.
+// Config.MaxTopics, InvalidArgument for a name that is none, and Conflict for a topic
+// that is subscribed, or was removed and whose fault Next has yet to return.
 func (f *Feed) Subscribe(ctx context.Context, name string, after fairlead.Cursor, started func(fairlead.Cursor)) error {
 	if err := fairlead.CheckTopicName(name); err != nil {
 		return err
@@ -171,7 +172,7 @@ func (f *Feed) reads(name string) bool {
 func (f *Feed) subscribe(name string, after fairlead.Cursor, started func(fairlead.Cursor)) error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	start, err := f.join(f.topics, name, after, func() { f.forget(name) })
+	start, err := f.join(f.topics, name, after)
 	if err != nil {
 		return err
 	}
@@ -214,13 +215,14 @@ func (f *Feed) SetWindow(events int) error {
 	return f.window.resize(events)
 }
 
-// Acknowledge says that the topic's events up to the cursor are dealt with. It is
-// an error when there is no window.
+// Acknowledge says that the topic's events up to the cursor are dealt with. Its errors
+// are InvalidArgument when there is no window, or for what is not the cursor of an
+// event that was returned, and NotFound for a topic that is not subscribed.
 func (f *Feed) Acknowledge(name string, at fairlead.Cursor) error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.look()
-	return f.window.acknowledge(name, at)
+	return f.window.acknowledge(f.topics, name, at)
 }
 
 // Cursors returns where to go on, by topic.

@@ -13,11 +13,20 @@ type place struct {
 	cursor fairlead.Cursor
 }
 
+// passed reports whether the session stands at the cursor, or has gone past it.
+func (p *place) passed(at fairlead.Cursor) bool {
+	life, _, err := at.Parse()
+	if err != nil {
+		return false
+	}
+	here, _, err := p.cursor.Parse()
+	return err == nil && life == here && at <= p.cursor // they sort within a life
+}
+
 // join lets the session read another topic, and returns where it stands there; by
-// default it begins with what comes. topics are those that it reads already; forget
-// has it leave the one of that name. Past the end of the topic, it is told which end
-// it was.
-func (s *session) join(topics map[string]*place, name string, after fairlead.Cursor, forget func()) (fairlead.Cursor, error) {
+// default it begins with what comes. topics are those that it reads already. Past
+// the end of the topic, it is told which end it was.
+func (s *session) join(topics map[string]*place, name string, after fairlead.Cursor) (fairlead.Cursor, error) {
 	l, err := s.h.cfg.Topics.Get(name)
 	if err != nil {
 		return "", err
@@ -25,8 +34,8 @@ func (s *session) join(topics map[string]*place, name string, after fairlead.Cur
 	switch old := topics[name]; {
 	case old != nil && old.log == l:
 		return "", fairlead.Errorf(fairlead.Conflict, "the topic %q is subscribed already", name)
-	case old != nil: // it was removed, and created again
-		forget()
+	case old != nil: // it was removed, and created again: what comes of it yet must not be lost
+		return "", fairlead.Errorf(fairlead.Conflict, "the topic %q is subscribed as it was before it was removed: wait for its fault, and then subscribe again", name)
 	case len(topics) >= s.h.cfg.MaxTopics:
 		return "", fairlead.Errorf(fairlead.TooLarge, "this connection reads %d topics, as many as are allowed; open another", len(topics))
 	}

@@ -128,7 +128,7 @@ func (m *many) flow(a *asked) {
 	if a.verb == toSetWindow {
 		err = m.window.resize(a.window)
 	} else {
-		err = m.window.acknowledge(a.topic, a.cursor)
+		err = m.window.acknowledge(m.topics, a.topic, a.cursor)
 	}
 	reply := m.speaks.ok(a.id, "")
 	if err != nil {
@@ -172,7 +172,7 @@ func (m *many) subscribe(id json.RawMessage, name string, after fairlead.Cursor)
 	if m.topics == nil {
 		m.topics = make(map[string]*place)
 	}
-	start, err := m.join(m.topics, name, after, func() { m.forget(name) })
+	start, err := m.join(m.topics, name, after)
 	if err != nil {
 		return nil, err
 	}

@@ -11,6 +11,7 @@ import (
 	"net/http"
 	"slices"
 	"strings"
+	"time"
 	"unicode/utf8"
 
 	"github.com/fairlead-edge/fairlead"
@@ -279,6 +280,13 @@ func eventOf(m *wire.Request) (fairlead.Event, error) {
 	}
 	if isTraceparent(m.Traceparent) {
 		e.Traceparent = m.Traceparent
+	}
+	if m.Time != "" {
+		at, err := time.Parse(time.RFC3339Nano, m.Time)
+		if err != nil || !wire.HasYear(at) {
+			return e, wrongTime()
+		}
+		e.Time = at
 	}
 	if err := checkAttributes(e.Attributes); err != nil {
 		return e, err

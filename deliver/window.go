@@ -11,6 +11,7 @@ import (
 const maxWindow = 10_000
 
 // window bounds how many events a reader is sent before it acknowledges them.
+// An end and a fault come after their topic's events, and wait as those do.
 // The zero value bounds nothing. It is not safe for concurrent use.
 type window struct {
 	size int // 0: nothing is to be acknowledged
@@ -50,10 +51,17 @@ func (w *window) handed(item *topic.Item) {
 	w.n++
 }
 
-// acknowledge notes that the topic's events up to the cursor are dealt with.
-func (w *window) acknowledge(name string, at fairlead.Cursor) error {
+// acknowledge notes that the topic's events up to the cursor are dealt with. topics
+// are where the session stands.
+func (w *window) acknowledge(topics map[string]*place, name string, at fairlead.Cursor) error {
 	if w.size == 0 {
 		return fairlead.Errorf(fairlead.InvalidArgument, "nothing is to be acknowledged: set a window first")
+	}
+	if topics[name] == nil {
+		return notSubscribed(name)
+	}
+	if !topics[name].passed(at) {
+		return fairlead.Errorf(fairlead.InvalidArgument, "%.40q is the cursor of no event of %q that was sent: acknowledge with the cursor of the last one that is dealt with", at, name)
 	}
 	waiting := w.sent[name]
 	for i, c := range slices.Backward(waiting) {

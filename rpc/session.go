@@ -282,6 +282,7 @@ func (c *conversation) publish(ctx context.Context, req *fairleadv1.PublishReque
 	if err != nil {
 		return "", err
 	}
+	trace(b.Events, c.stream.RequestHeader())
 	res, err := c.cfg.Readers.Publish(ctx, c.stream.RequestHeader(), req.GetTopic(), b)
 	return res.Last, err
 }

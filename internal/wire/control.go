@@ -81,12 +81,13 @@ type Request struct {
 	Request     json.RawMessage `json:"request,omitempty"`
 
 	After  fairlead.Cursor `json:"after,omitempty"`  // of subscribe
-	Cursor fairlead.Cursor `json:"cursor,omitempty"` // of acknowledge
+	Cursor fairlead.Cursor `json:"cursor,omitempty"` // of acknowledge; an event that is published has none yet
 
 	// Of publish, as in an envelope.
 	Type           string            `json:"type,omitempty"`
 	Key            string            `json:"key,omitempty"`
 	ContentType    string            `json:"content_type,omitempty"`
+	Time           string            `json:"time,omitempty"` // RFC 3339
 	Traceparent    string            `json:"traceparent,omitempty"`
 	Attributes     map[string]string `json:"attributes,omitempty"`
 	Critical       bool              `json:"critical,omitempty"`
