@@ -158,6 +158,9 @@ func (r *request) send(m *member, t taken, asked, now time.Time) (*http.Response
 			err = errNoStream
 			m.stall(c)
 		}
+		if l.ctx != nil && errors.Is(err, context.Canceled) && errors.Is(context.Cause(l.ctx), errBroke) {
+			err = errBroke
+		}
 		if done != nil {
 			done(0, err)
 		}

@@ -2,6 +2,7 @@ package upstream
 
 import (
 	"context"
+	"errors"
 	"net/http/httptrace"
 	"net/textproto"
 	"sync/atomic"
@@ -34,13 +35,22 @@ func watchStream(ctx context.Context, limit time.Duration, cancel context.Cancel
 	}), s
 }
 
+// errBroke is the cause of an attempt that leave has ended.
+var errBroke = errors.New("the stream broke before its answer")
+
+// notice is how long RoundTrip has to notice that its stream broke. It waits for that
+// alone and needs microseconds, unless the machine is busy.
+const notice = 10 * time.Millisecond
+
 // leave has RoundTrip return from a stream that broke before its header while its
-// body goes on: net/http waits for the Read of the body, which waits for the client,
-// or for the end of the context. Its error is that of the stream all the same, since
-// by then it waits for nothing else. Of a stream that has a header this is the
-// response's context too, and nothing tells an interim header from the last one.
+// body goes on: net/http then waits for the Read of the body, which waits for the
+// client, or for the end of the context. Its error is that of the stream all the same,
+// if it has noticed that first. Of a stream that has a header this is the response's
+// context too, and nothing tells an interim header from the last one.
 func (s *stream) leave(cancel context.CancelCauseFunc) {
-	if !s.answered.Load() {
-		cancel(errBodyOver)
-	}
+	time.AfterFunc(notice, func() {
+		if !s.answered.Load() {
+			cancel(errBroke) // of an attempt that is over, it ends nothing
+		}
+	})
 }
