@@ -279,3 +279,20 @@ func TestNoEventFollowsTheCursorsThatAnOldSessionIsTold(t *testing.T) {
 		_ = c.CloseResponse()
 	})
 }
+
+func TestWhatASessionPublishesHasTheCallsTraceUnlessItHasItsOwn(t *testing.T) {
+	t.Parallel()
+	const parent, own = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01", "00-11111111111111111111111111111111-2222222222222222-00"
+	s := serve(t, deliver.Config{}, rpc.Config{})
+	c := open(t, fairleadv1connect.NewTopicsClient(s.client, s.url, protocols["grpc"]...))
+	c.RequestHeader().Set("Traceparent", parent)
+	c.say(publish(1, "a", &fairleadv1.Event{Data: []byte("1")}, &fairleadv1.Event{Data: []byte("2"), Traceparent: own}))
+	c.granted(1)
+	c.say(subscribe(2, "a", fairlead.Earliest))
+	c.granted(2)
+	for _, want := range []string{parent, own} {
+		if e := c.hear().GetEvent(); e.GetTraceparent() != want {
+			t.Errorf("got %v, want the trace %s", e, want)
+		}
+	}
+}
