@@ -123,9 +123,9 @@ type Observer struct {
 	Message func(transport, kind string, sent bool, size int)
 	// Answered is called with how long a client's message of the kind took from its
 	// arrival to its answer, the waiting for a worker and for room in a topic included.
-	Answered func(kind string, took time.Duration)
+	Answered func(transport, kind string, took time.Duration)
 	// Refused is called when the answer to a client's message of the kind is an error.
-	Refused func(kind string, code fairlead.Code)
+	Refused func(transport, kind string, code fairlead.Code)
 	// Echoed is called with the time from a WebSocket's ping, or an event that was sent
 	// after it, to its pong.
 	Echoed func(took time.Duration)
@@ -265,10 +265,10 @@ func (c Config) withDefaults() Config {
 		c.Observer.Began = func(string, string) {}
 	}
 	if c.Observer.Answered == nil {
-		c.Observer.Answered = func(string, time.Duration) {}
+		c.Observer.Answered = func(string, string, time.Duration) {}
 	}
 	if c.Observer.Refused == nil {
-		c.Observer.Refused = func(string, fairlead.Code) {}
+		c.Observer.Refused = func(string, string, fairlead.Code) {}
 	}
 	if c.Observer.Echoed == nil {
 		c.Observer.Echoed = func(time.Duration) {}

@@ -94,7 +94,7 @@ func (m *many) handleAll(messages []received) {
 		kind := kinds[asked.verb]
 		m.message(kind, false, len(r.text))
 		m.handle(ctx, &asked)
-		m.h.cfg.Observer.Answered(kind, time.Since(r.at))
+		m.answered(kind, time.Since(r.at))
 	}
 }
 
@@ -117,7 +117,7 @@ func (m *many) handle(ctx context.Context, a *asked) {
 
 // problem returns the answer to a message of the kind that is an error.
 func (m *many) problem(kind string, id json.RawMessage, err error) []byte {
-	m.h.cfg.Observer.Refused(kind, fairlead.AsError(err).Code)
+	m.refused(kind, err)
 	return m.speaks.problem(id, err)
 }
 

@@ -3,6 +3,8 @@ package deliver
 import (
 	"time"
 
+	"google.golang.org/protobuf/proto"
+
 	"github.com/fairlead-edge/fairlead"
 	"github.com/fairlead-edge/fairlead/topic"
 )
@@ -98,6 +100,31 @@ func (s *session) message(kind string, sent bool, size int) {
 		told(s.transport.String(), kind, sent, size)
 	}
 }
+
+// answered tells how long a client's message took to be answered.
+func (s *session) answered(kind string, took time.Duration) {
+	s.h.cfg.Observer.Answered(s.transport.String(), kind, took)
+}
+
+// refused tells that the answer to a client's message is an error.
+func (s *session) refused(kind string, err error) {
+	s.h.cfg.Observer.Refused(s.transport.String(), kind, fairlead.AsError(err).Code)
+}
+
+// Message tells the handler's Observer of a message that is no event, of one of the
+// kinds, which was sent or received.
+func (f *Feed) Message(kind string, sent bool, m proto.Message) {
+	if f.h.cfg.Observer.Message != nil { // else it need not be measured
+		f.message(kind, sent, proto.Size(m))
+	}
+}
+
+// Answered tells it how long a client's message of the kind took from its arrival to its
+// answer.
+func (f *Feed) Answered(kind string, took time.Duration) { f.answered(kind, took) }
+
+// Refused tells it that the answer to a client's message of the kind is an error.
+func (f *Feed) Refused(kind string, err error) { f.refused(kind, err) }
 
 // began tells how the session, or a subscription of it, begins.
 func (s *session) began(resumed bool) {

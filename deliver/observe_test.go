@@ -59,8 +59,8 @@ func (s *seen) observer() deliver.Observer {
 				s.note("%s: %d %s of %d bytes", transport, events, typ, bytes)
 			}
 		},
-		Refused:  func(kind string, code fairlead.Code) { s.note("%s refused: %s", kind, code) },
-		Answered: func(kind string, took time.Duration) { s.note("%s took %v", kind, took) },
+		Refused:  func(_, kind string, code fairlead.Code) { s.note("%s refused: %s", kind, code) },
+		Answered: func(_, kind string, took time.Duration) { s.note("%s took %v", kind, took) },
 		Echoed:   func(took time.Duration) { s.note("echo after %v", took) },
 		Failed:   func(code int) { s.note("failed %d", code) },
 	}

@@ -43,7 +43,7 @@ func TestAScrapeShowsWhatWasToldAndWhatTheSourcesSay(t *testing.T) {
 	m.Delivered(observe.Delivery{Transport: "carrier pigeon", Events: 1})
 	m.Subscribed("sse", "cursor")
 	m.Message("websocket", "ping", true, 10)
-	m.Answered("publish", time.Millisecond)
+	m.Answered("websocket", "publish", time.Millisecond)
 	m.Echoed(time.Millisecond)
 	m.Broke(1002)
 	m.Closed("sse", fairlead.Draining)
@@ -69,7 +69,12 @@ func TestAScrapeShowsWhatWasToldAndWhatTheSourcesSay(t *testing.T) {
 		`fairlead_subscriptions_total{from="cursor",transport="sse"} 1`,
 		`fairlead_messages_total{direction="sent",kind="ping",transport="websocket"} 1`,
 		`fairlead_message_bytes_total{direction="sent",kind="ping",transport="websocket"} 10`,
-		`fairlead_message_answer_seconds_count{kind="publish"} 1`,
+		`fairlead_message_size_bytes_bucket{direction="sent",kind="ping",transport="websocket",le="16"} 1`,
+		`fairlead_message_size_bytes_bucket{direction="sent",kind="event",transport="sse",le="64"} 0`,
+		`fairlead_message_size_bytes_bucket{direction="sent",kind="event",transport="sse",le="256"} 8`,
+		`fairlead_message_size_bytes_sum{direction="sent",kind="event",transport="sse"} 800`,
+		`fairlead_message_size_bytes_count{direction="sent",kind="event",transport="grpc"} 0`,
+		`fairlead_message_answer_seconds_count{kind="publish",transport="websocket"} 1`,
 		`fairlead_websocket_ping_seconds_count 1`,
 		`fairlead_websocket_protocol_errors_total{code="1002"} 1`,
 		`fairlead_publishes_total{code="ok",topics="prices/*"} 1`,

@@ -23,7 +23,8 @@ type reading struct {
 	delays    *latencies
 	ages      *latencies
 	messages  *prometheus.CounterVec
-	sizes     *prometheus.CounterVec
+	size      *prometheus.CounterVec
+	sizes     *sizes
 	answers   *prometheus.HistogramVec
 	echoes    *prometheus.HistogramVec
 	refused   *prometheus.CounterVec
@@ -36,6 +37,7 @@ type reading struct {
 type transport struct {
 	events, bytes             prometheus.Counter
 	first, gaps, delays, ages *latency
+	sizes                     *cells
 }
 
 // byTransport are the transports of readers.
@@ -59,10 +61,11 @@ func newReading() reading {
 			"From an event's append to its being given to a reader's connection: of the oldest that go together, and without what is replayed.", byTransport),
 		ages:     newLatencies("fairlead_event_age_seconds", "The same from the event's own time, where its publisher gave one.", byTransport),
 		messages: counter("fairlead_messages_total", "Messages of readers' connections that are no events, by what they are and which way they go.", "transport", "kind", "direction"),
-		sizes:    counter("fairlead_message_bytes_total", "Bytes of them.", "transport", "kind", "direction"),
-		answers:  histogram("fairlead_message_answer_seconds", "From a message of a WebSocket's client to its answer.", "kind"),
+		size:     counter("fairlead_message_bytes_total", "Bytes of them.", "transport", "kind", "direction"),
+		sizes:    newSizes(),
+		answers:  histogram("fairlead_message_answer_seconds", "From a message of a client to its answer.", "transport", "kind"),
 		echoes:   histogram("fairlead_websocket_ping_seconds", "From a ping, or an event that was sent after it, to its pong."),
-		refused:  counter("fairlead_message_errors_total", "Messages of WebSockets' clients that were answered with an error, by its code.", "kind", "code"),
+		refused:  counter("fairlead_message_errors_total", "Messages of clients that were answered with an error, by its code.", "transport", "kind", "code"),
 		sorts:    new(sync.Map),
 		failed:   counter("fairlead_websocket_protocol_errors_total", "Connections whose client broke the protocol, by the code of the close.", "code"),
 	}
@@ -71,6 +74,7 @@ func newReading() reading {
 		s.transport[name] = &transport{
 			s.events.WithLabelValues(name), s.bytes.WithLabelValues(name),
 			&s.first.of[i], &s.gaps.of[i], &s.delays.of[i], &s.ages.of[i],
+			s.sizes.series(sort{name, kindEvent, true}),
 		}
 	}
 	return s
@@ -79,7 +83,7 @@ func newReading() reading {
 func (s *reading) all() []prometheus.Collector {
 	return []prometheus.Collector{
 		s.begun, s.opening, s.events, s.bytes, s.typed, s.typedSize, s.first, s.gaps, s.delays, s.ages,
-		s.messages, s.sizes, s.answers, s.echoes, s.refused, s.failed,
+		s.messages, s.size, s.sizes, s.answers, s.echoes, s.refused, s.failed,
 	}
 }
 
@@ -101,6 +105,7 @@ func (m *Metrics) Delivered(d Delivery) {
 	}
 	t.events.Add(float64(d.Events))
 	t.bytes.Add(float64(d.Bytes))
+	t.sizes.add(float64(d.Bytes)/float64(d.Events), uint64(d.Events), int64(d.Bytes)) //nolint:gosec // not negative
 	t.delays.known(d.Delay)
 	t.ages.known(d.Age)
 	t.first.known(d.First)
@@ -141,43 +146,38 @@ func (m *Metrics) Typed(types []string) func(transport, typ string, events, byte
 	}
 }
 
-// sort is a sort of messages, and messages are its series.
-type sort struct {
-	transport, kind string
-	sent            bool
+// messages are the series of a sort of them.
+type messages struct {
+	count, bytes prometheus.Counter
+	sizes        *cells
 }
-
-type messages struct{ count, bytes prometheus.Counter }
 
 // Message counts a message that is no event; kind is of few values.
 func (m *Metrics) Message(transport, kind string, sent bool, size int) {
 	s := m.reading.messagesOf(sort{transport, kind, sent})
 	s.count.Inc()
 	s.bytes.Add(float64(size))
+	s.sizes.add(float64(size), 1, int64(size))
 }
 
 func (s *reading) messagesOf(of sort) *messages {
 	if found, ok := s.sorts.Load(of); ok {
 		return found.(*messages) //nolint:forcetypeassert // nothing else is in it
 	}
-	direction := "received"
-	if of.sent {
-		direction = "sent"
-	}
 	made, _ := s.sorts.LoadOrStore(of, &messages{
-		s.messages.WithLabelValues(of.transport, of.kind, direction), s.sizes.WithLabelValues(of.transport, of.kind, direction),
+		s.messages.WithLabelValues(of.transport, of.kind, of.direction()), s.size.WithLabelValues(of.transport, of.kind, of.direction()), s.sizes.series(of),
 	})
 	return made.(*messages) //nolint:forcetypeassert // nothing else is in it
 }
 
-// Refused counts a message of a WebSocket's client that was answered with an error.
-func (m *Metrics) Refused(kind string, code fairlead.Code) {
-	m.reading.refused.WithLabelValues(kind, string(code)).Inc()
+// Refused counts a message of a client that was answered with an error.
+func (m *Metrics) Refused(transport, kind string, code fairlead.Code) {
+	m.reading.refused.WithLabelValues(transport, kind, string(code)).Inc()
 }
 
-// Answered counts the answer to a message of a WebSocket's client.
-func (m *Metrics) Answered(kind string, took time.Duration) {
-	m.reading.answers.WithLabelValues(kind).Observe(took.Seconds())
+// Answered counts the answer to a message of a client.
+func (m *Metrics) Answered(transport, kind string, took time.Duration) {
+	m.reading.answers.WithLabelValues(transport, kind).Observe(took.Seconds())
 }
 
 // Echoed counts a pong.

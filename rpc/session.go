@@ -200,6 +200,9 @@ func (c *conversation) give(m *fairleadv1.SessionResponse) error {
 	if err := c.stream.Send(m); err != nil {
 		return err
 	}
+	if kind := kindOfResponse(m); kind != "" {
+		c.feed.Message(kind, true, m)
+	}
 	c.sent = time.Now()
 	return nil
 }
@@ -248,6 +251,13 @@ func (c *conversation) awaitRoom() bool {
 func (c *conversation) act(ctx context.Context, req *fairleadv1.SessionRequest) {
 	var err error
 	at := fairlead.Cursor("")
+	kind, began := kindOfRequest(req), time.Now()
+	c.feed.Message(kind, false, req)
+	defer func() {
+		if kind != deliver.KindMalformed {
+			c.feed.Answered(kind, time.Since(began))
+		}
+	}()
 	switch a := req.GetAction().(type) {
 	case *fairleadv1.SessionRequest_Subscribe_:
 		err = c.feed.Subscribe(ctx, a.Subscribe.GetTopic(), fairlead.Cursor(a.Subscribe.GetAfter()), func(start fairlead.Cursor) {
@@ -270,6 +280,7 @@ func (c *conversation) act(ctx context.Context, req *fairleadv1.SessionRequest) 
 		err = fairlead.Errorf(fairlead.InvalidArgument, "the message has no action that is known here")
 	}
 	if err != nil {
+		c.feed.Refused(kind, err)
 		c.answer(refused(req, err))
 	} else {
 		c.answer(done(req, at))

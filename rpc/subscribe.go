@@ -86,6 +86,7 @@ func errPanicked() error { return fairlead.Errorf(fairlead.Internal, "the call f
 // Subscribe reads a topic.
 func (s *service) Subscribe(ctx context.Context, req *connect.Request[fairleadv1.SubscribeRequest], stream *connect.ServerStream[fairleadv1.SubscribeResponse]) error {
 	r := &subscription{reader: s.begin(ctx, req.Peer(), nil), stream: stream, topic: req.Msg.GetTopic(), failOnGap: req.Msg.GetFailOnGap()}
+	r.feed.Message(deliver.KindSubscribe, false, req.Msg)
 	err := r.serve(func() error { return r.run(ctx, fairlead.Cursor(req.Msg.GetAfter())) })
 	if err == nil {
 		return nil
@@ -119,7 +120,7 @@ func (r *subscription) run(ctx context.Context, after fairlead.Cursor) error {
 	if err := r.feed.Subscribe(ctx, r.topic, after, func(c fairlead.Cursor) { r.at = c }); err != nil {
 		return err
 	}
-	if err := r.send(&fairleadv1.SubscribeResponse{Cursor: string(r.at)}); err != nil {
+	if err := r.send(deliver.KindControl, &fairleadv1.SubscribeResponse{Cursor: string(r.at)}); err != nil {
 		return err
 	}
 	items := make([]topic.Item, taken)
@@ -136,7 +137,7 @@ func (r *subscription) run(ctx context.Context, after fairlead.Cursor) error {
 			return errTooOld()
 		}
 		if n == 0 && now.Sub(r.sent) >= r.beat {
-			if err := r.send(&fairleadv1.SubscribeResponse{Cursor: string(r.at)}); err != nil {
+			if err := r.send(deliver.KindPing, &fairleadv1.SubscribeResponse{Cursor: string(r.at)}); err != nil {
 				return err
 			}
 		}
@@ -162,7 +163,7 @@ func (r *subscription) giveAll(items []topic.Item) (over bool, err error) {
 
 // give sends an item; over is true for the end of the topic.
 func (r *subscription) give(item *topic.Item) (over bool, err error) {
-	m := &fairleadv1.SubscribeResponse{Cursor: string(item.Cursor), Skipped: item.Skipped}
+	kind, m := "", &fairleadv1.SubscribeResponse{Cursor: string(item.Cursor), Skipped: item.Skipped}
 	switch item.Kind {
 	case topic.KindEvent:
 		m.Item = &fairleadv1.SubscribeResponse_Event{Event: wire.ToProto(&item.Record.Event)}
@@ -172,7 +173,7 @@ func (r *subscription) give(item *topic.Item) (over bool, err error) {
 			r.gap, r.at = gap, item.Cursor
 			return false, fairlead.Errorf(fairlead.OutOfRange, "events after the cursor are no longer retained: go on from the cursor in the details, or from earliest")
 		}
-		m.Item = &fairleadv1.SubscribeResponse_Gap{Gap: gap}
+		kind, m.Item = deliver.KindControl, &fairleadv1.SubscribeResponse_Gap{Gap: gap}
 	case topic.KindEnd:
 		r.stream.ResponseTrailer().Set(cursorTrailer, string(item.Cursor))
 		return true, nil
@@ -183,16 +184,20 @@ func (r *subscription) give(item *topic.Item) (over bool, err error) {
 		r.at = item.Gap.After
 		return false, fairlead.Errorf(fairlead.TooSlow, "the reader fell behind what is retained, and the topic skips nothing silently: come back with the cursor")
 	}
-	if err := r.send(m); err != nil {
+	if err := r.send(kind, m); err != nil {
 		return false, err
 	}
 	r.at = item.Cursor
 	return false, nil
 }
 
-func (r *subscription) send(m *fairleadv1.SubscribeResponse) error {
+// send sends a message, of a kind unless it is an event.
+func (r *subscription) send(kind string, m *fairleadv1.SubscribeResponse) error {
 	if err := r.stream.Send(m); err != nil {
 		return err
+	}
+	if kind != "" {
+		r.feed.Message(kind, true, m)
 	}
 	r.sent = time.Now()
 	return nil

@@ -1,0 +1,99 @@
+package observe
+
+import (
+	"math/rand/v2"
+	"testing"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	dto "github.com/prometheus/client_model/go"
+	"google.golang.org/protobuf/encoding/prototext"
+)
+
+func TestWhatIsCountedIsAHistogramOfPrometheus(t *testing.T) {
+	t.Parallel()
+	for name, s := range map[string]*scale{"seconds": seconds, "octets": octets} {
+		options := histogramOptions("a", "b")
+		options.Buckets, options.NativeHistogramZeroThreshold, options.NativeHistogramMaxBucketNumber = s.bounds, s.bound(0), 0
+		theirs, ours := prometheus.NewHistogram(options), s.histogram()
+		tell := func(quanta int64, n int) {
+			value := float64(quanta) * s.quantum
+			if s == seconds {
+				value = time.Duration(quanta).Seconds() // as it is told, to the last bit
+			}
+			for range n {
+				theirs.Observe(value)
+			}
+			ours.add(value, uint64(n), quanta*int64(n)) //nolint:gosec // few
+		}
+		check := func() {
+			t.Helper()
+			var want dto.Metric
+			if err := theirs.Write(&want); err != nil {
+				t.Fatal(err)
+			}
+			h, w := ours.write(), want.GetHistogram()
+			if d := h.GetSampleSum() - w.GetSampleSum(); d > 1e-3 || d < -1e-3 {
+				t.Errorf("%s: the sum is %v, want %v", name, h.GetSampleSum(), w.GetSampleSum())
+			}
+			h.SampleSum, w.SampleSum, w.CreatedTimestamp = nil, nil, nil
+			h.PositiveSpan, h.PositiveDelta = dense(h)
+			w.PositiveSpan, w.PositiveDelta = dense(w)
+			if g, w := prototext.Format(h), prototext.Format(w); g != w {
+				t.Errorf("%s: got %s\nwant %s", name, g, w)
+			}
+		}
+		check()
+		for _, bound := range s.bounds {
+			at := int64(bound/s.quantum + 0.5)
+			tell(at-1, 1)
+			tell(at, 2)
+			tell(at+1, 1)
+		}
+		for i := range len(s.divided) - 1 {
+			tell(int64(s.bound(i)/s.quantum*1.0001), 1) // on a bound the last bit decides
+		}
+		tell(0, 1)
+		tell(1, 3)
+		check()
+		most := s.bound(len(s.divided)-1) / s.quantum
+		for range 10_000 {
+			tell(rand.Int64N(int64(most))>>rand.N(40), 1)
+		}
+		check()
+	}
+}
+
+// dense writes buckets as one span, empty ones between them included.
+func dense(h *dto.Histogram) ([]*dto.BucketSpan, []int64) {
+	var counts []int64
+	first, count := int32(0), int64(0)
+	next := 0
+	for i, span := range h.GetPositiveSpan() {
+		if i == 0 {
+			first = span.GetOffset()
+		} else {
+			counts = append(counts, make([]int64, span.GetOffset())...)
+		}
+		for range span.GetLength() {
+			count += h.GetPositiveDelta()[next]
+			counts = append(counts, count)
+			next++
+		}
+	}
+	if counts == nil {
+		return nil, nil
+	}
+	return []*dto.BucketSpan{{Offset: &first, Length: new(uint32(len(counts)))}}, counts
+}
+
+func TestWhatTakesWeeksCountsAsTwelveDays(t *testing.T) {
+	t.Parallel()
+	l := &latency{cells: seconds.histogram()}
+	l.known(1 << 62)
+	l.known(0)
+	l.known(-1)
+	if h := l.write(); h.GetSampleCount() != 2 || h.GetZeroCount() != 1 || h.GetPositiveSpan()[0].GetOffset() != 20*octave {
+		t.Errorf("%v", h)
+	}
+}
