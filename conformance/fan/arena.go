@@ -5,7 +5,6 @@ package main
 import (
 	"context"
 	"fmt"
-	"slices"
 	"time"
 )
 
@@ -176,43 +175,7 @@ func (a *arena) frameSize(ctx context.Context, t *target, events int) (int, erro
 // turns lets server and floor take turns, changing who is first.
 func (a *arena) turns(ctx context.Context, server, floor *target, publications, events int) (*duel, error) {
 	d := new(duel)
-	for round := range a.settings.rounds + 1 {
-		pair := []*target{floor, server}
-		if round%2 == 1 {
-			pair = []*target{server, floor}
-		}
-		costs := make(map[*target]float64)
-		for _, t := range pair {
-			cost, err := a.turn(ctx, t, publications, events)
-			if err != nil {
-				return nil, err
-			}
-			costs[t] = cost
-		}
-		if round > 0 { // the first warms up
-			d.add(costs[floor], costs[server])
-		}
-	}
-	return d, nil
+	return d, d.alternate(a.settings.rounds, floor, server, func(t *target) (float64, error) {
+		return a.turn(ctx, t, publications, events)
+	})
 }
-
-// duel is what turns of floor and server have cost.
-type duel struct {
-	floor, server, ratios []float64
-}
-
-func (d *duel) add(floor, server float64) {
-	d.floor, d.server = append(d.floor, floor), append(d.server, server)
-	d.ratios = append(d.ratios, server/floor)
-}
-
-// String is the columns of a table: both medians, that of the ratios, and
-// between what a half of them and all are.
-func (d *duel) String() string {
-	sorted := slices.Sorted(slices.Values(d.ratios))
-	n := len(sorted)
-	return fmt.Sprintf("%.2f | %.2f | **%.2f** | %.2f–%.2f | %.2f–%.2f", median(d.floor), median(d.server), median(sorted),
-		sorted[n/4], sorted[n-1-n/4], sorted[0], sorted[n-1])
-}
-
-const duelHead = "floor, µs | Fairlead, µs | ratio, median | middle half | all"

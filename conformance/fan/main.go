@@ -38,8 +38,9 @@ func main() {
 
 // children are the processes that a measurement starts of this program.
 var children = map[string]func(args []string) error{
-	"load":  runLoad,
-	"floor": runFloor,
+	"load":   runLoad,
+	"floor":  runFloor,
+	"origin": runOrigin,
 }
 
 // settings are what the command line says.
@@ -60,16 +61,17 @@ type settings struct {
 
 // measures are the measurements by their names, each of which prints tables.
 var measures = map[string]func(context.Context, settings, io.Writer) error{
-	"beat":    measureBeat,
-	"deliver": measureDeliver,
-	"burst":   measureBurst,
-	"churn":   measureChurn,
-	"cost":    measureCost,
-	"flood":   measureFlood,
-	"idle":    measureIdle,
-	"latency": measureLatency,
-	"rivals":  measureRivals,
-	"slow":    measureSlow,
+	"beat":       measureBeat,
+	"deliver":    measureDeliver,
+	"burst":      measureBurst,
+	"churn":      measureChurn,
+	"cost":       measureCost,
+	"cost-proxy": measureProxyCost,
+	"flood":      measureFlood,
+	"idle":       measureIdle,
+	"latency":    measureLatency,
+	"rivals":     measureRivals,
+	"slow":       measureSlow,
 }
 
 func run(ctx context.Context, args []string, out io.Writer) error {
