@@ -7,6 +7,7 @@ import (
 
 	"github.com/fairlead-edge/fairlead/observe"
 	"github.com/fairlead-edge/fairlead/proxy"
+	"github.com/fairlead-edge/fairlead/websocket"
 )
 
 // transferStatus is a stream or an upgraded connection that a route forwards.
@@ -67,4 +68,12 @@ func (d *daemon) backlogs() map[string]observe.Backlog {
 		}
 	}
 	return by
+}
+
+// relayMetrics tells the metrics what forwarded WebSockets carry.
+func (d *daemon) relayMetrics() observe.Relays {
+	of := func(f *websocket.RelayFlow) observe.Relayed {
+		return observe.Relayed{Messages: f.Messages.Load(), Bytes: f.Bytes.Load(), Deflated: f.Deflated.Load(), DeflatedBytes: f.DeflatedBytes.Load()}
+	}
+	return observe.Relays{Client: of(&d.relayed.FromClient), Upstream: of(&d.relayed.FromUpstream)}
 }

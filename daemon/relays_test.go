@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"net/http"
 	"net/http/httptest"
+	"strings"
 	"testing"
 	"time"
 
@@ -46,6 +47,14 @@ func TestARelayedWebSocketShowsItsBytes(t *testing.T) {
 	})
 	if x := transfers(t, p)[0]; x.Route != "/**" || x.Kind != "websocket" || x.Remote == "" || x.ToClient.Last.IsZero() || x.ToUpstream.Last.IsZero() {
 		t.Errorf("%+v", x)
+	}
+	for _, want := range []string{
+		`fairlead_relay_messages_total{side="client"} 1`, `fairlead_relay_message_bytes_total{side="upstream"} 5`, `fairlead_relay_deflated_messages_total{side="client"} 0`,
+	} {
+		eventually(t, want, func() bool {
+			_, text := answer(t, http.MethodGet, p.admin+"/metrics", "")
+			return strings.Contains(text, want+"\n")
+		})
 	}
 	_ = c.CloseNow()
 	eventually(t, "it is over", func() bool { return len(transfers(t, p)) == 0 })

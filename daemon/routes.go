@@ -133,7 +133,9 @@ func (d *daemon) relay(ctx context.Context, client, up io.ReadWriteCloser) error
 			cancel()
 		}
 	})
-	err := websocket.Relay(ctx, client, up, websocket.RelayConfig{PingInterval: time.Duration(d.site.Load().cfg.Heartbeat)})
+	err := websocket.Relay(ctx, client, up, websocket.RelayConfig{
+		PingInterval: time.Duration(d.site.Load().cfg.Heartbeat), Stats: &d.relayed,
+	})
 	stopped := ctx.Err() != nil
 	cancel()
 	told.Wait()

@@ -16,6 +16,7 @@ import (
 	"github.com/fairlead-edge/fairlead/fanout"
 	"github.com/fairlead-edge/fairlead/listen"
 	"github.com/fairlead-edge/fairlead/observe"
+	"github.com/fairlead-edge/fairlead/websocket"
 )
 
 // Process is what the program has from its surroundings.
@@ -55,6 +56,7 @@ type daemon struct {
 	site    atomic.Pointer[site]
 	flights flights
 	shows   demonstrations
+	relayed websocket.RelayStats // of all
 
 	leaving      chan struct{}        // closed when the drain begins
 	deadline     atomic.Int64         // of the drain, Unix seconds

@@ -21,6 +21,7 @@ func (d *daemon) sources() observe.Sources {
 		},
 		InFlight:  d.flights.byRoute,
 		Backlogs:  d.backlogs,
+		Relays:    d.relayMetrics,
 		Readers:   d.readerMetrics,
 		Pools:     d.poolPages().metrics,
 		Listeners: d.listenerMetrics,

@@ -31,6 +31,9 @@ func TestAScrapeShowsWhatWasToldAndWhatTheSourcesSay(t *testing.T) {
 		Backlogs: func() map[string]observe.Backlog {
 			return map[string]observe.Backlog{"/v1/**": {Bytes: 15, Blocked: 16}}
 		},
+		Relays: func() observe.Relays {
+			return observe.Relays{Client: observe.Relayed{Messages: 21, Bytes: 22}, Upstream: observe.Relayed{Deflated: 23, DeflatedBytes: 24}}
+		},
 		Coders: func() observe.Coders { return observe.Coders{Bytes: 12, Limit: 13, Refused: 14} },
 	})
 	m.Coded(observe.Coded{Coding: "zstd"})
@@ -87,6 +90,10 @@ func TestAScrapeShowsWhatWasToldAndWhatTheSourcesSay(t *testing.T) {
 		`fairlead_forwarded_buffered_bytes{route="/v1/**"} 15`,
 		`fairlead_forwarded_blocked{route="/v1/**"} 16`,
 		`fairlead_draining 1`,
+		`fairlead_relay_messages_total{side="client"} 21`,
+		`fairlead_relay_message_bytes_total{side="client"} 22`,
+		`fairlead_relay_deflated_messages_total{side="upstream"} 23`,
+		`fairlead_relay_deflated_bytes_total{side="upstream"} 24`,
 		`fairlead_compression_memory_bytes 12`,
 		`fairlead_compression_memory_limit_bytes 13`,
 		`fairlead_compression_refused_total 14`,

@@ -19,6 +19,8 @@ type Sources struct {
 	// Backlogs returns what waits of what is forwarded, by the pattern of its
 	// route.
 	Backlogs func() map[string]Backlog
+	// Relays returns what forwarded WebSockets carry.
+	Relays func() Relays
 	// Readers returns where the readers of topics stand.
 	Readers func() Readers
 	// Pools returns the pools of upstream connections.
@@ -63,6 +65,9 @@ func (s *state) Describe(ch chan<- *prometheus.Desc) {
 	for _, d := range slices.Concat(readerFamilies, poolFamilies, listenerFamilies, coderFamilies, backlogFamilies) {
 		ch <- d
 	}
+	for _, f := range relays {
+		ch <- f.desc
+	}
 }
 
 // Collect implements [prometheus.Collector].
@@ -90,6 +95,9 @@ func (s *state) Collect(ch chan<- prometheus.Metric) {
 		for route, b := range s.Backlogs() {
 			b.collect(ch, route)
 		}
+	}
+	if s.Relays != nil {
+		s.Relays().collect(ch)
 	}
 	if s.Readers != nil {
 		s.Readers().collect(ch)

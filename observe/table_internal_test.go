@@ -58,6 +58,7 @@ var everything = Sources{
 	Captured: func() Captured { return Captured{} },
 	InFlight: func() map[string]int { return map[string]int{"": 1} },
 	Backlogs: func() map[string]Backlog { return map[string]Backlog{"": {}} },
+	Relays:   func() Relays { return Relays{} },
 	Readers: func() Readers {
 		return Readers{Topics: map[string]Reading{"": {}}, Connections: map[string]Waiting{"": {}}}
 	},

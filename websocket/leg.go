@@ -25,10 +25,11 @@ type leg struct {
 	hurry    time.Duration // with a leg that does not take our control frames
 
 	// Of the goroutine that reads the leg.
-	br      *bufio.Reader
-	rules   rules
-	unread  int64 // payload of the current frame that is still in the stream
-	scratch [ws.MaxControlFramePayloadSize]byte
+	br       *bufio.Reader
+	rules    rules
+	unread   int64 // payload of the current frame that is still in the stream
+	deflated bool  // the current message is
+	scratch  [ws.MaxControlFramePayloadSize]byte
 
 	// waiting is since when a read of the stream waits, in Unix nanoseconds; 0
 	// while none does, which is when the other leg is slow.

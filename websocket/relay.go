@@ -62,6 +62,9 @@ type RelayFlow struct {
 	Messages atomic.Int64
 	// Bytes is their payload as sent, fragments of unfinished ones included.
 	Bytes atomic.Int64
+	// Deflated and DeflatedBytes are the same of those messages that their first frame
+	// says are compressed by permessage-deflate (RFC 7692 §6).
+	Deflated, DeflatedBytes atomic.Int64
 	// Buffered is the payload in memory now, in bytes: read and not yet written.
 	Buffered atomic.Int64
 }
@@ -237,7 +240,7 @@ func (r *relay) pump(from, to *leg) error {
 			continue
 		}
 		if h.OpCode != ws.OpContinuation {
-			size = 0
+			size, from.deflated = 0, h.Rsv1()
 		}
 		if h.Length > r.cfg.MaxMessage-size {
 			return tooBig()
@@ -248,6 +251,9 @@ func (r *relay) pump(from, to *leg) error {
 		}
 		if h.Fin {
 			from.flow.Messages.Add(1)
+			if from.deflated {
+				from.flow.Deflated.Add(1)
+			}
 		}
 	}
 }
@@ -318,6 +324,9 @@ func passData(from, to *leg, h ws.Header) error {
 		to.put(f.b, to.patience)
 		from.flow.Buffered.Add(int64(-n))
 		from.flow.Bytes.Add(int64(n))
+		if from.deflated {
+			from.flow.DeflatedBytes.Add(int64(n))
+		}
 		f.b = f.b[:0]
 	}
 	to.unlock()

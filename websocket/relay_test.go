@@ -90,6 +90,9 @@ func TestFramesPassAsTheyAreBothWays(t *testing.T) {
 		if f.Messages.Load() != 3 || f.Bytes.Load() != want || f.Buffered.Load() != 0 {
 			t.Errorf("from the %s: %d messages, %d bytes (want %d), %d buffered", name, f.Messages.Load(), f.Bytes.Load(), want, f.Buffered.Load())
 		}
+		if n, bytes := f.Deflated.Load(), f.DeflatedBytes.Load(); n != 2 || bytes != want-int64(len(long)) {
+			t.Errorf("from the %s: %d messages with RSV1, of %d bytes", name, n, bytes)
+		}
 	}
 }
 
