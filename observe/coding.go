@@ -3,6 +3,7 @@ package observe
 import (
 	"cmp"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -12,6 +13,7 @@ import (
 type coding struct {
 	responses, bytes, seconds *prometheus.CounterVec
 	coders                    map[string]*coder // made once
+	of                        *sync.Map         // of *response, by Coded without bytes
 }
 
 // coder has the series of a coding that its coders add to at each flush.
@@ -24,6 +26,7 @@ func newCoding() coding {
 		bytes:   counter("fairlead_compression_bytes_total", "Bytes of their bodies, before and after it, of streams as they flow.", "coding", "stage"),
 		seconds: counter("fairlead_compression_seconds_total", "Time that coders took, the sending left out.", "coding"),
 		coders:  make(map[string]*coder),
+		of:      new(sync.Map),
 	}
 	for _, name := range []string{"gzip", "br", "zstd", "dcb", "dcz"} {
 		c.coders[name] = &coder{c.bytes.WithLabelValues(name, "before"), c.bytes.WithLabelValues(name, "after"), c.seconds.WithLabelValues(name)}
@@ -58,14 +61,31 @@ type Coded struct {
 	Bytes  int64  // of its body, where there is none
 }
 
+// response has the series of responses of a coding, or of none for a reason.
+type response struct{ count, before, after prometheus.Counter }
+
 // Coded counts a response when it is over.
 func (m *Metrics) Coded(c Coded) {
-	const none = "identity"
-	m.coding.responses.WithLabelValues(cmp.Or(c.Coding, none), strings.ReplaceAll(strings.ReplaceAll(c.Reason, " ", "_"), "-", "_")).Inc()
-	if c.Coding == "" {
-		m.coding.bytes.WithLabelValues(none, "before").Add(float64(c.Bytes))
-		m.coding.bytes.WithLabelValues(none, "after").Add(float64(c.Bytes))
+	r := m.coding.responseOf(Coded{Coding: c.Coding, Reason: c.Reason})
+	r.count.Inc()
+	if r.before != nil {
+		r.before.Add(float64(c.Bytes))
+		r.after.Add(float64(c.Bytes))
 	}
+}
+
+// responseOf looks them up at once.
+func (c *coding) responseOf(of Coded) *response {
+	if found, ok := c.of.Load(of); ok {
+		return found.(*response) //nolint:forcetypeassert // nothing else is in it
+	}
+	const none = "identity"
+	r := &response{count: c.responses.WithLabelValues(cmp.Or(of.Coding, none), strings.NewReplacer(" ", "_", "-", "_").Replace(of.Reason))}
+	if of.Coding == "" {
+		r.before, r.after = c.bytes.WithLabelValues(none, "before"), c.bytes.WithLabelValues(none, "after")
+	}
+	made, _ := c.of.LoadOrStore(of, r)
+	return made.(*response) //nolint:forcetypeassert // nothing else is in it
 }
 
 // Coding counts what a coder did of late: it made so many bytes of others, and took

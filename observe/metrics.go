@@ -3,7 +3,7 @@ package observe
 import (
 	"net/http"
 	"slices"
-	"strconv"
+	"sync"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -28,6 +28,7 @@ type Metrics struct {
 	publishes *prometheus.CounterVec
 	reloads   *prometheus.CounterVec
 	received  *prometheus.CounterVec
+	exchanges sync.Map // of *exchange, by exchangeKey
 	coding    coding
 	calls     calls
 
@@ -98,44 +99,6 @@ func histogramOptions(name, help string) prometheus.HistogramOpts {
 // ServeHTTP answers a scrape, with exemplars where OpenMetrics is asked for.
 func (m *Metrics) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	promhttp.HandlerFor(m.registry, promhttp.HandlerOpts{Registry: m.registry, EnableOpenMetrics: true}).ServeHTTP(w, r)
-}
-
-// Request is one request that is over.
-type Request struct {
-	Route     string        // pattern
-	Method    string        // of the request; an unknown one counts as "other"
-	Status    int           // of the response; 0 when there was none
-	Stream    bool          // whether its duration says more about the reader than about the server
-	Duration  time.Duration // to the end of the response
-	FirstByte time.Duration // to its header; 0 when there was none
-	Sent      int64         // bytes of the body
-	Received  int64         // bytes of the request's body
-	Span      *Span         // that the durations name as their exemplar; nil: none
-}
-
-// Request counts a request.
-func (m *Metrics) Request(r Request) {
-	method := knownMethod(r.Method)
-	m.requests.WithLabelValues(r.Route, method, strconv.Itoa(r.Status)).Inc()
-	m.sent.WithLabelValues(r.Route).Add(float64(r.Sent))
-	if r.Received > 0 {
-		m.received.WithLabelValues(r.Route).Add(float64(r.Received))
-	}
-	if r.FirstByte > 0 {
-		r.Span.exemplify(m.firstByte.WithLabelValues(r.Route, method), r.FirstByte)
-	}
-	if !r.Stream {
-		r.Span.exemplify(m.durations.WithLabelValues(r.Route, method), r.Duration)
-	}
-}
-
-// knownMethod keeps clients from making series with methods of their own.
-func knownMethod(method string) string {
-	switch method {
-	case http.MethodGet, http.MethodHead, http.MethodPost, http.MethodPut, http.MethodPatch, http.MethodDelete, http.MethodOptions, http.MethodConnect:
-		return method
-	}
-	return "other"
 }
 
 // Opened counts a reader's session that began.

@@ -29,3 +29,21 @@ func BenchmarkMessage(b *testing.B) {
 		m.Message("websocket", "publish", false, 100)
 	}
 }
+
+// BenchmarkRequest is of a request that is over.
+func BenchmarkRequest(b *testing.B) {
+	m := observe.New("v1", observe.Sources{})
+	b.ReportAllocs()
+	for b.Loop() {
+		m.Request(observe.Request{Route: "/v1/**", Method: "GET", Status: 200, Duration: 3 * time.Millisecond, FirstByte: 2 * time.Millisecond, Sent: 100})
+	}
+}
+
+// BenchmarkCoded is of a response that could have been coded.
+func BenchmarkCoded(b *testing.B) {
+	m := observe.New("v1", observe.Sources{})
+	b.ReportAllocs()
+	for b.Loop() {
+		m.Coded(observe.Coded{Reason: "not accepted", Bytes: 100})
+	}
+}
