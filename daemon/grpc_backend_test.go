@@ -44,6 +44,32 @@ type backend struct {
 	entry chan struct{} // a unary call that is to wait has come; nil: none is to
 	leave chan struct{} // closed: it goes on
 	left  chan error    // why the client of one that waited did not wait; with room for all
+	waves *waves        // nil: a unary call that is not to wait goes on at once
+}
+
+// waves let calls go on so many at a time.
+type waves struct {
+	size int
+
+	mu   sync.Mutex
+	n    int
+	gate chan struct{}
+}
+
+func (w *waves) wait(ctx context.Context) {
+	w.mu.Lock()
+	if w.n%w.size == 0 {
+		w.gate = make(chan struct{})
+	}
+	gate := w.gate
+	if w.n++; w.n%w.size == 0 {
+		close(gate)
+	}
+	w.mu.Unlock()
+	select {
+	case <-gate:
+	case <-ctx.Done():
+	}
 }
 
 // newBackends returns n backends, with TLS or without.
@@ -120,6 +146,9 @@ func (b *backend) UnaryCall(ctx context.Context, req *testpb.SimpleRequest) (*te
 			<-leave // so that the proxy is the one that answers
 			return nil, status.FromContextError(ctx.Err()).Err()
 		}
+	}
+	if b.waves != nil {
+		b.waves.wait(ctx)
 	}
 	md, _ := metadata.FromIncomingContext(ctx)
 	_ = grpc.SetHeader(ctx, metadata.Pairs("x-header", strings.Join(md["x-sent"], "+"), "x-bytes-bin", "\x00\xff"))
