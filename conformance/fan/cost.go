@@ -14,7 +14,7 @@ const lives = 4
 
 // pairs is how many turns each round has: what else the machine does changes less
 // within short ones.
-const pairs = 5
+const pairs = 10
 
 // watched is a pair of servers that differ in a part of the configuration, which is
 // what is measured.
