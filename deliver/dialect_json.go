@@ -55,11 +55,10 @@ func (jsonDialect) parse(m received) (a asked, err error) {
 
 // wrongJSON says what of a message cannot be read.
 func wrongJSON(err error) error {
-	var corrupt base64.CorruptInputError
 	if t, ok := errors.AsType[*json.UnmarshalTypeError](err); ok && t.Field != "" {
 		return fairlead.Errorf(fairlead.InvalidArgument, "the member %q of a message cannot be a %s", t.Field, t.Value)
 	}
-	if errors.As(err, &corrupt) {
+	if _, ok := errors.AsType[base64.CorruptInputError](err); ok {
 		return fairlead.Errorf(fairlead.InvalidArgument, "data_base64 is not base64 (RFC 4648 section 4)")
 	}
 	return fairlead.Errorf(fairlead.InvalidArgument, "a message is one JSON object, such as {\"id\":1,\"subscribe\":\"name\"}")
