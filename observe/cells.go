@@ -4,11 +4,12 @@ import (
 	"math"
 	"slices"
 	"sync/atomic"
+	"time"
 
 	dto "github.com/prometheus/client_model/go"
 )
 
-// What is observed at each write to each reader is counted here: in cells of 2^(1/8)
+// What is observed at each write to each reader, and at each request, is counted here: in cells of 2^(1/8)
 // that are a native histogram as they are. A bound of the histograms of old divides
 // its cell in two, so that one addition counts for both. It takes a third of what a
 // prometheus.Histogram does.
@@ -94,27 +95,40 @@ func (s *scale) cell(value float64) int {
 	return i + step
 }
 
-// cells are a histogram.
+// cells are a histogram. They are safe for concurrent use.
 type cells struct {
-	of    *scale
-	count []atomic.Uint64
-	sum   atomic.Int64 // in quanta
+	of        *scale
+	count     []atomic.Uint64
+	sum       atomic.Int64                   // in quanta
+	exemplars []atomic.Pointer[dto.Exemplar] // by the buckets of old, the last of what is beyond the bounds
 }
 
-func (s *scale) histogram() cells {
-	return cells{of: s, count: make([]atomic.Uint64, len(s.divided)+len(s.bounds))}
+func (s *scale) histogram() *cells {
+	return &cells{of: s, count: make([]atomic.Uint64, len(s.divided)+len(s.bounds)), exemplars: make([]atomic.Pointer[dto.Exemplar], len(s.bounds)+1)}
 }
 
-// add counts so many of a value, which are so many quanta together.
-func (c *cells) add(value float64, n uint64, quanta int64) {
+// add counts so many of a value, which are so many quanta together, and returns its
+// bucket of old.
+func (c *cells) add(value float64, n uint64, quanta int64) (bucket int) {
 	i := c.of.cell(value)
 	at := &c.of.divided[i]
-	i += at.below
+	bucket = at.below
 	if value > at.within {
-		i++
+		bucket++
 	}
-	c.count[i].Add(n)
+	c.count[i+bucket].Add(n)
 	c.sum.Add(quanta)
+	return bucket
+}
+
+// took counts a duration, and returns its bucket of old.
+func (c *cells) took(d time.Duration) (bucket int) { return c.add(d.Seconds(), 1, int64(d)) }
+
+// known counts a duration unless it is negative, which is that none is known.
+func (c *cells) known(d time.Duration) {
+	if d >= 0 {
+		c.took(d)
+	}
 }
 
 // write returns what was counted.
@@ -154,5 +168,21 @@ func (c *cells) write() *dto.Histogram {
 		}
 	}
 	h.ZeroCount, h.SampleCount = new(zero), new(total)
+	c.exemplify(h)
 	return h
+}
+
+// exemplify adds the exemplars, in the order of their values.
+func (c *cells) exemplify(h *dto.Histogram) {
+	for i := range c.exemplars {
+		e := c.exemplars[i].Load()
+		if e == nil {
+			continue
+		}
+		if i == len(h.GetBucket()) {
+			h.Bucket = append(h.Bucket, &dto.Bucket{CumulativeCount: new(h.GetSampleCount()), UpperBound: new(math.Inf(1))})
+		}
+		h.Bucket[i].Exemplar = e
+		h.Exemplars = append(h.Exemplars, e)
+	}
 }

@@ -1,7 +1,10 @@
 package observe
 
 import (
+	"math"
 	"math/rand/v2"
+	"slices"
+	"strconv"
 	"testing"
 	"time"
 
@@ -12,13 +15,13 @@ import (
 
 func TestWhatIsCountedIsAHistogramOfPrometheus(t *testing.T) {
 	t.Parallel()
-	for name, s := range map[string]*scale{"seconds": seconds, "octets": octets} {
+	for name, s := range map[string]*scale{"seconds": seconds, "silences": silences, "octets": octets} {
 		options := histogramOptions("a", "b")
 		options.Buckets, options.NativeHistogramZeroThreshold, options.NativeHistogramMaxBucketNumber = s.bounds, s.bound(0), 0
 		theirs, ours := prometheus.NewHistogram(options), s.histogram()
 		tell := func(quanta int64, n int) {
 			value := float64(quanta) * s.quantum
-			if s == seconds {
+			if s != octets {
 				value = time.Duration(quanta).Seconds() // as it is told, to the last bit
 			}
 			for range n {
@@ -89,11 +92,63 @@ func dense(h *dto.Histogram) ([]*dto.BucketSpan, []int64) {
 
 func TestWhatTakesWeeksCountsAsTwelveDays(t *testing.T) {
 	t.Parallel()
-	l := &latency{cells: seconds.histogram()}
+	l := seconds.histogram()
 	l.known(1 << 62)
 	l.known(0)
 	l.known(-1)
 	if h := l.write(); h.GetSampleCount() != 2 || h.GetZeroCount() != 1 || h.GetPositiveSpan()[0].GetOffset() != 20*octave {
 		t.Errorf("%v", h)
+	}
+}
+
+func TestExemplarsStandInTheirBuckets(t *testing.T) {
+	t.Parallel()
+	c := seconds.histogram()
+	tell := func(took time.Duration) *dto.Exemplar {
+		e := &dto.Exemplar{Value: new(took.Seconds())}
+		c.exemplars[c.took(took)].Store(e)
+		return e
+	}
+	tell(3 * time.Millisecond)
+	short, bound, long := tell(4*time.Millisecond), tell(time.Second), tell(90*time.Second)
+	h := c.write()
+	found := make(map[float64]*dto.Exemplar)
+	for _, b := range h.GetBucket() {
+		if b.GetExemplar() != nil {
+			found[b.GetUpperBound()] = b.GetExemplar()
+		}
+	}
+	if len(found) != 3 || found[.005] != short || found[1] != bound || found[math.Inf(1)] != long {
+		t.Errorf("the exemplars are %v", found)
+	}
+	if last := h.GetBucket()[len(buckets)]; last.GetCumulativeCount() != 4 || len(h.GetExemplars()) != 3 {
+		t.Errorf("%v", h)
+	}
+	if q := quantile(h, .99); q != 60 {
+		t.Errorf("the 99th percentile is %v", q)
+	}
+}
+
+func TestAVectorHasASeriesForEachOfItsLabels(t *testing.T) {
+	t.Parallel()
+	v := newVector(octets, "fairlead_x_bytes", "Of a test.", "z", "a")
+	v.with("1", "2").add(5, 1, 5)
+	v.with("1", "2").add(7, 2, 14)
+	v.with("2", "1").add(1, 1, 1)
+	r := prometheus.NewPedanticRegistry()
+	r.MustRegister(v)
+	all, err := r.Gather()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var got []string
+	for _, m := range all[0].GetMetric() {
+		for _, l := range m.GetLabel() {
+			got = append(got, l.GetName()+"="+l.GetValue())
+		}
+		got = append(got, strconv.FormatUint(m.GetHistogram().GetSampleCount(), 10))
+	}
+	if want := []string{"a=1", "z=2", "1", "a=2", "z=1", "3"}; len(all) != 1 || !slices.Equal(got, want) {
+		t.Errorf("got %q, want %q", got, want)
 	}
 }

@@ -18,7 +18,7 @@ type connections struct {
 	handshakes *prometheus.HistogramVec
 	heard      *prometheus.HistogramVec
 	requests   *prometheus.CounterVec
-	gaps       *prometheus.HistogramVec
+	gaps       *vector
 	kept       *keptSeconds
 }
 
@@ -39,9 +39,8 @@ func newConnections() connections {
 		heard: scaled("fairlead_connection_first_byte_seconds", "From accepting a connection over TCP to its client's first byte, of TLS or of a request; QUIC begins with it.",
 			[]float64{.001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10}, "listener"),
 		requests: counter("fairlead_connection_requests_total", "Requests that came, by whether theirs was a connection that had carried one before.", "listener", "protocol", "reused"),
-		gaps: scaled("fairlead_connection_request_gap_seconds", "How long connections were without a request before the next one came.",
-			[]float64{.01, .1, .5, 1, 2.5, 5, 10, 15, 30, 60, 75, 120, 300}, "listener"),
-		kept: &keptSeconds{of: make(map[string]*gaps)},
+		gaps:     newVector(silences, "fairlead_connection_request_gap_seconds", "How long connections were without a request before the next one came.", "listener"),
+		kept:     &keptSeconds{of: make(map[string]*gaps)},
 	}
 }
 
@@ -55,7 +54,7 @@ type Connections struct {
 	families *connections
 	requests [4][2]prometheus.Counter // by the protocol, and whether it was a further one
 	heard    prometheus.Observer
-	gap      prometheus.Observer
+	gap      *cells
 	gaps     *gaps
 }
 
@@ -63,7 +62,7 @@ type Connections struct {
 // address in the configuration.
 func (m *Metrics) Connections(listener string) *Connections {
 	c := &Connections{listener: listener, families: &m.connections, gaps: m.connections.kept.get(listener)}
-	c.heard, c.gap = m.connections.heard.WithLabelValues(listener), m.connections.gaps.WithLabelValues(listener)
+	c.heard, c.gap = m.connections.heard.WithLabelValues(listener), m.connections.gaps.with(listener)
 	for protocol := range c.requests {
 		for reused := range 2 {
 			c.requests[protocol][reused] = m.connections.requests.WithLabelValues(listener, protocolName(protocol), strconv.FormatBool(reused == 1))
@@ -94,7 +93,7 @@ func (c *Connections) Requested(protocol int, first bool) {
 
 // Idled counts the time that a connection was without a request before one came.
 func (c *Connections) Idled(d time.Duration) {
-	c.gap.Observe(d.Seconds())
+	c.gap.took(max(0, d))
 	c.gaps.add(d)
 }
 

@@ -19,8 +19,8 @@ type Metrics struct {
 	registry  *prometheus.Registry
 	families  []prometheus.Collector // what is told; the sources' are state's
 	requests  *prometheus.CounterVec
-	durations *prometheus.HistogramVec
-	firstByte *prometheus.HistogramVec
+	durations *vector // their series are exchanges'
+	firstByte *vector
 	sent      *prometheus.CounterVec
 	sessions  *prometheus.GaugeVec
 	opened    *prometheus.CounterVec
@@ -47,9 +47,9 @@ func New(version string, sources Sources) *Metrics {
 	m := &Metrics{
 		registry: prometheus.NewRegistry(),
 		requests: counter("fairlead_http_requests_total", "Requests and streams that are over, by the pattern of their route.", "route", "method", "code"),
-		durations: histogram("fairlead_http_request_duration_seconds",
+		durations: newVector(seconds, "fairlead_http_request_duration_seconds",
 			"From a request's header to the end of its response, streams and long polls left out.", "route", "method"),
-		firstByte: histogram("fairlead_http_first_byte_seconds", "From a request's header to that of its response, streams included.", "route", "method"),
+		firstByte: newVector(seconds, "fairlead_http_first_byte_seconds", "From a request's header to that of its response, streams included.", "route", "method"),
 		sent:      counter("fairlead_http_response_body_bytes_total", "Bytes of bodies sent to clients.", "route"),
 		sessions:  prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: "fairlead_sessions", Help: "Open sessions of readers."}, []string{"transport"}),
 		opened:    counter("fairlead_sessions_opened_total", "Sessions of readers that began.", "transport"),

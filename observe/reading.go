@@ -18,13 +18,13 @@ type reading struct {
 	bytes     *prometheus.CounterVec
 	typed     *prometheus.CounterVec
 	typedSize *prometheus.CounterVec
-	first     *latencies
-	gaps      *latencies
-	delays    *latencies
-	ages      *latencies
+	first     *vector
+	gaps      *vector
+	delays    *vector
+	ages      *vector
 	messages  *prometheus.CounterVec
 	size      *prometheus.CounterVec
-	sizes     *sizes
+	sizes     *vector
 	answers   *prometheus.HistogramVec
 	echoes    *prometheus.HistogramVec
 	refused   *prometheus.CounterVec
@@ -35,9 +35,8 @@ type reading struct {
 
 // transport has the series of one that each delivery adds to.
 type transport struct {
-	events, bytes             prometheus.Counter
-	first, gaps, delays, ages *latency
-	sizes                     *cells
+	events, bytes                    prometheus.Counter
+	first, gaps, delays, ages, sizes *cells
 }
 
 // byTransport are the transports of readers.
@@ -55,26 +54,26 @@ func newReading() reading {
 		typed: counter("fairlead_event_type_delivered_total",
 			"The same by the type of the event: those of metrics.event_types, and other. None if that has none.", "transport", "type"),
 		typedSize: counter("fairlead_event_type_data_bytes_total", "Bytes of their data.", "transport", "type"),
-		first:     newLatencies("fairlead_session_first_event_seconds", "From a session's request to its first event; it may be the wait for one.", byTransport),
-		gaps:      newLatencies("fairlead_event_gap_seconds", "From events given to a reader to the next ones, to a millisecond.", byTransport),
-		delays: newLatencies("fairlead_delivery_delay_seconds",
-			"From an event's append to its being given to a reader's connection: of the oldest that go together, and without what is replayed.", byTransport),
-		ages:     newLatencies("fairlead_event_age_seconds", "The same from the event's own time, where its publisher gave one.", byTransport),
+		first:     newVector(seconds, "fairlead_session_first_event_seconds", "From a session's request to its first event; it may be the wait for one.", "transport"),
+		gaps:      newVector(seconds, "fairlead_event_gap_seconds", "From events given to a reader to the next ones, to a millisecond.", "transport"),
+		delays: newVector(seconds, "fairlead_delivery_delay_seconds",
+			"From an event's append to its being given to a reader's connection: of the oldest that go together, and without what is replayed.", "transport"),
+		ages:     newVector(seconds, "fairlead_event_age_seconds", "The same from the event's own time, where its publisher gave one.", "transport"),
 		messages: counter("fairlead_messages_total", "Messages of readers' connections that are no events, by what they are and which way they go.", "transport", "kind", "direction"),
 		size:     counter("fairlead_message_bytes_total", "Bytes of them.", "transport", "kind", "direction"),
-		sizes:    newSizes(),
-		answers:  histogram("fairlead_message_answer_seconds", "From a message of a client to its answer.", "transport", "kind"),
-		echoes:   histogram("fairlead_websocket_ping_seconds", "From a ping, or an event that was sent after it, to its pong."),
-		refused:  counter("fairlead_message_errors_total", "Messages of clients that were answered with an error, by its code.", "transport", "kind", "code"),
-		sorts:    new(sync.Map),
-		failed:   counter("fairlead_websocket_protocol_errors_total", "Connections whose client broke the protocol, by the code of the close.", "code"),
+		sizes: newVector(octets, "fairlead_message_size_bytes",
+			"How large messages of readers' connections are, events among them; of events that go together each counts as their mean.", "transport", "kind", "direction"),
+		answers: histogram("fairlead_message_answer_seconds", "From a message of a client to its answer.", "transport", "kind"),
+		echoes:  histogram("fairlead_websocket_ping_seconds", "From a ping, or an event that was sent after it, to its pong."),
+		refused: counter("fairlead_message_errors_total", "Messages of clients that were answered with an error, by its code.", "transport", "kind", "code"),
+		sorts:   new(sync.Map),
+		failed:  counter("fairlead_websocket_protocol_errors_total", "Connections whose client broke the protocol, by the code of the close.", "code"),
 	}
 	s.transport = make(map[string]*transport)
-	for i, name := range byTransport {
+	for _, name := range byTransport {
 		s.transport[name] = &transport{
 			s.events.WithLabelValues(name), s.bytes.WithLabelValues(name),
-			&s.first.of[i], &s.gaps.of[i], &s.delays.of[i], &s.ages.of[i],
-			s.sizes.series(sort{name, kindEvent, true}),
+			s.first.with(name), s.gaps.with(name), s.delays.with(name), s.ages.with(name), s.sizes.with(name, "event", sent),
 		}
 	}
 	return s
@@ -146,6 +145,22 @@ func (m *Metrics) Typed(types []string) func(transport, typ string, events, byte
 	}
 }
 
+// sort is a sort of messages.
+type sort struct {
+	transport, kind string
+	sent            bool
+}
+
+// The directions of messages.
+const sent, received = "sent", "received"
+
+func (s sort) direction() string {
+	if s.sent {
+		return sent
+	}
+	return received
+}
+
 // messages are the series of a sort of them.
 type messages struct {
 	count, bytes prometheus.Counter
@@ -164,8 +179,9 @@ func (s *reading) messagesOf(of sort) *messages {
 	if found, ok := s.sorts.Load(of); ok {
 		return found.(*messages) //nolint:forcetypeassert // nothing else is in it
 	}
+	way := of.direction()
 	made, _ := s.sorts.LoadOrStore(of, &messages{
-		s.messages.WithLabelValues(of.transport, of.kind, of.direction()), s.size.WithLabelValues(of.transport, of.kind, of.direction()), s.sizes.series(of),
+		s.messages.WithLabelValues(of.transport, of.kind, way), s.size.WithLabelValues(of.transport, of.kind, way), s.sizes.with(of.transport, of.kind, way),
 	})
 	return made.(*messages) //nolint:forcetypeassert // nothing else is in it
 }

@@ -32,7 +32,7 @@ type exchangeKey struct {
 // nil: they have none.
 type exchange struct {
 	count, sent, received prometheus.Counter
-	firstByte, duration   prometheus.Observer
+	firstByte, duration   *cells
 }
 
 // Request counts a request.
@@ -61,10 +61,10 @@ func (m *Metrics) exchangeOf(k exchangeKey) *exchange {
 		e.received = m.received.WithLabelValues(k.route)
 	}
 	if k.began {
-		e.firstByte = m.firstByte.WithLabelValues(k.route, k.method)
+		e.firstByte = m.firstByte.with(k.route, k.method)
 	}
 	if !k.lasts {
-		e.duration = m.durations.WithLabelValues(k.route, k.method)
+		e.duration = m.durations.with(k.route, k.method)
 	}
 	made, _ := m.exchanges.LoadOrStore(k, e)
 	return made.(*exchange) //nolint:forcetypeassert // nothing else is in it

@@ -2,6 +2,7 @@ package observe
 
 import (
 	"fmt"
+	"math"
 	"slices"
 	"strings"
 
@@ -92,6 +93,9 @@ func quantile(h *dto.Histogram, share float64) float64 {
 	want := share * float64(h.GetSampleCount())
 	bound, below := 0.0, 0.0
 	for _, b := range h.GetBucket() {
+		if math.IsInf(b.GetUpperBound(), 1) { // told for its exemplar
+			break
+		}
 		n := float64(b.GetCumulativeCount())
 		if n >= want && n > below {
 			return bound + (b.GetUpperBound()-bound)*(want-below)/(n-below)

@@ -46,7 +46,7 @@ func kindOf(c prometheus.Collector) string {
 		return "counter"
 	case *prometheus.GaugeVec, prometheus.Gauge:
 		return "gauge"
-	case *prometheus.HistogramVec:
+	case *prometheus.HistogramVec, *vector:
 		return "histogram"
 	}
 	return ""

@@ -12,12 +12,13 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/prometheus/client_golang/prometheus"
+	dto "github.com/prometheus/client_model/go"
 	"go.opentelemetry.io/otel/attribute"
 	"go.opentelemetry.io/otel/codes"
 	"go.opentelemetry.io/otel/propagation"
 	semconv "go.opentelemetry.io/otel/semconv/v1.43.0"
 	"go.opentelemetry.io/otel/trace"
+	"google.golang.org/protobuf/types/known/timestamppb"
 )
 
 // Served is the trace of a request that is being served.
@@ -167,12 +168,15 @@ func (s *Span) SpanID() string { return s.span.SpanContext().SpanID().String() }
 
 // exemplify observes how long something took, with the trace as its exemplar, if there
 // is one.
-func (s *Span) exemplify(o prometheus.Observer, took time.Duration) {
-	if e, ok := o.(prometheus.ExemplarObserver); ok && s != nil {
-		e.ObserveWithExemplar(took.Seconds(), prometheus.Labels{"trace_id": s.TraceID(), "span_id": s.SpanID()})
+func (s *Span) exemplify(c *cells, took time.Duration) {
+	bucket := c.took(took)
+	if s == nil {
 		return
 	}
-	o.Observe(took.Seconds())
+	c.exemplars[bucket].Store(&dto.Exemplar{
+		Label: []*dto.LabelPair{{Name: new("trace_id"), Value: new(s.TraceID())}, {Name: new("span_id"), Value: new(s.SpanID())}},
+		Value: new(took.Seconds()), Timestamp: timestamppb.Now(),
+	})
 }
 
 // Establish ends the span of a request whose response is a stream, which has begun:
