@@ -6,6 +6,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
 	dto "github.com/prometheus/client_model/go"
 )
 
@@ -99,12 +100,12 @@ func (s *scale) cell(value float64) int {
 type cells struct {
 	of        *scale
 	count     []atomic.Uint64
-	sum       atomic.Int64                   // in quanta
-	exemplars []atomic.Pointer[dto.Exemplar] // by the buckets of old, the last of what is beyond the bounds
+	sum       atomic.Int64                          // in quanta
+	exemplars []atomic.Pointer[prometheus.Exemplar] // by the buckets of old, the last of what is beyond the bounds
 }
 
 func (s *scale) histogram() *cells {
-	return &cells{of: s, count: make([]atomic.Uint64, len(s.divided)+len(s.bounds)), exemplars: make([]atomic.Pointer[dto.Exemplar], len(s.bounds)+1)}
+	return &cells{of: s, count: make([]atomic.Uint64, len(s.divided)+len(s.bounds)), exemplars: make([]atomic.Pointer[prometheus.Exemplar], len(s.bounds)+1)}
 }
 
 // add counts so many of a value, which are so many quanta together, and returns its
@@ -168,21 +169,15 @@ func (c *cells) write() *dto.Histogram {
 		}
 	}
 	h.ZeroCount, h.SampleCount = new(zero), new(total)
-	c.exemplify(h)
 	return h
 }
 
-// exemplify adds the exemplars, in the order of their values.
-func (c *cells) exemplify(h *dto.Histogram) {
+// examples returns the exemplars, in the order of their values.
+func (c *cells) examples() (all []prometheus.Exemplar) {
 	for i := range c.exemplars {
-		e := c.exemplars[i].Load()
-		if e == nil {
-			continue
+		if e := c.exemplars[i].Load(); e != nil {
+			all = append(all, *e)
 		}
-		if i == len(h.GetBucket()) {
-			h.Bucket = append(h.Bucket, &dto.Bucket{CumulativeCount: new(h.GetSampleCount()), UpperBound: new(math.Inf(1))})
-		}
-		h.Bucket[i].Exemplar = e
-		h.Exemplars = append(h.Exemplars, e)
 	}
+	return all
 }

@@ -1,6 +1,7 @@
 package observe
 
 import (
+	"maps"
 	"math"
 	"math/rand/v2"
 	"slices"
@@ -103,23 +104,27 @@ func TestWhatTakesWeeksCountsAsTwelveDays(t *testing.T) {
 
 func TestExemplarsStandInTheirBuckets(t *testing.T) {
 	t.Parallel()
-	c := seconds.histogram()
-	tell := func(took time.Duration) *dto.Exemplar {
-		e := &dto.Exemplar{Value: new(took.Seconds())}
-		c.exemplars[c.took(took)].Store(e)
-		return e
+	v := newVector(seconds, "fairlead_x_seconds", "Of a test.", "route")
+	c := v.with("/a")
+	for name, took := range map[string]time.Duration{"short": 4 * time.Millisecond, "bound": time.Second, "long": 90 * time.Second} {
+		c.exemplars[c.took(took)].Store(&prometheus.Exemplar{Value: took.Seconds(), Labels: prometheus.Labels{"trace_id": name}, Timestamp: time.Now()})
 	}
-	tell(3 * time.Millisecond)
-	short, bound, long := tell(4*time.Millisecond), tell(time.Second), tell(90*time.Second)
-	h := c.write()
-	found := make(map[float64]*dto.Exemplar)
+	c.took(3 * time.Millisecond)
+	r := prometheus.NewPedanticRegistry()
+	r.MustRegister(v)
+	all, err := r.Gather()
+	if err != nil {
+		t.Fatal(err)
+	}
+	h := all[0].GetMetric()[0].GetHistogram()
+	found := make(map[float64]string)
 	for _, b := range h.GetBucket() {
-		if b.GetExemplar() != nil {
-			found[b.GetUpperBound()] = b.GetExemplar()
+		if e := b.GetExemplar(); e != nil {
+			found[b.GetUpperBound()] = e.GetLabel()[0].GetValue()
 		}
 	}
-	if len(found) != 3 || found[.005] != short || found[1] != bound || found[math.Inf(1)] != long {
-		t.Errorf("the exemplars are %v", found)
+	if want := map[float64]string{.005: "short", 1: "bound", math.Inf(1): "long"}; !maps.Equal(found, want) {
+		t.Errorf("the exemplars are %v, want %v", found, want)
 	}
 	if last := h.GetBucket()[len(buckets)]; last.GetCumulativeCount() != 4 || len(h.GetExemplars()) != 3 {
 		t.Errorf("%v", h)

@@ -12,13 +12,12 @@ import (
 	"sync/atomic"
 	"time"
 
-	dto "github.com/prometheus/client_model/go"
+	"github.com/prometheus/client_golang/prometheus"
 	"go.opentelemetry.io/otel/attribute"
 	"go.opentelemetry.io/otel/codes"
 	"go.opentelemetry.io/otel/propagation"
 	semconv "go.opentelemetry.io/otel/semconv/v1.43.0"
 	"go.opentelemetry.io/otel/trace"
-	"google.golang.org/protobuf/types/known/timestamppb"
 )
 
 // Served is the trace of a request that is being served.
@@ -173,9 +172,8 @@ func (s *Span) exemplify(c *cells, took time.Duration) {
 	if s == nil {
 		return
 	}
-	c.exemplars[bucket].Store(&dto.Exemplar{
-		Label: []*dto.LabelPair{{Name: new("trace_id"), Value: new(s.TraceID())}, {Name: new("span_id"), Value: new(s.SpanID())}},
-		Value: new(took.Seconds()), Timestamp: timestamppb.Now(),
+	c.exemplars[bucket].Store(&prometheus.Exemplar{
+		Value: took.Seconds(), Labels: prometheus.Labels{"trace_id": s.TraceID(), "span_id": s.SpanID()}, Timestamp: time.Now(),
 	})
 }
 

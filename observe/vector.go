@@ -60,7 +60,7 @@ func (v *vector) Collect(ch chan<- prometheus.Metric) {
 		for _, i := range v.order {
 			one.labels = append(one.labels, &dto.LabelPair{Name: &v.names[i], Value: new(values.([maxLabels]string)[i])}) //nolint:forcetypeassert // as above
 		}
-		ch <- one
+		ch <- one.exemplified()
 	}
 }
 
@@ -69,6 +69,16 @@ type collected struct {
 	desc   *prometheus.Desc
 	labels []*dto.LabelPair
 	cells  *cells
+}
+
+// exemplified adds the exemplars.
+func (c collected) exemplified() prometheus.Metric {
+	if all := c.cells.examples(); len(all) > 0 {
+		if m, err := prometheus.NewMetricWithExemplars(c, all...); err == nil { // it fails for labels that are none
+			return m
+		}
+	}
+	return c
 }
 
 // Desc implements [prometheus.Metric].
