@@ -93,9 +93,9 @@ func (p *Pool) takeLocked() *channel {
 }
 
 // bestLocked returns the channel with the fewest calls among those that are
-// connected and have room, or else among those that are about to be; one that cannot
-// connect only if all cannot, for a call had better wait for another. ample: some
-// channel is below the load at which another is opened.
+// connected and have room, or else among those that are about to be; one that
+// cannot connect only if none can, for a call had better wait for another.
+// ample: some channel is below the load at which another is opened.
 func (p *Pool) bestLocked() (best *channel, ample bool) {
 	rank, worst := unreachable, unreachable
 	if slices.ContainsFunc(p.channels, func(c *channel) bool { return !c.retiring && rankOf(c.state) < unreachable }) {
@@ -134,13 +134,14 @@ func rankOf(s connectivity.State) int {
 }
 
 // growLocked opens another channel if there may be one, first of all one that
-// was to be closed; but none while the target cannot be connected to.
+// was to be closed; but none while one of those there cannot connect: another
+// would hardly do better, and would take calls with it that can wait.
 func (p *Pool) growLocked() error {
-	if !slices.ContainsFunc(p.channels, func(c *channel) bool { return rankOf(c.state) < unreachable }) {
+	if slices.ContainsFunc(p.channels, func(c *channel) bool { return !c.retiring && rankOf(c.state) == unreachable }) {
 		return nil
 	}
 	for _, c := range p.channels {
-		if c.retiring && c.load > 0 {
+		if c.retiring && c.load > 0 && rankOf(c.state) < unreachable {
 			c.retiring = false
 			return nil
 		}

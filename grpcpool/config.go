@@ -30,7 +30,8 @@ type Config struct {
 	// connection; default 90, below the 100 that most servers allow. Set it
 	// below the peer's SETTINGS_MAX_CONCURRENT_STREAMS (RFC 9113 §6.5.2),
 	// which grpc-go does not show: beyond it calls wait where nobody sees
-	// them. A further channel is opened at 80 %.
+	// them. A further channel is opened at 80 %, but not while one of those
+	// there cannot connect.
 	StreamsPerConnection int
 	// WaitLimit is how many calls may wait for their turn, first come first
 	// served, each until its context ends; default 1,024. Further ones are
@@ -49,7 +50,7 @@ type Config struct {
 	// Retry says which calls are sent again; default [RetryNone].
 	Retry Retry
 	// WaitForReady makes calls wait until their context ends while no
-	// connection can be made; default: they fail with [codes.Unavailable] and
+	// channel can connect; default: they fail with [codes.Unavailable] and
 	// the reason. [grpc.WaitForReady] says it for one call.
 	WaitForReady bool
 

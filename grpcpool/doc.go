@@ -34,9 +34,10 @@
 // # What differs from grpc.NewClient
 //
 //   - Each call goes to the channel with the fewest calls in flight, on it to
-//     the next of its connections (round robin over all addresses), and never
-//     to one that carries [Config.StreamsPerConnection] already, as long as
-//     another may be opened. A stream counts until it ends by grpc-go's own
+//     the next of its connections (round robin over all addresses), and not to
+//     one that carries [Config.StreamsPerConnection] already, unless it is sent
+//     again after a connection was lost. A channel that cannot connect gets a
+//     call only if none can. A stream counts until it ends by grpc-go's own
 //     rules.
 //   - Channels begin to connect in [New], not with the first call.
 //   - Addresses are asked for every [Config.Refresh], as far as the resolver
@@ -69,7 +70,8 @@
 //
 // # Retries
 //
-// grpc-go sends again, once, by itself what no server has begun to process.
+// grpc-go sends again by itself what no server has begun to process: what never
+// left the client as often as it takes, what a server refused once.
 // [RetrySafe] adds calls that ended with UNAVAILABLE; name the methods for which
 // that is safe.
 package grpcpool

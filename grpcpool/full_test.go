@@ -13,6 +13,7 @@ import (
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/credentials/insecure"
+	testpb "google.golang.org/grpc/interop/grpc_testing"
 	"google.golang.org/grpc/keepalive"
 	"google.golang.org/grpc/status"
 
@@ -21,29 +22,36 @@ import (
 )
 
 func TestACallWaitsForAChannelThatIsFullRatherThanUseOneThatCannotConnect(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		network, dials := memnet.New(), atomic.Int64{}
-		start(t, network, &echo{})
-		p := open(t, "passthrough:///peer", grpcpool.Config{StreamsPerConnection: 4, MaxChannels: 2, DialOptions: []grpc.DialOption{
-			grpc.WithTransportCredentials(insecure.NewCredentials()),
-			grpc.WithContextDialer(func(ctx context.Context, address string) (net.Conn, error) {
-				if dials.Add(1) > 1 {
-					return nil, errors.New("no way")
-				}
-				return network.Dial(ctx, "", address)
-			}),
-		}})
-		ctx, cancel := context.WithCancel(t.Context())
-		for range 4 {
-			hold(ctx, t, p)
-		}
-		synctest.Wait()
-		time.AfterFunc(time.Minute, cancel)
-		began := time.Now()
-		if err := unary(t.Context(), p); err != nil || time.Since(began) != time.Minute {
-			t.Errorf("after %v: %v; %+v", time.Since(began), err, p.Stats())
-		}
-	})
+	for _, channels := range []int{2, 8} { // no other may be opened, or none would do better
+		synctest.Test(t, func(t *testing.T) { waitsForTheOneThatIsFull(t, channels) })
+	}
+}
+
+func waitsForTheOneThatIsFull(t *testing.T, channels int) {
+	network, dials := memnet.New(), atomic.Int64{}
+	start(t, network, &echo{})
+	p := open(t, "passthrough:///peer", grpcpool.Config{StreamsPerConnection: 4, MaxChannels: channels, DialOptions: []grpc.DialOption{
+		grpc.WithTransportCredentials(insecure.NewCredentials()),
+		grpc.WithContextDialer(func(ctx context.Context, address string) (net.Conn, error) {
+			if dials.Add(1) > 1 {
+				return nil, errors.New("no way")
+			}
+			return network.Dial(ctx, "", address)
+		}),
+	}})
+	ctx, cancel := context.WithCancel(t.Context())
+	for range 4 {
+		hold(ctx, t, p)
+	}
+	synctest.Wait()
+	time.AfterFunc(time.Minute, cancel)
+	began := time.Now()
+	if err := unary(t.Context(), p); err != nil || time.Since(began) != time.Minute {
+		t.Errorf("after %v: %v; %+v", time.Since(began), err, p.Stats())
+	}
+	if s := p.Stats(); len(s.Channels) != 2 {
+		t.Errorf("%d channels, want the one that is full and one that tries", len(s.Channels))
+	}
 }
 
 func TestAChannelOfOneStreamIsEnoughForOneCall(t *testing.T) {
@@ -96,5 +104,34 @@ func TestCloseCancelsCallsOnConnectionsThatTheirServerIsEnding(t *testing.T) {
 			t.Errorf("the stream: %v", err)
 		}
 		close(leave)
+	})
+}
+
+func TestACallThatPanicsGivesItsPlaceBack(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := open(t, "passthrough:///peer", grpcpool.Config{DialOptions: append(serveMemory(t, &echo{}),
+			grpc.WithUnaryInterceptor(func(context.Context, string, any, any, *grpc.ClientConn, grpc.UnaryInvoker, ...grpc.CallOption) error {
+				panic("a fault of the interceptor's")
+			}),
+			grpc.WithStreamInterceptor(func(context.Context, *grpc.StreamDesc, *grpc.ClientConn, string, grpc.Streamer, ...grpc.CallOption) (grpc.ClientStream, error) {
+				panic("a fault of the interceptor's")
+			}),
+		)})
+		for name, call := range map[string]func(){
+			"unary":  func() { _ = unary(t.Context(), p) },
+			"stream": func() { _, _ = testpb.NewTestServiceClient(p).FullDuplexCall(t.Context()) },
+		} {
+			func() {
+				defer func() {
+					if recover() == nil {
+						t.Errorf("%s: there was no panic", name)
+					}
+				}()
+				call()
+			}()
+			if n := p.Stats().InFlight; n != 0 {
+				t.Errorf("%s: %d in flight", name, n)
+			}
+		}
 	})
 }

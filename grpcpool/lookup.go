@@ -16,7 +16,8 @@ import (
 // Each channel asks from one goroutine, when it connects and then as often as
 // the answer says how long it is valid, but no sooner than after 100 ms; and
 // sooner than told when a connection broke, or every [Config.Refresh]. It is
-// given 10 s. After an error, which having no address is too, the channel keeps
+// given 10 s, and must return when ctx ends: [Pool.Close] waits for it. After an
+// error, which having no address is too, the channel keeps
 // what it has and asks again in a second. At most [MaxAddresses] are used.
 type Lookup func(ctx context.Context) (addresses []string, valid time.Duration, err error)
 

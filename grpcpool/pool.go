@@ -91,24 +91,24 @@ func (p *Pool) Close() error {
 }
 
 // Invoke does a unary call on the channel with the fewest calls. If there is
-// no room on any, it waits, until ctx ends. Errors are those of
+// no room on any that is connected or about to be, it waits, until ctx ends; if
+// no channel can connect, it fails with [codes.Unavailable]. Errors are those of
 // [grpc.ClientConn.Invoke], and [codes.ResourceExhausted] if too many calls
 // wait already, [codes.Canceled] after [Pool.Close].
-func (p *Pool) Invoke(ctx context.Context, method string, args, reply any, opts ...grpc.CallOption) error {
+func (p *Pool) Invoke(ctx context.Context, method string, args, reply any, opts ...grpc.CallOption) (err error) {
 	c, err := p.acquire(ctx)
 	if err != nil {
 		return err
 	}
-	err = p.ended(c.conn.Invoke(ctx, method, args, reply, opts...))
-	p.release(c, err)
-	return err
+	defer func() { p.release(c, err) }() // also if an interceptor or a codec panics
+	return p.ended(c.conn.Invoke(ctx, method, args, reply, opts...))
 }
 
 // NewStream begins a streaming call on the channel with the fewest calls, as
 // [Pool.Invoke] does. The call has its place there until the stream ends by the
 // rules of [grpc.ClientConn.NewStream]: RecvMsg returned an error or io.EOF,
 // or ctx has ended. Who reads no stream to its end must cancel its context.
-func (p *Pool) NewStream(ctx context.Context, desc *grpc.StreamDesc, method string, opts ...grpc.CallOption) (grpc.ClientStream, error) {
+func (p *Pool) NewStream(ctx context.Context, desc *grpc.StreamDesc, method string, opts ...grpc.CallOption) (_ grpc.ClientStream, err error) {
 	c, err := p.acquire(ctx)
 	if err != nil {
 		return nil, err
@@ -120,10 +120,16 @@ func (p *Pool) NewStream(ctx context.Context, desc *grpc.StreamDesc, method stri
 		}
 	}
 	// grpc-go calls it in each way that a stream can end, the end of a context
-	// that nobody looks at included, but not if an interceptor refuses.
-	stream, err := c.conn.NewStream(ctx, desc, method, append(slices.Clip(opts), grpc.OnFinish(end))...)
+	// that nobody looks at included, but not if an interceptor refuses or panics.
+	var stream grpc.ClientStream
+	defer func() {
+		if stream == nil {
+			end(err)
+		}
+	}()
+	stream, err = c.conn.NewStream(ctx, desc, method, append(slices.Clip(opts), grpc.OnFinish(end))...)
 	if err != nil {
-		end(err)
+		stream = nil // whatever an interceptor gave beside the error
 		return nil, p.ended(err)
 	}
 	return &clientStream{stream, p}, nil
@@ -143,8 +149,9 @@ func (s *clientStream) Header() (metadata.MD, error) {
 
 func (s *clientStream) RecvMsg(m any) error { return s.pool.ended(s.ClientStream.RecvMsg(m)) }
 
-// ended returns what a call is told that ended with err: grpc-go says UNAVAILABLE when
-// a connection is closed that its server had asked to end, and CANCELED of others.
+// ended returns what a call is told that ended with err: grpc-go says
+// UNAVAILABLE when a connection is closed that was about to end, by a GOAWAY or
+// since its address is gone, and CANCELED of others.
 func (p *Pool) ended(err error) error {
 	if err != nil && p.ctx.Err() != nil && status.Code(err) == codes.Unavailable {
 		return errClosed

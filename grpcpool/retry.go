@@ -8,13 +8,16 @@ import (
 	"time"
 )
 
-// Retry says which calls are sent again after a failure. What no server has
-// begun to process, which a refused stream or a GOAWAY shows, grpc-go sends
-// again once by itself, whatever this says (gRFC A6, "Transparent Retries"). The presets are [RetryNone]
-// and [RetrySafe].
+// Retry says which calls are sent again after a failure. Whatever it says, a
+// call that never left the client is sent as soon as there is a connection, and
+// one that no server has begun to process, which a refused stream or a GOAWAY
+// shows, is sent again by grpc-go itself, but only once and only as its first
+// attempt (gRFC A6, "Transparent Retries"); then it has failed with
+// [codes.Unavailable] like any other. The presets are [RetryNone] and
+// [RetrySafe].
 type Retry struct {
-	// Attempts is how often a call is sent at most; default 1: once. At most
-	// 5, which is grpc-go's own bound.
+	// Attempts is how often a call is sent at most, besides what grpc-go does by
+	// itself; default 1: once. At most 5, which is grpc-go's own bound.
 	Attempts int
 	// Backoff is the wait before the second attempt, ±20 %; it doubles from
 	// one to the next up to MaxBackoff. Defaults 100 ms and 2 s. A server that
@@ -29,8 +32,9 @@ type Retry struct {
 // the zero Retry.
 func RetryNone() Retry { return Retry{} }
 
-// RetrySafe sends calls of the method, and of those after it, up to three times after [codes.Unavailable], as long as nothing of a response came,
-// with the default back-off. After five failures in a row no call of the
+// RetrySafe sends calls of the methods, written as in Retry.Methods, up to three
+// times after [codes.Unavailable], as long as nothing of a response came, with
+// the default back-off. After five failures in a row no call of the
 // channel is sent again until ten succeed for each failure more: retries must
 // not finish off a server that is down (gRFC A6). UNAVAILABLE also stands for a
 // connection that broke while the server was at work, so name only methods
