@@ -12,8 +12,9 @@
 // "demo": true.
 //
 // There is no goroutine of its own: a snapshot is made when a viewer's turn has come
-// and the last one is older than [Config.Interval], and all viewers share it. While
-// nobody looks, nothing is computed.
+// and the last one is older than [Config.Interval], and all viewers share it. One that
+// took long is shown for ten times as long, so that looking takes at most a tenth of a
+// processor. While nobody looks, nothing is computed.
 package console
 
 import (
@@ -101,10 +102,12 @@ func (c *Console) Feed(w http.ResponseWriter, r *http.Request) {
 // shown is a snapshot.
 type shown struct {
 	at   time.Time
+	good time.Duration // for how long
 	text []byte
 }
 
-// snapshot returns one that is not older than half an Interval.
+// snapshot returns one that is not older than half an Interval, or ten times what it
+// took.
 func (c *Console) snapshot() []byte {
 	if s := c.fresh(); s != nil {
 		return s
@@ -114,13 +117,15 @@ func (c *Console) snapshot() []byte {
 	if s := c.fresh(); s != nil { // somebody else's
 		return s
 	}
-	s := &shown{time.Now(), c.cfg.Snapshot()}
-	c.last.Store(s)
-	return s.text
+	began := time.Now()
+	text := c.cfg.Snapshot()
+	at := time.Now()
+	c.last.Store(&shown{at, max(c.cfg.Interval/2, 10*at.Sub(began)), text})
+	return text
 }
 
 func (c *Console) fresh() []byte {
-	if s := c.last.Load(); s != nil && time.Since(s.at) <= c.cfg.Interval/2 {
+	if s := c.last.Load(); s != nil && time.Since(s.at) <= s.good {
 		return s.text
 	}
 	return nil

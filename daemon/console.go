@@ -104,9 +104,9 @@ func (d *daemon) consoleSnapshot() []byte {
 	page.Topics, page.AllTopics = d.topics("", maxShown)
 	for _, site := range d.sites() {
 		if site.readers != nil {
-			for one := range site.readers.All() {
-				page.Transports[one.Transport]++
-				page.AllSessions++
+			for transport, n := range site.readers.Transports() {
+				page.Transports[transport] += n
+				page.AllSessions += n
 			}
 		}
 	}
@@ -175,7 +175,7 @@ func noticeClients(all []clientStatus) []noticedClient {
 func (d *daemon) serveShed(w http.ResponseWriter, r *http.Request) {
 	q := r.URL.Query()
 	share, err := strconv.ParseFloat(q.Get("share"), 64)
-	if err != nil || share <= 0 || share > 1 {
+	if err != nil || !(share > 0 && share <= 1) {
 		proxy.Problem(w, r, fairlead.Errorf(fairlead.InvalidArgument, "share is how many of the readers, above 0 and up to 1"))
 		return
 	}

@@ -17,18 +17,34 @@ import (
 	"time"
 
 	"github.com/fairlead-edge/fairlead"
+	"github.com/fairlead-edge/fairlead/proto/fairlead/v1/fairleadv1connect"
 	"github.com/fairlead-edge/fairlead/proxy"
 )
 
 const (
 	// maxDemonstrations bounds those that run at once: the oldest gives way.
 	maxDemonstrations = 8
+	// maxCarried bounds the connections of one reader, which needs one, and another
+	// while it comes back. Transports forget those that were upgraded.
+	maxCarried = 8
 	// maxCut is the longest time for which a cable may be cut.
 	maxCut = 10 * time.Second
 )
 
 // cables are the names of a demonstration's readers.
 var cables = [...]string{"sse", "websocket", "poll", "connect", "plain"}
+
+// carries reports whether a cable carries such requests: those of the page's readers,
+// and no others, for they come to the public listener as from this machine.
+func carries(method, path string) bool {
+	switch path {
+	case "topics/" + demoTopic, strings.TrimPrefix(livePath, "/"):
+		return method == http.MethodGet || method == http.MethodHead
+	case strings.TrimPrefix(fairleadv1connect.TopicsSubscribeProcedure, "/"):
+		return method == http.MethodPost
+	}
+	return false
+}
 
 // demonstrations let the console's page of that name lose its network. Each of its
 // readers comes to the public listener by a cable of its own, over real sockets, which
@@ -64,11 +80,14 @@ func (d *daemon) handleDemonstrations(guarded, open *http.ServeMux, api *demo) {
 	open.HandleFunc("POST /demo/{key}/slow", d.shows.find(serveSlow))
 	open.HandleFunc("/demo/{key}/{cable}/{path...}", d.shows.find(func(w http.ResponseWriter, r *http.Request, one *demonstration) {
 		c := one.cables[r.PathValue("cable")]
-		if c == nil {
+		switch {
+		case c == nil:
 			noCable(w, r)
-			return
+		case !carries(r.Method, r.PathValue("path")):
+			proxy.Problem(w, r, fairlead.Errorf(fairlead.NotFound, "a demonstration carries what its readers ask for, and nothing else"))
+		default:
+			c.ServeHTTP(w, r)
 		}
-		c.ServeHTTP(w, r)
 	}))
 }
 
@@ -208,14 +227,13 @@ type cable struct {
 
 	mu   sync.Mutex
 	back time.Time           // until then it is cut
-	open map[*cableConn]bool // at most what its reader has in flight, and idle ones
+	open map[*cableConn]bool // at most maxCarried
 }
 
 func newCable(to net.Addr) *cable {
 	c := &cable{open: make(map[*cableConn]bool)}
 	c.transport = &http.Transport{
 		DisableCompression: true, // what the reader asks for is its own business
-		MaxConnsPerHost:    8,    // a reader needs one, and one more while it comes back
 		DialContext:        func(ctx context.Context, _, _ string) (net.Conn, error) { return c.dial(ctx, to) },
 	}
 	c.ReverseProxy = &httputil.ReverseProxy{
@@ -245,19 +263,27 @@ func (c *cable) dial(ctx context.Context, to net.Addr) (net.Conn, error) {
 	}
 	carried := &cableConn{Conn: conn, of: c, closed: make(chan struct{})}
 	c.mu.Lock()
-	cut := time.Now().Before(c.back)
-	if !cut {
+	why := error(nil)
+	switch {
+	case time.Now().Before(c.back):
+		why = errCut
+	case len(c.open) >= maxCarried:
+		why = errFull
+	default:
 		c.open[carried] = true
 	}
 	c.mu.Unlock()
-	if cut {
+	if why != nil {
 		_ = conn.Close()
-		return nil, errCut
+		return nil, why
 	}
 	return carried, nil
 }
 
-var errCut = errors.New("daemon: the demonstration's network is cut")
+var (
+	errCut  = errors.New("daemon: the demonstration's network is cut")
+	errFull = errors.New("daemon: this reader of the demonstration has too many connections")
+)
 
 // cut resets what is open, and refuses the rest until then.
 func (c *cable) cut(back time.Time) {

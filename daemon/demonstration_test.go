@@ -145,11 +145,23 @@ func TestADemonstrationIsForWhoMayUseTheAdminListenerAndGivesWay(t *testing.T) {
 	for path, want := range map[string]int{
 		"POST /cut?seconds=0": 400, "POST /cut?seconds=11": 400, "POST /cut?seconds=NaN": 400, "POST /cut?seconds=1&reader=none": 404,
 		"POST /slow?on=perhaps": 400, "POST /slow?on=true&reader=none": 404, "GET /none/topics/demo/prices": 404,
-		"GET /sse/": 200, "GET /poll/topics/demo/prices?limit=1": 200, "GET /poll/nothing": 404,
+		"GET /poll/topics/demo/prices?limit=1": 200, "HEAD /poll/topics/demo/prices": 200, "GET /sse/": 404, "GET /poll/topics/other": 404,
+		"POST /poll/topics/demo/prices": 404, "DELETE /poll/topics/demo/prices": 404, "GET /poll/demo/answer": 404,
+		"POST /connect/fairlead.v1.Topics/Publish": 404, "GET /poll/topics/demo%2Fprices/": 404,
 	} {
 		method, path, _ := strings.Cut(path, " ")
 		if status, text := answer(t, method, url+path, "", "Authorization", "Bearer sesame", "Accept", "application/json", "Origin", p.admin); status != want {
 			t.Errorf("%s: %d, want %d: %s", path, status, want, text)
+		}
+	}
+	address := strings.Replace(url, "http", "ws", 1) + "/websocket/topics/demo/prices"
+	for i := range 9 {
+		c, _, err := websocket.Dial(t.Context(), address, websocket.DialConfig{})
+		if (err == nil) != (i < 8) {
+			t.Errorf("connection %d: %v", i, err)
+		}
+		if err == nil {
+			defer c.CloseNow()
 		}
 	}
 	for range 8 {

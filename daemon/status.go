@@ -58,7 +58,8 @@ type sessionStatus struct {
 	LastReceived time.Time       `json:"last_received"`
 	Engine       bool            `json:"engine"` // serves it
 	Path         *pathStatus     `json:"path,omitempty"`
-	Topics       []readingStatus `json:"topics"`
+	Topics       []readingStatus `json:"topics"`       // at most deliver.MaxReadings
+	AllTopics    int             `json:"topics_total"` // that it reads
 }
 
 // pathStatus is what the kernel, or QUIC, knows of the network to a client.
@@ -79,7 +80,7 @@ type readingStatus struct {
 func statusOf(i deliver.SessionInfo) sessionStatus {
 	s := sessionStatus{
 		Transport: i.Transport, Remote: i.Remote, Since: i.Since, Resumed: i.Resumed, Spoke: i.Spoke, Events: i.Events, Bytes: i.Bytes, Gaps: i.Gaps, Lag: i.Lag,
-		Buffered: i.Buffered, LastReceived: i.LastReceived, Engine: i.Engine, Topics: make([]readingStatus, len(i.Topics)),
+		Buffered: i.Buffered, LastReceived: i.LastReceived, Engine: i.Engine, AllTopics: i.Reads, Topics: make([]readingStatus, len(i.Topics)),
 	}
 	if i.Unsent >= 0 {
 		s.Unsent = &i.Unsent

@@ -207,3 +207,30 @@ func TestAFeedSaysWhenItLooks(t *testing.T) {
 		}
 	})
 }
+
+func TestOfASessionThatReadsManyTopicsThoseThatLagAreListed(t *testing.T) {
+	t.Parallel()
+	h := deliver.New(deliver.Config{AllowPublish: true})
+	f := h.Feed(t.Context(), deliver.FeedConfig{Transport: deliver.TransportGRPC})
+	defer f.End(nil)
+	for i := range 30 {
+		name := fmt.Sprint("t", i)
+		publishAll(t, h, name, "before")
+		if err := f.Subscribe(t.Context(), name, fairlead.Latest, unheard); err != nil {
+			t.Fatal(err)
+		}
+	}
+	publishAll(t, h, "t21", "1", "2")
+	all := h.Sessions(0)
+	if s := all[0]; s.Reads != 30 || len(s.Topics) != deliver.MaxReadings || s.Topics[0].Topic != "t21" || s.Topics[0].Lag != 2 || s.Lag != 2 {
+		t.Errorf("%+v", s)
+	}
+	for s := range h.All() {
+		if len(s.Topics) != 30 {
+			t.Errorf("%d topics of all", len(s.Topics))
+		}
+	}
+	if n := h.Transports(); len(n) != 1 || n["grpc"] != 1 {
+		t.Errorf("%v", n)
+	}
+}

@@ -91,7 +91,8 @@ type SessionInfo struct {
 	Since        time.Time      // when its request came
 	Resumed      bool           // it began from a cursor
 	Spoke        bool           // its client has sent a message
-	Topics       []topic.Status // where it stands
+	Topics       []topic.Status // where it stands; of Handler.Sessions at most MaxReadings of them
+	Reads        int            // how many topics that are in all
 	Lag          uint64         // events that it has yet to be given, of all its topics
 	Events       uint64         // sent
 	Bytes        uint64         // sent, before any framing of HTTP's
@@ -110,6 +111,7 @@ func (s *session) info() SessionInfo {
 		Transport: s.transport.String(), Remote: s.remote, Since: since, Resumed: s.resumed, Spoke: s.spoke.Load(), Topics: s.reader.Status(),
 		Events: s.events.Load(), Bytes: s.bytes.Load(), Unsent: -1, LastReceived: since,
 	}
+	i.Reads = len(i.Topics)
 	for _, at := range i.Topics {
 		i.Lag += at.Lag
 	}
@@ -135,6 +137,11 @@ type registry struct {
 	empty    []chan struct{} // closed at the next moment without any
 }
 
+// MaxReadings is how many of a session's topics [Handler.Sessions] returns, those in
+// which it lags the most: a client may read thousands, and looking at many such clients
+// must not weigh on the server.
+const MaxReadings = 10
+
 // Sessions returns the live sessions, those first that lag the most, at most limit
 // of them unless it is 0.
 func (h *Handler) Sessions(limit int) []SessionInfo {
@@ -155,11 +162,24 @@ func (h *Handler) Sessions(limit int) []SessionInfo {
 	infos := make([]SessionInfo, len(ranked))
 	for i, s := range ranked {
 		infos[i] = s.info()
+		if topics := infos[i].Topics; len(topics) > MaxReadings {
+			slices.SortStableFunc(topics, func(a, b topic.Status) int { return cmp.Compare(b.Lag, a.Lag) })
+			infos[i].Topics = slices.Clone(topics[:MaxReadings]) // the rest is not kept
+		}
 		if path, ok := s.conn.Path(); ok {
 			infos[i].Path = &path
 		}
 	}
 	return infos
+}
+
+// Transports returns how many live sessions there are over each transport.
+func (h *Handler) Transports() map[string]int {
+	all := make(map[string]int)
+	for _, s := range h.sessions.list() {
+		all[s.transport.String()]++
+	}
+	return all
 }
 
 // All yields the live sessions in no order, each as it is at that moment.

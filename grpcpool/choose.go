@@ -93,21 +93,31 @@ func (p *Pool) takeLocked() *channel {
 }
 
 // bestLocked returns the channel with the fewest calls among those that are
-// connected and have room, or else among those that are about to be; one that
-// cannot connect only if none can, for a call had better wait for another.
-// ample: some channel is below the load at which another is opened.
+// connected and have room, or else among those that a call connects. One that is still
+// connecting takes calls only if none is connected, and one that cannot only if none
+// can: a call had better wait for another than fail with it. ample: some channel is, or
+// is about to be, below the load at which another is opened.
 func (p *Pool) bestLocked() (best *channel, ample bool) {
+	first := unreachable
+	for _, c := range p.channels {
+		if !c.retiring {
+			first = min(first, rankOf(c.state))
+		}
+	}
 	rank, worst := unreachable, unreachable
-	if slices.ContainsFunc(p.channels, func(c *channel) bool { return !c.retiring && rankOf(c.state) < unreachable }) {
+	switch {
+	case first == connected:
+		worst = idle
+	case first < unreachable:
 		worst = connecting
 	}
 	for _, c := range p.channels {
 		r := rankOf(c.state)
-		if c.retiring || r > worst || c.load >= c.capacity() {
+		if c.retiring || r == unreachable && first < unreachable || c.load >= c.capacity() {
 			continue
 		}
 		ample = ample || c.load < c.ample()
-		if best == nil || r < rank || r == rank && c.load < best.load {
+		if r <= worst && (best == nil || r < rank || r == rank && c.load < best.load) {
 			best, rank = c, r
 		}
 	}
@@ -117,6 +127,7 @@ func (p *Pool) bestLocked() (best *channel, ample bool) {
 // What a call may expect of a channel, the best first.
 const (
 	connected = iota
+	idle      // it was connected, and is again when it has a call
 	connecting
 	unreachable
 )
@@ -126,6 +137,8 @@ func rankOf(s connectivity.State) int {
 	switch s {
 	case connectivity.Ready:
 		return connected
+	case connectivity.Idle:
+		return idle
 	case connectivity.TransientFailure, connectivity.Shutdown:
 		return unreachable
 	default:

@@ -122,8 +122,12 @@ func (c *cells) add(value float64, n uint64, quanta int64) (bucket int) {
 	return bucket
 }
 
-// took counts a duration, and returns its bucket of old.
-func (c *cells) took(d time.Duration) (bucket int) { return c.add(d.Seconds(), 1, int64(d)) }
+// took counts a duration, and returns its bucket of old. What is longer than the scale
+// adds no more than that to the sum, which lasts for eight million of those at least.
+func (c *cells) took(d time.Duration) (bucket int) {
+	seconds := d.Seconds()
+	return c.add(seconds, 1, int64(math.Round(min(seconds, math.Exp2(float64(c.of.highest)))/c.of.quantum)))
+}
 
 // known counts a duration unless it is negative, which is that none is known.
 func (c *cells) known(d time.Duration) {

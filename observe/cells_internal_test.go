@@ -16,7 +16,7 @@ import (
 
 func TestWhatIsCountedIsAHistogramOfPrometheus(t *testing.T) {
 	t.Parallel()
-	for name, s := range map[string]*scale{"seconds": seconds, "silences": silences, "octets": octets} {
+	for name, s := range map[string]*scale{"seconds": seconds, "ages": ages, "silences": silences, "octets": octets} {
 		options := histogramOptions("a", "b")
 		options.Buckets, options.NativeHistogramZeroThreshold, options.NativeHistogramMaxBucketNumber = s.bounds, s.bound(0), 0
 		theirs, ours := prometheus.NewHistogram(options), s.histogram()
@@ -27,8 +27,13 @@ func TestWhatIsCountedIsAHistogramOfPrometheus(t *testing.T) {
 			}
 			for range n {
 				theirs.Observe(value)
+				if s != octets {
+					ours.took(time.Duration(quanta))
+				}
 			}
-			ours.add(value, uint64(n), quanta*int64(n)) //nolint:gosec // few
+			if s == octets {
+				ours.add(value, uint64(n), quanta*int64(n)) //nolint:gosec // few
+			}
 		}
 		check := func() {
 			t.Helper()
@@ -37,7 +42,7 @@ func TestWhatIsCountedIsAHistogramOfPrometheus(t *testing.T) {
 				t.Fatal(err)
 			}
 			h, w := ours.write(), want.GetHistogram()
-			if d := h.GetSampleSum() - w.GetSampleSum(); d > 1e-3 || d < -1e-3 {
+			if d := h.GetSampleSum() - w.GetSampleSum(); math.Abs(d) > 1e-3+s.quantum*float64(w.GetSampleCount()) {
 				t.Errorf("%s: the sum is %v, want %v", name, h.GetSampleSum(), w.GetSampleSum())
 			}
 			h.SampleSum, w.SampleSum, w.CreatedTimestamp = nil, nil, nil
@@ -97,7 +102,13 @@ func TestWhatTakesWeeksCountsAsTwelveDays(t *testing.T) {
 	l.known(1 << 62)
 	l.known(0)
 	l.known(-1)
-	if h := l.write(); h.GetSampleCount() != 2 || h.GetZeroCount() != 1 || h.GetPositiveSpan()[0].GetOffset() != 20*octave {
+	for range 100_000 {
+		l.known(math.MaxInt64)
+	}
+	if sum := l.write().GetSampleSum(); sum != 100_001*(1<<20) {
+		t.Errorf("the sum is %v", sum)
+	}
+	if h := l.write(); h.GetSampleCount() != 100_002 || h.GetZeroCount() != 1 || h.GetPositiveSpan()[0].GetOffset() != 20*octave {
 		t.Errorf("%v", h)
 	}
 }

@@ -58,7 +58,7 @@ func newReading() reading {
 		gaps:      newVector(seconds, "fairlead_event_gap_seconds", "From events given to a reader to the next ones, to a millisecond.", "transport"),
 		delays: newVector(seconds, "fairlead_delivery_delay_seconds",
 			"From an event's append to its being given to a reader's connection: of the oldest that go together, and without what is replayed.", "transport"),
-		ages:     newVector(seconds, "fairlead_event_age_seconds", "The same from the event's own time, where its publisher gave one.", "transport"),
+		ages:     newVector(ages, "fairlead_event_age_seconds", "The same from the event's own time, where its publisher gave one.", "transport"),
 		messages: counter("fairlead_messages_total", "Messages of readers' connections that are no events, by what they are and which way they go.", "transport", "kind", "direction"),
 		size:     counter("fairlead_message_bytes_total", "Bytes of them.", "transport", "kind", "direction"),
 		sizes: newVector(octets, "fairlead_message_size_bytes",

@@ -11,8 +11,9 @@ import (
 
 // The scales of what is counted often.
 var (
-	seconds  = newScale(-17, 20, 1e-9, buckets...)                                                   // from 7.6 µs to twelve days
-	silences = newScale(-17, 20, 1e-9, .01, .1, .5, 1, 2.5, 5, 10, 15, 30, 60, 75, 120, 300)         // the same, of idle connections
+	seconds  = newScale(-17, 20, 1e-6, buckets...)                                                   // from 7.6 µs to twelve days
+	ages     = newScale(-17, 20, 1e-3, buckets...)                                                   // the same, of what publishers say
+	silences = newScale(-17, 20, 1e-6, .01, .1, .5, 1, 2.5, 5, 10, 15, 30, 60, 75, 120, 300)         // the same, of idle connections
 	octets   = newScale(0, 24, 1, 1<<4, 1<<6, 1<<8, 1<<10, 1<<12, 1<<14, 1<<16, 1<<18, 1<<20, 1<<22) // from 1 byte to 16 MiB
 )
 

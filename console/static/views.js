@@ -58,7 +58,7 @@ function connections(s, more) {
     table('Readers', [
       { name: 'Client', of: x => x.remote },
       { name: 'Transport', of: x => x.transport },
-      { name: 'Topics', of: x => x.topics.map(t => t.topic).join(', '), wrap: true },
+      { name: 'Topics', of: x => x.topics.map(t => t.topic).join(', ') + (x.topics_total > x.topics.length ? ` and ${number(x.topics_total - x.topics.length)} more` : ''), wrap: true },
       { name: 'Behind', num: true, of: x => x.lag, show: x => number(x.lag), is: x => (x.lag > 1000 ? 'bad' : x.lag > 100 ? 'warn' : '') },
       { name: 'Events', num: true, of: x => x.events, show: x => number(x.events) },
       { name: 'Gaps', num: true, of: x => x.gaps, is: x => (x.gaps ? 'warn' : '') },
