@@ -27,6 +27,34 @@ func TestACallWaitsForAChannelThatIsFullRatherThanUseOneThatCannotConnect(t *tes
 	}
 }
 
+func TestACallWaitsForAChannelThatIsFullRatherThanForOneThatConnectsInVain(t *testing.T) {
+	for _, hangs := range []bool{false, true} {
+		synctest.Test(t, func(t *testing.T) {
+			network, dials := memnet.New(), atomic.Int64{}
+			start(t, network, &echo{})
+			p := open(t, "passthrough:///peer", grpcpool.Config{StreamsPerConnection: 1, MaxChannels: 2, DialOptions: []grpc.DialOption{
+				grpc.WithTransportCredentials(insecure.NewCredentials()),
+				grpc.WithContextDialer(func(ctx context.Context, address string) (net.Conn, error) {
+					if dials.Add(1) == 1 {
+						return network.Dial(ctx, "", address)
+					}
+					if hangs {
+						<-ctx.Done()
+					}
+					return nil, errors.New("no way")
+				}),
+			}})
+			ctx, cancel := context.WithCancel(t.Context())
+			hold(ctx, t, p)
+			time.AfterFunc(time.Second, cancel)
+			began := time.Now()
+			if err := unary(t.Context(), p); err != nil || time.Since(began) != time.Second {
+				t.Errorf("after %v: %v; %+v", time.Since(began), err, p.Stats())
+			}
+		})
+	}
+}
+
 func waitsForTheOneThatIsFull(t *testing.T, channels int) {
 	network, dials := memnet.New(), atomic.Int64{}
 	start(t, network, &echo{})
