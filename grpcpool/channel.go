@@ -34,7 +34,7 @@ type channel struct {
 // openLocked adds a channel, which begins to connect.
 func (p *Pool) openLocked() error {
 	c := &channel{pool: p, id: p.counts.opened + 1, opened: time.Now()}
-	c.since = c.opened
+	c.since, c.state = c.opened, connectivity.Connecting // as watch has it do
 	c.ctx, c.cancel = context.WithCancel(p.ctx)
 	// This does no I/O and calls nobody back: it only reads its options.
 	conn, err := grpc.NewClient(p.target, append([]grpc.DialOption{grpc.WithResolvers(&watchedBuilder{p.resolver, c})}, p.options...)...)

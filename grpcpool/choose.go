@@ -41,6 +41,9 @@ func (p *Pool) acquire(ctx context.Context) (*channel, error) {
 	w := &waiter{turn: make(chan *channel, 1)}
 	place := p.waiters.PushBack(w)
 	p.counts.waits++
+	if _, spare := p.bestLocked(); spare < p.waiters.Len() {
+		_ = p.growLocked() // or those that wait have what there is
+	}
 	p.mu.Unlock()
 
 	since := time.Now()
@@ -76,8 +79,8 @@ func (p *Pool) acquire(ctx context.Context) (*channel, error) {
 // takeLocked gives a call the best place there is, nil if there is none. It
 // opens another channel when those there are begin to be full.
 func (p *Pool) takeLocked() *channel {
-	best, ample := p.bestLocked()
-	if !ample {
+	best, spare := p.bestLocked()
+	if spare == 0 {
 		if err := p.growLocked(); err == nil && best == nil {
 			best, _ = p.bestLocked()
 		}
@@ -95,9 +98,9 @@ func (p *Pool) takeLocked() *channel {
 // bestLocked returns the channel with the fewest calls among those that are
 // connected and have room, or else among those that a call connects. One that is still
 // connecting takes calls only if none is connected, and one that cannot only if none
-// can: a call had better wait for another than fail with it. ample: some channel is, or
-// is about to be, below the load at which another is opened.
-func (p *Pool) bestLocked() (best *channel, ample bool) {
+// can: a call had better wait for another than fail with it. spare is how many more
+// calls all may have, those included that are connecting, until another is opened.
+func (p *Pool) bestLocked() (best *channel, spare int) {
 	first := unreachable
 	for _, c := range p.channels {
 		if !c.retiring {
@@ -106,7 +109,7 @@ func (p *Pool) bestLocked() (best *channel, ample bool) {
 	}
 	rank, worst := unreachable, unreachable
 	switch {
-	case first == connected:
+	case first == connected && p.cfg.WaitLimit > 0:
 		worst = idle
 	case first < unreachable:
 		worst = connecting
@@ -116,12 +119,12 @@ func (p *Pool) bestLocked() (best *channel, ample bool) {
 		if c.retiring || r == unreachable && first < unreachable || c.load >= c.capacity() {
 			continue
 		}
-		ample = ample || c.load < c.ample()
+		spare += max(0, c.ample()-c.load)
 		if r <= worst && (best == nil || r < rank || r == rank && c.load < best.load) {
 			best, rank = c, r
 		}
 	}
-	return best, ample
+	return best, spare
 }
 
 // What a call may expect of a channel, the best first.

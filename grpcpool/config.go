@@ -34,7 +34,8 @@ type Config struct {
 	// there cannot connect.
 	StreamsPerConnection int
 	// WaitLimit is how many calls may wait for their turn, first come first
-	// served, each until its context ends; default 1,024. Further ones are
+	// served, each until its context ends, such as for a channel that is being
+	// opened beside those that are full; default 1,024. Further ones are
 	// refused with [codes.ResourceExhausted]. Negative: none waits.
 	WaitLimit int
 	// IdleTimeout is after how long without need of it a surplus channel is

@@ -33,8 +33,8 @@ func TestNoStreamQueuesSilentlyAtItsPeer(t *testing.T) {
 	if _, most, held, conns := e.counts(); held != 100 || most > 10 || conns < 10 {
 		t.Errorf("%d streams on %d connections, up to %d on one", held, conns, most)
 	}
-	if s.InFlight != 100 || s.Waits != 0 || len(s.Channels) < 10 || len(s.Channels) > 16 {
-		t.Errorf("%d in flight on %d channels, %d waited", s.InFlight, len(s.Channels), s.Waits)
+	if s.InFlight != 100 || s.Waiting != 0 || len(s.Channels) < 10 || len(s.Channels) > 16 {
+		t.Errorf("%d in flight on %d channels, %d wait", s.InFlight, len(s.Channels), s.Waiting)
 	}
 }
 
