@@ -19,6 +19,7 @@ import (
 	"google.golang.org/grpc/status"
 
 	"github.com/fairlead-edge/fairlead/daemon"
+	fairleadv1 "github.com/fairlead-edge/fairlead/proto/fairlead/v1"
 )
 
 // calls makes n unary calls over the channel, many at one time, and returns the
@@ -340,4 +341,20 @@ func TestABackendThatIsAddedGetsItsShare(t *testing.T) {
 		}
 		once(t, backends)
 	})
+}
+
+func TestCallsThatAreAnsweredBeforeTheirClientHasSaidAllAreNoFlood(t *testing.T) {
+	p := start(t, "publish_token: secret\n", daemon.Options{Topics: true})
+	c := channel(t, p)
+	for i := range 600 { // more than a client may give up
+		ctx, cancel := context.WithTimeout(t.Context(), patience)
+		stream, err := c.NewStream(ctx, &grpc.StreamDesc{ClientStreams: true}, "/fairlead.v1.Topics/Upload")
+		if err == nil {
+			err = stream.RecvMsg(new(fairleadv1.UploadResponse))
+		}
+		if status.Code(err) != codes.Unauthenticated {
+			t.Fatalf("call %d: %v", i, err)
+		}
+		cancel()
+	}
 }

@@ -24,6 +24,16 @@ type aborts struct {
 	mu   sync.Mutex
 	left bucket
 	over bool // the connection was ended
+	// How many streams the client ended with NO_ERROR, which gives nothing up though it
+	// cancels the request; at most minAborts.
+	answered int32
+}
+
+// forgive notes that so many streams were ended with NO_ERROR.
+func (a *aborts) forgive(n int) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.answered = int32(min(int(a.answered)+n, minAborts)) //nolint:gosec // few
 }
 
 // judge ends a connection whose client has given up r, which began then, and
@@ -38,6 +48,11 @@ func (c *connection) judge(r *http.Request, began time.Time) {
 		return
 	}
 	c.aborts.mu.Lock()
+	if c.aborts.answered > 0 {
+		c.aborts.answered--
+		c.aborts.mu.Unlock()
+		return
+	}
 	ends := !c.aborts.over && !c.aborts.left.take(max(limits.Streams, minAborts), now)
 	c.aborts.over = c.aborts.over || ends
 	c.aborts.mu.Unlock()

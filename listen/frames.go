@@ -37,10 +37,18 @@ type frames struct {
 	left   bucket
 	limit  frameLimit
 	// A reset costs a request. All that a client has may end at once, when its page
-	// is left, and as many each second: Limits.Streams, or minAborts.
+	// is left, and as many each second: Limits.Streams, or minAborts. One with NO_ERROR
+	// gives nothing up: so clients of gRPC end a stream that was answered before they
+	// had said all.
 	resets     bucket
 	mostResets int
+	inReset    bool
+	code       uint32 // of the reset whose payload comes
+	answered   int    // resets with NO_ERROR, to be taken by who has the frames
 }
+
+// answeredPrice is what a reset with NO_ERROR counts for, of one that gives up.
+const answeredPrice = 1.0 / 16
 
 // frameLimit is what a connection may send.
 type frameLimit struct {
@@ -55,7 +63,7 @@ func newFrames(l *Limits, refused bool) frames {
 	}
 	// Few honest ones begin with a burst.
 	f.left = bucket{tokens: controlBurst / 4, at: time.Now()}
-	f.resets = bucket{tokens: float64(f.mostResets) / 4, at: time.Now()}
+	f.resets = bucket{tokens: float64(f.mostResets), at: time.Now()}
 	if refused {
 		f.limit = frameLimit{rate: refusedFrames, burst: refusedFrames, all: true}
 		f.left.tokens = refusedFrames
@@ -68,7 +76,11 @@ func (f *frames) pass(p []byte, now time.Time) bool {
 	for len(p) > 0 {
 		if f.skip > 0 {
 			n := min(uint32(len(p)), f.skip) //nolint:gosec // a read is short
+			payload := p[:n]
 			p, f.skip = p[n:], f.skip-n
+			if f.inReset && !f.reset(payload, now) {
+				return false
+			}
 			continue
 		}
 		n := copy(f.header[f.have:], p)
@@ -78,14 +90,29 @@ func (f *frames) pass(p []byte, now time.Time) bool {
 		}
 		f.have = 0
 		f.skip = binary.BigEndian.Uint32(f.header[:]) >> 8
-		if f.header[3] == frameReset && !f.resets.take(f.mostResets, now) {
-			return false
-		}
+		f.inReset, f.code = f.header[3] == frameReset, 0
 		if cost := f.price(f.header[3], f.header[4]); cost > 0 && !f.left.pay(cost, f.limit.rate, f.limit.burst, now) {
 			return false
 		}
 	}
 	return true
+}
+
+// reset reads the payload of a RST_STREAM, which may come in parts, and reports whether
+// there are not too many.
+func (f *frames) reset(payload []byte, now time.Time) bool {
+	for _, b := range payload {
+		f.code = f.code<<8 | uint32(b)
+	}
+	if f.skip > 0 {
+		return true
+	}
+	price := 1.0
+	if f.code == 0 { // NO_ERROR
+		price = answeredPrice
+		f.answered++
+	}
+	return f.resets.pay(price, f.mostResets, f.mostResets, now)
 }
 
 // The types of frames that count otherwise than one (RFC 9113, section 6).
@@ -136,6 +163,10 @@ func (f *framed) Read(p []byte) (int, error) {
 		f.conn.gate.charge(f.conn, floodPrice)
 		f.conn.end()
 		return 0, errFlood
+	}
+	if f.frames.answered > 0 {
+		f.conn.aborts.forgive(f.frames.answered)
+		f.frames.answered = 0
 	}
 	return n, err
 }
