@@ -157,7 +157,7 @@ func applyAttributes(e *fairlead.Event, attributes map[string]string) error {
 	if v, ok := attributes["time"]; ok {
 		at, err := time.Parse(time.RFC3339, v)
 		if err != nil || !wire.HasYear(at) {
-			return fairlead.Errorf(fairlead.InvalidArgument, "the CloudEvents attribute time is not a timestamp of RFC 3339, of the years 0000 to 9999 in UTC")
+			return fairlead.Errorf(fairlead.InvalidArgument, "the CloudEvents attribute time is not a timestamp of RFC 3339, of the years 1 to 9999 in UTC")
 		}
 		e.Time = at
 		delete(attributes, "time")

@@ -171,7 +171,7 @@ func badInputs() []bad {
 			v1:     cell{"`invalid_argument`", binary("/topics", []string{"fairlead.v1.json"})},
 		},
 		bad{
-			input: "a CloudEvent that lacks what it needs, has a time outside the years 0000 to 9999, or is not UTF-8", before: hello,
+			input: "a CloudEvent that lacks what it needs, has a time outside the years 1 to 9999, or is not UTF-8", before: hello,
 			pub: cell{"400", post("/topics/t", `{"specversion":"1.0","id":"1","source":"s","type":"t","time":"9999-12-31T23:59:59-01:00"}`, "Content-Type: application/cloudevents+json")},
 		},
 		bad{

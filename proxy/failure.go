@@ -48,7 +48,7 @@ func (x *exchange) cause(err error) error {
 	switch {
 	case errors.Is(err, syscall.ECONNREFUSED):
 		return fairlead.Errorf(fairlead.Unavailable, "the upstream refused the connection: is it running?")
-	case errors.Is(err, syscall.ECONNRESET), errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):
+	case errors.Is(err, syscall.ECONNRESET), errors.Is(err, syscall.EPIPE), errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):
 		return fairlead.Errorf(fairlead.Unavailable, "the upstream closed the connection before it answered")
 	}
 	if reset := resetOf(err); reset != nil {

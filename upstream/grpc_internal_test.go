@@ -3,6 +3,7 @@ package upstream
 import (
 	"context"
 	"io"
+	"math"
 	"net/http"
 	"testing"
 	"testing/synctest"
@@ -74,6 +75,23 @@ func TestAKeyLetsWhatIsNoCallBeSentAgain(t *testing.T) {
 			if got := classify(req, evidence{err: io.ErrUnexpectedEOF, wrote: true}); got != want {
 				t.Errorf("%s %s: %q, want %q", method, kind, got, want)
 			}
+		}
+	}
+}
+
+func TestADeadlineIsHandedOnInEightDigits(t *testing.T) {
+	t.Parallel()
+	for left, want := range map[time.Duration]string{
+		-1:                            "1m",
+		1500 * time.Microsecond:       "2m",
+		99_999_998 * time.Millisecond: "99999999m",
+		99_999_999 * time.Millisecond: "100000S",
+		99_999_998 * time.Second:      "99999999S",
+		876_000 * time.Hour:           "52560001M",
+		math.MaxInt64:                 "2562048H",
+	} {
+		if got := timeoutOf(left); got != want {
+			t.Errorf("%v is %s, want %s", left, got, want)
 		}
 	}
 }

@@ -229,13 +229,22 @@ func shorten(out *http.Request) {
 	if _, told := out.Header["Grpc-Timeout"]; !ok || !told {
 		return
 	}
-	unit, name := time.Millisecond, "m"
-	left := time.Until(due)
-	if left > 99_999_000*unit { // a value has eight digits at most
-		unit, name = time.Second, "S"
-	}
 	out.Header = out.Header.Clone()
-	out.Header.Set("Grpc-Timeout", strconv.FormatInt(int64(max(0, left)/unit)+1, 10)+name)
+	out.Header.Set("Grpc-Timeout", timeoutOf(time.Until(due)))
+}
+
+// timeoutOf returns the value of grpc-timeout, of at most eight digits, that is no
+// less than what is left.
+func timeoutOf(left time.Duration) string {
+	for _, u := range []struct {
+		unit time.Duration
+		name string
+	}{{time.Millisecond, "m"}, {time.Second, "S"}, {time.Minute, "M"}} {
+		if n := int64(max(0, left)/u.unit) + 1; n < 1e8 {
+			return strconv.FormatInt(n, 10) + u.name
+		}
+	}
+	return strconv.FormatInt(int64(left/time.Hour)+1, 10) + "H" // a Duration has no more than seven digits of those
 }
 
 // A connection that the peer closed while it was idle tells so within a round

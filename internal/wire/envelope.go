@@ -47,11 +47,11 @@ func AppendEnvelope(dst []byte, e *fairlead.Event) []byte {
 	return append(appendData(dst, e), '}')
 }
 
-// HasYear reports whether RFC 3339 has a form for the time in UTC: its years are
-// those from 0000 to 9999.
+// HasYear reports whether the time in UTC has a form in RFC 3339 and is a timestamp of
+// protobuf too: in the years from 1 to 9999.
 func HasYear(t time.Time) bool {
 	year := t.UTC().Year()
-	return year >= 0 && year <= 9999
+	return year >= 1 && year <= 9999
 }
 
 // appendData appends the member that carries the event's data.

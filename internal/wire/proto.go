@@ -15,7 +15,7 @@ func ToProto(e *fairlead.Event) *fairleadv1.Event {
 		Topic: e.Topic, Cursor: string(e.Cursor), Type: e.Type, Key: e.Key, ContentType: e.ContentType,
 		Traceparent: e.Traceparent, Attributes: e.Attributes, Data: e.Data, Critical: e.Critical,
 	}
-	if HasYear(e.Time) && !e.Time.IsZero() {
+	if !e.Time.IsZero() && HasYear(e.Time) { // no codec could read another one
 		m.Time = timestamppb.New(e.Time)
 	}
 	return m

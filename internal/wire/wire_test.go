@@ -59,14 +59,18 @@ func TestATimeThatNobodyCouldReadIsLeftOut(t *testing.T) {
 	}{
 		{time.Date(9999, 12, 31, 23, 59, 59, 0, time.UTC), true},
 		{time.Date(9999, 12, 31, 23, 59, 59, 0, time.FixedZone("", -3600)), false},
-		{time.Date(0, 1, 1, 0, 0, 0, 0, time.UTC), true},
-		{time.Date(0, 1, 1, 0, 0, 0, 0, time.FixedZone("", 3600)), false},
+		{time.Date(1, 1, 1, 0, 0, 1, 0, time.UTC), true},
+		{time.Date(1, 1, 1, 0, 0, 1, 0, time.FixedZone("", 3600)), false},
+		{time.Date(0, 12, 31, 23, 59, 59, 0, time.UTC), false},
 		{time.Date(20000, 1, 1, 0, 0, 0, 0, time.UTC), false},
 	} {
 		encoded := wire.AppendEnvelope(nil, &fairlead.Event{Time: c.at})
 		var v wire.Envelope
 		if err := json.Unmarshal(encoded, &v); err != nil || v.Time.Equal(c.at) != c.want {
 			t.Errorf("%s is %s: %v", c.at, encoded, err)
+		}
+		if m := wire.ToProto(&fairlead.Event{Time: c.at}); (m.GetTime() != nil) != c.want || c.want && !m.GetTime().AsTime().Equal(c.at) {
+			t.Errorf("%s is %v", c.at, m)
 		}
 	}
 }
