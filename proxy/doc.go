@@ -86,7 +86,7 @@
 // header; a body of its that breaks off is reset, and so is one of Connect, whose calls
 // are answered with problem details and the HTTP status.
 //
-// A Content-Length of an answer to gRPC does not pass: its end is where its status is.
+// A Content-Length of an answer to gRPC does not pass, but for 0: its end is where its status is.
 // If it is wrong, the call ends as one that broke off does, and the upstream's trailers
 // are dropped.
 //
