@@ -46,6 +46,7 @@ func TestACallWaitsForAChannelThatIsFullRatherThanForOneThatConnectsInVain(t *te
 			}})
 			ctx, cancel := context.WithCancel(t.Context())
 			hold(ctx, t, p)
+			synctest.Wait() // the pool has seen that it is connected
 			time.AfterFunc(time.Second, cancel)
 			began := time.Now()
 			if err := unary(t.Context(), p); err != nil || time.Since(began) != time.Second {
