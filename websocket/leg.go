@@ -139,13 +139,19 @@ func (l *leg) tend(now time.Time) time.Duration {
 
 // askClose sends a close frame, once, as soon as the frame in progress is out.
 func (l *leg) askClose(payload []byte) {
+	l.planClose(payload)
+	l.flush()
+}
+
+// planClose settles what the close frame says, if nothing did yet, and leaves the
+// sending to flush.
+func (l *leg) planClose(payload []byte) {
 	if l.asked.Swap(true) {
 		return
 	}
 	var f frame
 	f.frame(l.side, ws.OpClose, 0, payload)
 	l.pending.Store(&f.b)
-	l.flush()
 }
 
 // flush sends the pending close frame unless a writer is busy, who will.

@@ -161,9 +161,12 @@ func (r *relay) supervise(ctx context.Context) {
 		case <-done:
 			done = nil
 			r.end(context.Cause(ctx))
-			// The client first: the upstream's echo would tell it the other code.
-			r.client.askClose(closePayload(ServiceRestart, "the proxy is restarting"))
-			r.upstream.askClose(closePayload(GoingAway, "the proxy is restarting"))
+			// Both are settled before either is sent: the echo of the one would tell
+			// the other its code.
+			r.client.planClose(closePayload(ServiceRestart, "the proxy is restarting"))
+			r.upstream.planClose(closePayload(GoingAway, "the proxy is restarting"))
+			r.client.flush()
+			r.upstream.flush()
 		case <-closing:
 			closing = nil
 			tick.Reset(r.cfg.CloseTimeout)
@@ -205,11 +208,12 @@ func (r *relay) run(from, to *leg) {
 		return
 	}
 	if broken, ok := errors.AsType[*ProtocolError](err); ok {
+		from.planClose(closePayload(broken.Code, broken.Reason)) // before the echo of the other could
 		if broken.Code == MessageTooBig {
-			to.askClose(closePayload(broken.Code, broken.Reason))
+			to.planClose(closePayload(broken.Code, broken.Reason))
 		}
 		to.askClose(from.goneFor())
-		from.askClose(closePayload(broken.Code, broken.Reason))
+		from.flush()
 		skipToClose(from.br, from.unread)
 		return
 	}
