@@ -11,6 +11,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/quic-go/quic-go"
 	"github.com/quic-go/quic-go/http3"
 
 	"github.com/fairlead-edge/fairlead/listen"
@@ -224,6 +225,38 @@ func TestWhyAConnectionOfHTTP3EndedIsTold(t *testing.T) {
 			})
 		})
 	}
+}
+
+func TestAClientOfHTTP3ThatVanishesInItsHandshakeFailedIt(t *testing.T) {
+	var ended atomic.Pointer[listen.Ended]
+	cfg := listen.Config{Handler: http.NotFoundHandler(), Observer: listen.Observer{Ended: func(e listen.Ended) {
+		if e.Remote != there.String() {
+			ended.Store(&e)
+		}
+	}}}
+	simulate(t, cfg, func(b *bubble) {
+		socket, unplug := b.plug(&net.UDPAddr{IP: net.IPv4(1, 0, 0, 3), Port: 9000})
+		defer unplug()
+		tr := &quic.Transport{Conn: socket}
+		defer tr.Close()
+		conf := (&h3Server{}).tls()
+		conf.NextProtos = []string{http3.NextProtoH3}
+		refused := make(chan error, 1)
+		go func() {
+			_, err := tr.Dial(b.t.Context(), here, conf, nil)
+			refused <- err
+		}()
+		time.Sleep(15 * time.Millisecond) // the first packet has arrived, no answer has
+		b.cut.Store(true)
+		if err := <-refused; err == nil {
+			t.Error("the handshake was finished")
+		}
+		time.Sleep(5 * time.Minute)
+		if e := ended.Load(); e == nil || e.Reason != listen.HandshakeFailed || e.Protocol != 0 {
+			t.Errorf("%+v", e)
+		}
+		_ = b.conn.CloseWithError(0, "")
+	})
 }
 
 func asked() *http.Request {

@@ -234,10 +234,10 @@ func (c *quicConn) reason(err error) CloseReason {
 	switch {
 	case asked != "":
 		return asked
-	case silent:
-		return ClientSilent
 	case slow || c.requests.Load() == 0 && c.shaken.Load() == 0:
 		return HandshakeFailed
+	case silent:
+		return ClientSilent
 	case sign(c.saw.Load()) == over:
 		return ClosedByResponse
 	case going && c.requests.Load() == 0:
