@@ -4,10 +4,12 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
+	"iter"
 	"net/http"
 	"regexp"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/fairlead-edge/fairlead"
 	"github.com/fairlead-edge/fairlead/proxy"
@@ -40,13 +42,13 @@ func (d *daemon) adminHandler(cfg *Config, api *demo) http.Handler {
 		pools.summary(w)
 	})
 	if d.counts {
-		guarded.Handle("GET /metrics", d.metrics)
+		guarded.Handle("GET /metrics", bounded(d.metrics))
 	}
-	guarded.HandleFunc("GET /connections", d.serveConnections)
-	guarded.HandleFunc("GET /pools", pools.serveList)
-	guarded.HandleFunc("GET /pools/{name}/connections", pools.serveConnections)
+	guarded.Handle("GET /connections", bounded(http.HandlerFunc(d.serveConnections)))
+	guarded.Handle("GET /pools", bounded(http.HandlerFunc(pools.serveList)))
+	guarded.Handle("GET /pools/{name}/connections", bounded(http.HandlerFunc(pools.serveConnections)))
 	guarded.HandleFunc("GET /pools/{name}/events", pools.serveEvents)
-	guarded.HandleFunc("GET /topics", d.serveTopics)
+	guarded.Handle("GET /topics", bounded(http.HandlerFunc(d.serveTopics)))
 	guarded.HandleFunc("GET /console/feed", page.Feed)
 	guarded.HandleFunc("POST /shed", d.serveShed)
 	guarded.HandleFunc("POST /drain", func(w http.ResponseWriter, _ *http.Request) {
@@ -80,6 +82,24 @@ func (d *daemon) adminHandler(cfg *Config, api *demo) http.Handler {
 		d.handleDemonstrations(guarded, open, api)
 	}
 	return checkHost(cfg.Hosts, isLoopback(cfg.Admin), noStore(sameOrigin(open)))
+}
+
+// pageTime is how long a client may take to read a page, in all. Streams have bounds of
+// their own.
+const pageTime = time.Minute
+
+// bounded gives up a page that is not read.
+func bounded(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		rc := http.NewResponseController(w)
+		if rc.SetWriteDeadline(time.Now().Add(pageTime)) != nil {
+			next.ServeHTTP(w, r)
+			return
+		}
+		next.ServeHTTP(w, r)
+		_ = rc.Flush() // the deadline holds for all of it
+		_ = rc.SetWriteDeadline(time.Time{})
+	})
 }
 
 func noStore(next http.Handler) http.Handler {
@@ -123,21 +143,40 @@ func (d *daemon) serveTopics(w http.ResponseWriter, r *http.Request) {
 // how many there are of any name.
 func (d *daemon) topics(prefix string, limit int) (list []topicStatus, total int) {
 	store := d.site.Load().topics
-	var logs []*topic.Log
-	for l := range store.All() {
-		if strings.HasPrefix(l.Name(), prefix) {
-			logs = append(logs, l)
-		}
-	}
-	slices.SortFunc(logs, func(a, b *topic.Log) int { return strings.Compare(a.Name(), b.Name()) })
 	list = []topicStatus{}
-	for _, l := range logs[:min(len(logs), limit)] {
+	for _, l := range firstTopics(store.All(), prefix, limit) {
 		s := l.Stats()
 		list = append(list, topicStatus{
 			s.Name, s.Policy, s.Latest, s.Events, s.Bytes, s.Total, s.Readers, s.Skipped, s.Gaps, s.Closed, s.Fault,
 		})
 	}
 	return list, store.Len()
+}
+
+// firstTopics returns at most limit of the topics whose names begin so, in their order,
+// and holds and sorts not many more: there may be a million.
+func firstTopics(all iter.Seq[*topic.Log], prefix string, limit int) []*topic.Log {
+	byName := func(a, b *topic.Log) int { return strings.Compare(a.Name(), b.Name()) }
+	var logs []*topic.Log
+	beyond := "" // once so many are known, none is meant whose name is as great
+	cut := func() {
+		slices.SortFunc(logs, byName)
+		if len(logs) > limit {
+			clear(logs[limit:])
+			logs = logs[:limit]
+		}
+	}
+	for l := range all {
+		if name := l.Name(); !strings.HasPrefix(name, prefix) || beyond != "" && name >= beyond {
+			continue
+		}
+		if logs = append(logs, l); len(logs) >= 2*limit {
+			cut()
+			beyond = logs[limit-1].Name()
+		}
+	}
+	cut()
+	return logs
 }
 
 func writeJSON(w http.ResponseWriter, v any) {
