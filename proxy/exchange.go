@@ -38,6 +38,9 @@ type exchange struct {
 	switched *http.Response // the 101, while it is on its way to handleError
 }
 
+// errNoStatus is of a response whose status is none that there could be (RFC 9110 §15).
+var errNoStatus = errors.New("proxy: malformed status of the response")
+
 // errSwitched carries a 101 past ReverseProxy, which would relay it itself.
 var errSwitched = errors.New("proxy: switching protocols")
 
@@ -157,6 +160,10 @@ func (x *exchange) RoundTrip(out *http.Request) (*http.Response, error) {
 	}
 	if err != nil {
 		return nil, err
+	}
+	if res.StatusCode < 100 || res.StatusCode > 999 { // net/http's server would panic
+		_ = res.Body.Close()
+		return nil, errNoStatus
 	}
 	if res.StatusCode == http.StatusSwitchingProtocols {
 		x.switched = res

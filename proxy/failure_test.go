@@ -53,6 +53,8 @@ func TestAFailureIsAProblemThatNamesItsCause(t *testing.T) {
 		"refused":    {"http://127.0.0.1:1", tuned, 502, fairlead.Unavailable, "refused"},
 		"closed":     {answers(""), tuned, 502, fairlead.Unavailable, "closed"},
 		"no HTTP":    {answers("SSH-2.0-x\r\n"), tuned, 502, fairlead.Unavailable, "could not be used"},
+		"no status":  {answers("HTTP/1.1 +50 What\r\nContent-Length: 0\r\n\r\n"), tuned, 502, fairlead.Unavailable, "could not be used"},
+		"low status": {answers("HTTP/1.1 099 What\r\nContent-Length: 0\r\n\r\n"), tuned, 502, fairlead.Unavailable, "could not be used"},
 		"huge":       {answers("HTTP/1.1 200 OK\r\nX: " + strings.Repeat("a", 2<<20) + "\r\n\r\n"), tuned, 502, fairlead.Unavailable, "could not be used"},
 		"silent":     {listen(t, func(c net.Conn) { _, _ = io.Copy(io.Discard, c) }), impatient, 504, fairlead.DeadlineExceeded, "in time"},
 		"uninvited":  {answers("HTTP/1.1 101 Switching Protocols\r\n\r\n"), tuned, 502, fairlead.Unavailable, "could not be used"},

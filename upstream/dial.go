@@ -176,7 +176,7 @@ func (m *member) connect(ctx context.Context, upgrade bool) (*http.ClientConn, e
 func (m *member) dialFailed(err error, result string, burst int) {
 	p := m.pool
 	p.counts.dialed(result)
-	p.events.add(Event{Kind: "dial_failed", Endpoint: m.key, Reason: result, Why: err.Error()})
+	p.events.add(Event{Kind: "dial_failed", Endpoint: m.key, Reason: result, Why: plainText(err)})
 	now := time.Now()
 	m.mu.Lock()
 	m.dialing--

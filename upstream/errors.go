@@ -88,7 +88,7 @@ func (p *Pool) refusal(attempts []error) error {
 		all = append(failures{code}, attempts...)
 	}
 	if seldom(&p.lastRefused, time.Now()) {
-		p.events.add(Event{Kind: "refused", Reason: reason, Why: all.Error()})
+		p.events.add(Event{Kind: "refused", Reason: reason, Why: plainText(all)})
 	}
 	return all
 }

@@ -188,8 +188,10 @@ func (c *checker) askHTTP(ctx context.Context, conn net.Conn) error {
 		if res.StatusCode < 200 || res.StatusCode > 399 {
 			return fmt.Errorf("%d %s", res.StatusCode, http.StatusText(res.StatusCode))
 		}
-		_, err := io.Copy(io.Discard, io.LimitReader(res.Body, maxHealthBody))
-		return err
+		if _, err := io.Copy(io.Discard, io.LimitReader(res.Body, maxHealthBody)); err != nil {
+			return plainError{err}
+		}
+		return nil
 	})
 }
 
@@ -237,7 +239,7 @@ func (c *checker) exchange(req *http.Request, conn net.Conn, read func(*http.Res
 	}()
 	cc, err := t.NewClientConn(req.Context(), req.URL.Scheme, "endpoint:0") // conn has the address
 	if err != nil {
-		return err
+		return plainError{err}
 	}
 	defer func() {
 		hangUp(raw)
@@ -245,7 +247,7 @@ func (c *checker) exchange(req *http.Request, conn net.Conn, read func(*http.Res
 	}()
 	res, err := cc.RoundTrip(req)
 	if err != nil {
-		return err
+		return plainError{err}
 	}
 	defer res.Body.Close()
 	defer hangUp(raw)

@@ -248,6 +248,17 @@ func TestTheAnswerToAnHTTPCheckDecides(t *testing.T) {
 			w.WriteHeader(code)
 		}
 	}
+	raw := func(answer string) http.HandlerFunc {
+		return func(w http.ResponseWriter, _ *http.Request) {
+			conn, _, err := http.NewResponseController(w).Hijack()
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			_, _ = io.WriteString(conn, answer)
+			_ = conn.Close()
+		}
+	}
 	for name, c := range map[string]struct {
 		answer http.HandlerFunc
 		want   string
@@ -271,6 +282,9 @@ func TestTheAnswerToAnHTTPCheckDecides(t *testing.T) {
 		"none": {func(http.ResponseWriter, *http.Request) {
 			panic(http.ErrAbortHandler)
 		}, "GET /: the server closed the connection before it had answered"},
+		"no header": {raw("HTTP/1.1 200 OK\r\nSet-Cookie secret\r\n\r\n"), "GET /: net/http: HTTP/1.x transport connection broken: malformed header"},
+		"no status": {raw("HTTP/1.1 secret\r\n\r\n"), "GET /: net/http: HTTP/1.x transport connection broken: malformed HTTP status code"},
+		"no length": {raw("HTTP/1.1 200 OK\r\nContent-Length: secret\r\n\r\n"), "GET /: net/http: HTTP/1.x transport connection broken: bad Content-Length"},
 		"late": {func(_ http.ResponseWriter, r *http.Request) {
 			<-r.Context().Done()
 		}, "GET /: no answer within 2 s"},

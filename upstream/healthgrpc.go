@@ -8,9 +8,11 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"mime"
 	"net"
 	"net/http"
 	"net/url"
+	"strconv"
 	"strings"
 )
 
@@ -28,11 +30,11 @@ func (c *checker) askGRPC(ctx context.Context, conn net.Conn) error {
 	}
 	return c.exchange(req.WithContext(ctx), conn, func(res *http.Response) error {
 		if t := res.Header.Get("Content-Type"); res.StatusCode != 200 || !strings.HasPrefix(t, "application/grpc") {
-			return fmt.Errorf("the answer is not gRPC: %d %s, Content-Type %.100q", res.StatusCode, http.StatusText(res.StatusCode), t)
+			return fmt.Errorf("the answer is not gRPC: %d %s%s", res.StatusCode, http.StatusText(res.StatusCode), mediaType(t))
 		}
 		body, err := io.ReadAll(io.LimitReader(res.Body, maxHealthBody+1)) // to its end, after which there are trailers
 		if err != nil {
-			return err
+			return plainError{err}
 		}
 		trailer := res.Trailer
 		if res.Header.Get("Grpc-Status") != "" { // no body, so that header and trailer are one
@@ -46,9 +48,21 @@ func (c *checker) askGRPC(ctx context.Context, conn net.Conn) error {
 		case "12":
 			return errors.New("the server has no health service (UNIMPLEMENTED); register grpc.health.v1.Health there, or check by tcp")
 		default:
-			return fmt.Errorf("grpc-status %.20q: %.200q", status, trailer.Get("Grpc-Message"))
+			if n, err := strconv.ParseUint(status, 10, 8); err == nil {
+				return fmt.Errorf("grpc-status %d", n) // its message is for the one who calls
+			}
+			return errors.New("the answer has no grpc-status that could be read")
 		}
 	})
+}
+
+// mediaType names a Content-Type that is one.
+func mediaType(header string) string {
+	t, _, err := mime.ParseMediaType(header)
+	if err != nil || len(t) > 50 {
+		return ""
+	}
+	return ", " + t
 }
 
 // healthRequest returns a framed HealthCheckRequest: field 1, the service.

@@ -47,13 +47,13 @@ func TestTheAnswerToAGRPCCheckDecides(t *testing.T) {
 		"UNKNOWN":           {grpcAnswer(frame(), "0"), "UNKNOWN"},
 		"SERVICE_UNKNOWN":   {grpcAnswer(frame(8, 3), "0"), "SERVICE_UNKNOWN"},
 		"another status":    {grpcAnswer(frame(8, 4), "0"), "serving status 4, which has no meaning"},
-		"SERVING, but not":  {grpcAnswer(frame(8, 1), "13"), `grpc-status "13": ""`},
+		"SERVING, but not":  {grpcAnswer(frame(8, 1), "13"), "grpc-status 13"},
 		"UNIMPLEMENTED":     {grpcAnswer(nil, "12"), "the server has no health service (UNIMPLEMENTED); register grpc.health.v1.Health there, or check by tcp"},
 		"NOT_FOUND":         {grpcAnswer(nil, "5"), `the server does not know the service "shop.Orders" (NOT_FOUND)`},
-		"UNAVAILABLE":       {grpcAnswer(nil, "14"), `grpc-status "14": "why%0A"`},
+		"UNAVAILABLE":       {grpcAnswer(nil, "14"), "grpc-status 14"},
 		"nothing":           {grpcAnswer([]byte{}, "0"), "the answer is no HealthCheckResponse"},
-		"more than a frame": {grpcAnswer(make([]byte, maxHealthBody+1), "0"), `grpc-status "": ""`},
-		"another server":    {http.NotFound, `the answer is not gRPC: 404 Not Found, Content-Type "text/plain; charset=utf-8"`},
+		"more than a frame": {grpcAnswer(make([]byte, maxHealthBody+1), "0"), "the answer has no grpc-status that could be read"},
+		"another server":    {http.NotFound, "the answer is not gRPC: 404 Not Found, text/plain"},
 	} {
 		for _, scheme := range []string{"h2c", "https"} {
 			synctest.Test(t, func(t *testing.T) {

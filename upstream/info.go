@@ -111,7 +111,7 @@ func (m *member) snapshot(now time.Time) EndpointSnapshot {
 	case out:
 		e.State, e.Why = "ejected", m.outWhy
 	case m.dialErr != nil:
-		e.State, e.Why = "backoff", m.dialErr.Error()
+		e.State, e.Why = "backoff", plainText(m.dialErr)
 	}
 	return e
 }

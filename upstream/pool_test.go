@@ -172,6 +172,48 @@ func TestWhenNobodyListensTheErrorNamesEachEndpoint(t *testing.T) {
 	}
 }
 
+func TestAnAnswerThatIsNoneIsAFailureOfItsEndpointAndIsNotQuoted(t *testing.T) {
+	t.Parallel()
+	for _, answer := range []string{
+		"HTTP/1.1 +50 secret\r\nContent-Length: 0\r\n\r\n",
+		"HTTP/1.1 099 secret\r\nContent-Length: 0\r\n\r\n",
+		"HTTP/1.1 secret\r\n\r\n",
+		"secret\r\n\r\n",
+		"HTTP/1.1 200 OK\r\nsecret\r\n\r\n",
+		"HTTP/1.1 200 OK\r\nContent-Length: secret\r\n\r\n",
+	} {
+		s := serve(t, nil, http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+			conn, _, err := http.NewResponseController(w).Hijack()
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			_, _ = io.WriteString(conn, answer)
+			_, _ = io.Copy(io.Discard, conn) // until the pool closes it
+			_ = conn.Close()
+		}))
+		p, err := upstream.New(upstream.Config{Endpoints: []string{s.URL}, Retry: upstream.Retry{Attempts: 2}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		req, _ := http.NewRequestWithContext(t.Context(), http.MethodGet, "http://any.test/", http.NoBody)
+		res, err := p.RoundTrip(req)
+		if err == nil {
+			t.Errorf("%q was answered with %d", answer, res.StatusCode)
+			_ = res.Body.Close()
+		}
+		told := ""
+		events, _ := p.Events(0)
+		for _, e := range events {
+			told += e.Kind + ": " + e.Why + "\n"
+		}
+		if f := p.Snapshot().Endpoints[0].Failures; f == 0 || !strings.Contains(told, "it broke under a request") || strings.Contains(told, "secret") {
+			t.Errorf("%q: %d failures, told: %s", answer, f, told)
+		}
+		p.Close()
+	}
+}
+
 func TestACancelledRequestIsNotTriedElsewhere(t *testing.T) {
 	up := serve(t, nil, echo("up"))
 	ctx, cancel := context.WithCancel(t.Context())

@@ -98,7 +98,7 @@ func (r *request) run(now time.Time) (*http.Response, error) {
 		r.deadline = now.Add(p.cfg.Queue.Timeout)
 		p.counts.retried(class)
 		if seldom(&p.lastRetried, now) {
-			p.events.add(Event{Kind: "retried", Endpoint: m.key, Conn: t.c.id, Reason: string(class), Why: err.Error()})
+			p.events.add(Event{Kind: "retried", Endpoint: m.key, Conn: t.c.id, Reason: string(class), Why: plainText(err)})
 		}
 	}
 }
@@ -126,6 +126,10 @@ func (r *request) mayRepeat(class retryClass, now time.Time) bool {
 // errNoResponse is the cause of an attempt that Retry.ResponseTimeout ended.
 var errNoResponse = fmt.Errorf("no response in time: %w", context.DeadlineExceeded)
 
+// errNoStatus is the cause of an attempt whose response has no status that there could be
+// (RFC 9110 §15), and that net/http's server would panic of.
+var errNoStatus = errors.New("malformed status of the response")
+
 // send makes one attempt on a leased connection.
 func (r *request) send(m *member, t taken, asked, now time.Time) (*http.Response, retryClass, error) {
 	p, c := r.p, t.c
@@ -152,6 +156,10 @@ func (r *request) send(m *member, t taken, asked, now time.Time) (*http.Response
 			_ = res.Body.Close() // what is read of it would break off
 		}
 		err = errNoResponse
+	}
+	if err == nil && (res.StatusCode < 100 || res.StatusCode > 999) { // three digits, which a sign may be one of
+		_ = res.Body.Close()
+		err = errNoStatus
 	}
 	if err != nil {
 		if l.ctx != nil && r.in.Context().Err() == nil && errors.Is(context.Cause(l.ctx), errNoStream) {

@@ -16,7 +16,7 @@ func TestAPeerThatClosesAtOnceGetsAConnectionForEachRequestAndNoStorm(t *testing
 	p := pool(t, s.URL)
 	const requests = 50
 	for range requests {
-		if _, text := do(t, p, http.MethodPost, "http://pool/", nil); text != "ok" {
+		if _, text := do(t, p, http.MethodGet, "http://pool/", nil); text != "ok" {
 			t.Fatal(text)
 		}
 	}

@@ -49,7 +49,7 @@ func (m *member) upgradeFailed(err error, result string, burst int) {
 	if op, ok := errors.AsType[*net.OpError](err); ok && op.Op == "remote error" {
 		m.dialing--
 		m.pool.counts.dialed(result)
-		m.pool.events.add(Event{Kind: "dial_failed", Endpoint: m.key, Reason: result, Why: err.Error()})
+		m.pool.events.add(Event{Kind: "dial_failed", Endpoint: m.key, Reason: result, Why: plainText(err)})
 		m.wantLocked(time.Now())
 		m.unlock()
 		return
