@@ -225,10 +225,10 @@ func isStream(w *watched, r *http.Request) bool {
 		w.status == http.StatusOK && websocket.IsHandshake(r) // of HTTP/2 and HTTP/3
 }
 
-// loggedPath leaves the id out of a captured stream's path, however it is
-// spelled.
+// loggedPath leaves the id out of a captured stream's path, however that is
+// spelled, or misspelt.
 func loggedPath(path string) string {
-	switch clean := routePath(path); {
+	switch clean := routePath(strings.ToLower(strings.ReplaceAll(path, `\`, "/"))); {
 	case strings.HasPrefix(clean, ownStreams+"/"):
 		return ownStreams + "/…"
 	case strings.HasPrefix(clean, ownPaths) && clean != ownPaths && clean != ownStreams:

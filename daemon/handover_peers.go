@@ -4,13 +4,14 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"log/slog"
 	"net"
 	"net/http"
 	"os"
 	"path/filepath"
 	"sync"
 	"time"
+
+	"github.com/fairlead-edge/fairlead/listen"
 )
 
 // peerServer answers other processes of this program about captured streams,
@@ -39,7 +40,7 @@ func (d *daemon) openPeers() error {
 	}
 	p.Handler = d.site.Load().captured.PeerHandler()
 	p.BaseContext = func(net.Listener) context.Context { return d.base }
-	p.ErrorLog = slog.NewLogLogger(d.log.Handler(), slog.LevelWarn)
+	p.ErrorLog = listen.NewErrorLog(d.log)
 	p.ReadHeaderTimeout = 10 * time.Second
 	p.serving.Go(func() {
 		if err := p.Serve(l); !errors.Is(err, http.ErrServerClosed) {

@@ -52,12 +52,19 @@ func start(t *testing.T, config string, options daemon.Options) *program {
 // startAs runs a daemon with exactly the options given.
 func startAs(t *testing.T, options daemon.Options) *program {
 	t.Helper()
+	return startIn(t, options, daemon.Process{})
+}
+
+// startIn is startAs with what the process has beside what a program holds.
+func startIn(t *testing.T, options daemon.Options, process daemon.Process) *program {
+	t.Helper()
 	p := &program{t: t, signals: make(chan os.Signal), log: &lockedBuffer{}, ended: make(chan struct{})}
 	stdout, w := io.Pipe()
+	process.Stdout, process.Stderr, process.Signals = w, p.log, p.signals
 	ctx, cancel := context.WithCancel(context.Background())
 	go func() {
 		defer close(p.ended)
-		p.err = daemon.Run(ctx, options, daemon.Process{Stdout: w, Stderr: p.log, Signals: p.signals})
+		p.err = daemon.Run(ctx, options, process)
 		_ = w.Close()
 	}()
 	t.Cleanup(func() {

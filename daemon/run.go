@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"log"
 	"log/slog"
 	"os"
 	"os/signal"
@@ -25,6 +26,10 @@ type Process struct {
 	Stdout io.Writer
 	// Stderr gets the log.
 	Stderr io.Writer
+	// Standard is the standard logger, to which net/http writes what it thinks of an
+	// upstream: while Run runs, its lines go to the log, without what they quote. nil:
+	// it is left as it is.
+	Standard *log.Logger
 	// Signals brings SIGTERM and SIGINT, which drain, and at the second exit
 	// at once, SIGHUP, which reloads, and where the system has it SIGUSR2, which
 	// starts the program on the disk anew and hands over to it. nil: no signal
@@ -100,6 +105,9 @@ func Run(ctx context.Context, o Options, p Process) error {
 	stderr := newLogBuffer(p.Stderr)
 	defer stderr.close()
 	d.log, d.access = newLoggers(stderr, cfg.Log, d.level)
+	if p.Standard != nil {
+		defer d.takeStandard(p.Standard)()
+	}
 	d.metrics, d.counts = observe.New(Version(), d.sources()), cfg.Metrics.Enabled
 	if d.tracing, err = d.openTracing(&cfg.Tracing); err != nil {
 		return err
@@ -128,6 +136,17 @@ func Run(ctx context.Context, o Options, p Process) error {
 	d.announce(p.Stdout, &cfg)
 	d.served()
 	return d.loop(ctx, p.Signals)
+}
+
+// takeStandard makes the lines of a logger the log's, until give is called.
+func (d *daemon) takeStandard(l *log.Logger) (give func()) {
+	to, flags := l.Writer(), l.Flags()
+	l.SetOutput(listen.NewErrorLog(d.log).Writer())
+	l.SetFlags(0)
+	return func() {
+		l.SetOutput(to)
+		l.SetFlags(flags)
+	}
 }
 
 // start starts what runs beside the requests; running joins it.

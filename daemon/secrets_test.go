@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"fmt"
 	"io"
+	"log"
 	"net"
 	"net/http"
 	"strings"
@@ -56,6 +57,35 @@ func TestTheLogRepeatsNothingThatAnUpstreamSent(t *testing.T) {
 				t.Error(log)
 			}
 		})
+	}
+}
+
+func TestWhatTheStandardLoggerSaysIsLoggedWithoutWhatItQuotes(t *testing.T) {
+	before, free := log.Writer(), "127.0.0.1:0"
+	p := startIn(t, daemon.Options{
+		HTTP: &free, Admin: &free, Upstreams: []string{says(t, "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\noks3cret")},
+	}, daemon.Process{Standard: log.Default()})
+	answer(t, http.MethodGet, p.http+"/x", "")
+	eventually(t, "it is logged", func() bool { return strings.Contains(p.log.String(), `"msg":"Unsolicited response`) })
+	if err := p.stop(); err != nil {
+		t.Error(err)
+	}
+	if text := p.log.String(); strings.Contains(text, "s3cret") || log.Writer() != before {
+		t.Error(text)
+	}
+}
+
+func TestTheIDOfAStreamIsNotLoggedHoweverItsPathIsMisspelt(t *testing.T) {
+	up := newUpstream(t)
+	p := start(t, "", daemon.Options{Upstreams: []string{up.URL}})
+	for _, spelled := range []string{"/.Well-Known/Fairlead/streams/s3cret", `/\.well-known\fairlead\streams\s3cret`, "/.WELL-KNOWN/fairlead/s3cret"} {
+		answer(t, http.MethodGet, p.http+spelled, "")
+	}
+	if err := p.stop(); err != nil {
+		t.Error(err)
+	}
+	if text := p.log.String(); strings.Contains(text, "s3cret") || strings.Count(text, `"msg":"request"`) != 3 {
+		t.Error(text)
 	}
 }
 

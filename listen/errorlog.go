@@ -12,11 +12,25 @@ import (
 // who looks for one.
 type errorLog struct{ to *slog.Logger }
 
-func newErrorLog(to *slog.Logger) *log.Logger { return log.New(errorLog{to}, "", 0) }
+// maxErrorLine bounds a line, in bytes; the stack of a panic is longer.
+const maxErrorLine = 500
+
+// NewErrorLog returns a logger for what net/http has to say: its lines are warnings of
+// to, those of TLS handshakes that failed of level debug. From the first quotation mark
+// on they are cut, since they quote what a peer sent, but for the panics of handlers.
+func NewErrorLog(to *slog.Logger) *log.Logger { return log.New(errorLog{to}, "", 0) }
 
 // Write logs a line.
 func (e errorLog) Write(line []byte) (int, error) {
 	text := strings.TrimSuffix(string(line), "\n")
+	if strings.Contains(text, "panic serving") {
+		e.to.Warn(text)
+		return len(line), nil
+	}
+	if before, _, quotes := strings.Cut(text, `"`); quotes {
+		text = before + "…"
+	}
+	text = strings.ToValidUTF8(text[:min(len(text), maxErrorLine)], "")
 	if !strings.HasPrefix(text, "http: TLS handshake error") {
 		e.to.Warn(text)
 		return len(line), nil

@@ -2,6 +2,7 @@ package listen
 
 import (
 	"bytes"
+	"encoding/json"
 	"log/slog"
 	"strings"
 	"testing"
@@ -21,10 +22,26 @@ func TestOnlyFailedHandshakesAreForWhoLooksForThem(t *testing.T) {
 		{"http: panic serving 192.0.2.1:1: bad record MAC", "WARN", false},
 	} {
 		var out bytes.Buffer
-		newErrorLog(slog.New(slog.NewTextHandler(&out, &slog.HandlerOptions{Level: slog.LevelDebug}))).Print(c.line)
+		NewErrorLog(slog.New(slog.NewTextHandler(&out, &slog.HandlerOptions{Level: slog.LevelDebug}))).Print(c.line)
 		got := out.String()
 		if strings.Count(got, "\n") != 1 || !strings.Contains(got, "level="+c.level+" msg=\""+c.line+"\"") || strings.Contains(got, "hint=") != c.hint {
 			t.Errorf("%s: got %s", c.line, got)
+		}
+	}
+}
+
+func TestWhatAPeerSentIsNotLogged(t *testing.T) {
+	t.Parallel()
+	for line, want := range map[string]string{
+		`Unsolicited response received on idle HTTP channel starting with "secret"; err=<nil>`: "Unsolicited response received on idle HTTP channel starting with …",
+		"http: panic serving 192.0.2.1:1: the \"cause\"":                                       "http: panic serving 192.0.2.1:1: the \"cause\"",
+		strings.Repeat("x", 2*maxErrorLine):                                                    strings.Repeat("x", maxErrorLine),
+	} {
+		var out bytes.Buffer
+		NewErrorLog(slog.New(slog.NewJSONHandler(&out, nil))).Print(line)
+		var got struct{ Msg string }
+		if err := json.Unmarshal(out.Bytes(), &got); err != nil || got.Msg != want {
+			t.Errorf("%q, %v", got.Msg, err)
 		}
 	}
 }

@@ -13,7 +13,7 @@ func (s *Server) configure() error {
 	h.Handler = s.wrap(cfg.Handler)
 	h.BaseContext = func(net.Listener) context.Context { return cfg.BaseContext }
 	h.ConnContext = connContext
-	h.ErrorLog = newErrorLog(cfg.Logger)
+	h.ErrorLog = NewErrorLog(cfg.Logger)
 	h.Protocols = new(http.Protocols)
 	h.Protocols.SetHTTP1(true)
 	if cfg.TLS == nil {

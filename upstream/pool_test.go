@@ -3,6 +3,7 @@ package upstream_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"net"
 	"net/http"
@@ -202,11 +203,12 @@ func TestAnAnswerThatIsNoneIsAFailureOfItsEndpointAndIsNotQuoted(t *testing.T) {
 			t.Errorf("%q was answered with %d", answer, res.StatusCode)
 			_ = res.Body.Close()
 		}
-		told := ""
+		var all strings.Builder
 		events, _ := p.Events(0)
 		for _, e := range events {
-			told += e.Kind + ": " + e.Why + "\n"
+			_, _ = fmt.Fprintf(&all, "%s: %s\n", e.Kind, e.Why)
 		}
+		told := all.String()
 		if f := p.Snapshot().Endpoints[0].Failures; f == 0 || !strings.Contains(told, "it broke under a request") || strings.Contains(told, "secret") {
 			t.Errorf("%q: %d failures, told: %s", answer, f, told)
 		}

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"errors"
+	"log"
 	"strings"
 
 	"github.com/alecthomas/kong"
@@ -83,5 +84,5 @@ func (c *serveCommand) Run(ctx context.Context, t terminal) error {
 	return daemon.Run(ctx, daemon.Options{
 		Config: config, Upstreams: c.Upstream, Topics: c.Topics, HTTP: c.HTTP, HTTPS: c.HTTPS, Admin: c.Admin,
 		AdminToken: c.AdminToken, PublishToken: c.PublishToken,
-	}, daemon.Process{Stdout: t.out, Stderr: t.err, Signals: signals})
+	}, daemon.Process{Stdout: t.out, Stderr: t.err, Standard: log.Default(), Signals: signals})
 }
