@@ -94,8 +94,9 @@ func (x *exchange) finish() {
 func (x *exchange) WriteHeader(status int) {
 	h := x.w.Header()
 	if status < 200 {
-		// The server sends 100 itself, when the body is first read.
-		if status != http.StatusContinue && x.in.ProtoAtLeast(1, 1) {
+		// The server sends 100 itself, when the body is first read. A 101 that comes
+		// here is HTTP/2's, which has none (RFC 9113 §8.6): it would end the header.
+		if status != http.StatusContinue && status != http.StatusSwitchingProtocols && x.in.ProtoAtLeast(1, 1) {
 			removeHopByHop(h)
 			x.w.WriteHeader(status)
 		}

@@ -126,6 +126,7 @@ func TestAnUpgradeThatIsRefusedIsAnsweredAsUsual(t *testing.T) {
 		"for its Origin":        {echo(t), proxy.Config{CheckOrigin: no}, 403},
 		"another protocol":      {says("HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: tcp\r\n\r\n"), proxy.Config{}, 502},
 		"no protocol":           {says("HTTP/1.1 101 Switching Protocols\r\n\r\n"), proxy.Config{}, 502},
+		"no status":             {says("HTTP/1.1 +50 What\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n"), proxy.Config{}, 502},
 		"without a proper body": {echo(t), proxy.Config{Transport: readOnly{}}, 502},
 	} {
 		res, body := exchange(t, front(t, c.up, c.cfg), handshake+"\r\n")
