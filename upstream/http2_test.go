@@ -213,6 +213,41 @@ func TestARefusedStreamIsSentAgainWithItsBody(t *testing.T) {
 	})
 }
 
+// A response that is malformed breaks its stream alone (RFC 9113 §8.1.1).
+func TestAStatusOfHTTP2ThatIsNoneIsAFailureOfItsEndpointAndNotOfItsOtherStreams(t *testing.T) {
+	for _, status := range []string{"+50", "99", "1000", "-5"} {
+		synctest.Test(t, func(t *testing.T) {
+			b := newSwitchboard()
+			b.frames(t, "a:80", func(_ int, f *framePeer) {
+				f.settings(50)
+				f.answer(f.next(headersFrame).stream, "known")
+				held := f.next(headersFrame).stream
+				literal := append([]byte{0x08, byte(len(status))}, status...) // of field 8 of RFC 7541's table
+				f.write(headersFrame, endStream|endHeaders, f.next(headersFrame).stream, literal)
+				f.answer(held, "held")
+			})
+			p := b.pool(t, upstream.Config{Endpoints: []string{h2}})
+			if text, err := ask(t, p, http.MethodGet, ""); text != "known" || err != nil {
+				t.Errorf("%s: %q, %v", status, text, err)
+			}
+			var all sync.WaitGroup
+			all.Go(func() {
+				if text, err := ask(t, p, http.MethodGet, ""); text != "held" || err != nil {
+					t.Errorf("%s: %q, %v", status, text, err)
+				}
+			})
+			synctest.Wait()
+			if text, err := ask(t, p, http.MethodPost, ""); err == nil { // which is not sent again
+				t.Errorf("%s is the status of %q", status, text)
+			}
+			all.Wait()
+			if e, _ := state(p, h2); e.Failures != 1 || b.dialed("a:80") != 1 {
+				t.Errorf("%s: %d dials, %+v", status, b.dialed("a:80"), e)
+			}
+		})
+	}
+}
+
 func TestAPeerThatAllowsNoStreamIsNotDialedWithoutPause(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := newSwitchboard()
