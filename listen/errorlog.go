@@ -23,11 +23,12 @@ func NewErrorLog(to *slog.Logger) *log.Logger { return log.New(errorLog{to}, "",
 // Write logs a line.
 func (e errorLog) Write(line []byte) (int, error) {
 	text := strings.TrimSuffix(string(line), "\n")
-	if strings.Contains(text, "panic serving") {
+	before, _, quotes := strings.Cut(text, `"`)
+	if strings.Contains(before, "panic serving") { // before: a peer may send these words too
 		e.to.Warn(text)
 		return len(line), nil
 	}
-	if before, _, quotes := strings.Cut(text, `"`); quotes {
+	if quotes {
 		text = before + "…"
 	}
 	text = strings.ToValidUTF8(text[:min(len(text), maxErrorLine)], "")

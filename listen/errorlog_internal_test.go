@@ -33,9 +33,10 @@ func TestOnlyFailedHandshakesAreForWhoLooksForThem(t *testing.T) {
 func TestWhatAPeerSentIsNotLogged(t *testing.T) {
 	t.Parallel()
 	for line, want := range map[string]string{
-		`Unsolicited response received on idle HTTP channel starting with "secret"; err=<nil>`: "Unsolicited response received on idle HTTP channel starting with …",
-		"http: panic serving 192.0.2.1:1: the \"cause\"":                                       "http: panic serving 192.0.2.1:1: the \"cause\"",
-		strings.Repeat("x", 2*maxErrorLine):                                                    strings.Repeat("x", maxErrorLine),
+		`Unsolicited response received on idle HTTP channel starting with "secret"; err=<nil>`:               "Unsolicited response received on idle HTTP channel starting with …",
+		`Unsolicited response received on idle HTTP channel starting with "panic serving secret"; err=<nil>`: "Unsolicited response received on idle HTTP channel starting with …",
+		"http: panic serving 192.0.2.1:1: the \"cause\"":                                                     "http: panic serving 192.0.2.1:1: the \"cause\"",
+		strings.Repeat("x", 2*maxErrorLine):                                                                  strings.Repeat("x", maxErrorLine),
 	} {
 		var out bytes.Buffer
 		NewErrorLog(slog.New(slog.NewJSONHandler(&out, nil))).Print(line)
