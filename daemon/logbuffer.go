@@ -19,6 +19,9 @@ const (
 	// then is dropped: nothing else of the server is to wait for its log.
 	maxLogHeld = 1 << 20
 
+	// maxRecord is how many bytes a record has; of a longer one only that is logged.
+	maxRecord = 64 << 10
+
 	// lastLog is how long the end of the program waits for the file.
 	lastLog = time.Second
 )
@@ -95,6 +98,9 @@ func (b *logBuffer) flush() {
 
 // add keeps a record to be written, and returns how many bytes wait.
 func (b *logBuffer) add(p []byte) int {
+	if n := len(p); n > maxRecord {
+		p = fmt.Appendf(nil, `{"level":"WARN","msg":"a record of the log was too long to be kept","bytes":%d}`+"\n", n)
+	}
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if len(b.held)+len(p) > maxLogHeld {

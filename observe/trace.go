@@ -3,7 +3,7 @@ package observe
 import (
 	"context"
 	"encoding/hex"
-	"fmt"
+	"errors"
 	"math/rand/v2"
 	"net/http"
 	"sync/atomic"
@@ -21,7 +21,7 @@ import (
 type TracingConfig struct {
 	// Endpoint is the URL of a collector's OTLP over HTTP, such as
 	// http://127.0.0.1:4318/v1/traces. Required. Headers that it wants, such as a
-	// token, come from the variable OTEL_EXPORTER_OTLP_HEADERS.
+	// token, come from the variables OTEL_EXPORTER_OTLP_HEADERS and _TRACES_HEADERS.
 	Endpoint string
 	// Sample is the share of traces that begin here which are recorded, from 0 to 1.
 	// Default 0: only those of which who called has decided so, see Trust.
@@ -61,21 +61,32 @@ const scope = "github.com/fairlead-edge/fairlead"
 // SDK's 30 s, for what is queued meanwhile is lost.
 const exportTimeout = 10 * time.Second
 
-// NewTracing returns what makes spans. It connects to nothing yet.
+// NewTracing returns what makes spans. It connects to nothing yet. An error says which
+// variable of OpenTelemetry is wrong, and repeats no value.
 func NewTracing(cfg TracingConfig) (*Tracing, error) {
 	ctx := context.Background()
-	transport := &http.Transport{Proxy: http.ProxyFromEnvironment, ForceAttemptHTTP2: true, MaxIdleConns: 1, IdleConnTimeout: time.Minute}
-	to, err := otlptracehttp.New(ctx, otlptracehttp.WithEndpointURL(cfg.Endpoint), otlptracehttp.WithTimeout(exportTimeout),
-		otlptracehttp.WithHTTPClient(&http.Client{Transport: transport, Timeout: exportTimeout}))
+	headers, err := collectorHeaders()
 	if err != nil {
-		return nil, fmt.Errorf("observe: tracing: %w", err)
+		return nil, err
+	}
+	var said complaints
+	said.listen()
+	way := &collector{Transport: http.Transport{Proxy: http.ProxyFromEnvironment, ForceAttemptHTTP2: true, MaxIdleConns: 1, IdleConnTimeout: time.Minute}}
+	to, err := otlptracehttp.New(ctx, otlptracehttp.WithEndpointURL(cfg.Endpoint), otlptracehttp.WithHeaders(headers),
+		otlptracehttp.WithTimeout(exportTimeout), otlptracehttp.WithHTTPClient(way.client()))
+	if err = errors.Join(err, said.err()); err != nil {
+		return nil, err
+	}
+	const resources = "OTEL_RESOURCE_ATTRIBUTES"
+	if _, err := variablePairs(resources); err != nil {
+		return nil, err
 	}
 	about, err := resource.New(ctx, resource.WithAttributes(semconv.ServiceName("fairlead"), semconv.ServiceVersion(cfg.Version)),
 		resource.WithTelemetrySDK(), resource.WithFromEnv())
 	if err != nil {
-		return nil, fmt.Errorf("observe: tracing: OTEL_RESOURCE_ATTRIBUTES: %w", err)
+		return nil, errors.New("observe: tracing: " + resources + " cannot be read; want name=value, separated by commas, with %XX for what is special")
 	}
-	t := &Tracing{cfg: cfg, out: &exporter{to: to, failed: cfg.Failed, transport: transport}}
+	t := &Tracing{cfg: cfg, out: &exporter{to: to, failed: cfg.Failed, collector: way}}
 	t.out.ctx, t.out.cancel = context.WithCancel(ctx)
 	limits := sdk.NewSpanLimits()
 	limits.AttributeValueLengthLimit = maxValue
@@ -102,34 +113,8 @@ func (t *Tracing) Close(ctx context.Context) {
 	// their goroutine behind.
 	_ = t.provider.Shutdown(context.WithoutCancel(ctx)) // what fails was told
 	t.out.cancel()
-	t.out.transport.CloseIdleConnections()
+	t.out.collector.CloseIdleConnections()
 }
-
-// exporter tells of failures, seldom, and can be made to give up.
-type exporter struct {
-	to        sdk.SpanExporter
-	transport *http.Transport
-	failed    func(error)
-	ctx       context.Context //nolint:containedctx // of all exports
-	cancel    context.CancelFunc
-	told      time.Time // of the exporting goroutine
-}
-
-// ExportSpans hands a batch over. A failure is told here, and nobody else's news.
-func (e *exporter) ExportSpans(ctx context.Context, spans []sdk.ReadOnlySpan) error {
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
-	defer context.AfterFunc(e.ctx, cancel)()
-	err := e.to.ExportSpans(ctx, spans)
-	if now := time.Now(); err != nil && e.failed != nil && (e.told.IsZero() || now.Sub(e.told) >= time.Minute) {
-		e.told = now
-		e.failed(fmt.Errorf("observe: tracing: export of %d spans: %w", len(spans), err))
-	}
-	return nil
-}
-
-// Shutdown ends the exporter.
-func (e *exporter) Shutdown(ctx context.Context) error { return e.to.Shutdown(ctx) }
 
 // sampler records what belongs to a span that was recorded, though it is in a trace
 // of its own.
