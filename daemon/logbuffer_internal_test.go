@@ -67,7 +67,7 @@ func TestRecordsOfRequestsWaitForEachOtherAndKeepTheirOrder(t *testing.T) {
 		want(long)
 		write(b.later(), strings.Repeat("x", maxRecord+1))
 		time.Sleep(logDelay)
-		want(`{"level":"WARN","msg":"a record of the log was too long to be kept","bytes":65537}`+"\n")
+		want(`{"level":"WARN","msg":"a record of the log was too long to be kept","bytes":65537}` + "\n")
 		write(b.later(), "5")
 		b.close()
 		want("5")
