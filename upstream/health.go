@@ -145,7 +145,7 @@ func (c *checker) ask(ctx context.Context) (stage string, err error) {
 	if c.endpoint.Scheme == "https" {
 		over := tls.Client(conn, c.tlsConfig())
 		if err := over.HandshakeContext(ctx); err != nil {
-			return "TLS handshake", err
+			return "TLS handshake", plainError{err}
 		}
 		conn = over
 	}

@@ -2,11 +2,15 @@ package upstream
 
 import (
 	"context"
+	"crypto/ed25519"
+	"crypto/rand"
 	"crypto/tls"
 	"crypto/x509"
 	"errors"
+	"fmt"
 	"io"
 	"log"
+	"math/big"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -380,6 +384,30 @@ func TestATLSCheckTrustsWhatThePoolTrusts(t *testing.T) {
 			t.Error(why)
 		}
 	})
+}
+
+func TestACertificateOfManyNamesDoesNotFillTheLog(t *testing.T) {
+	key := ed25519.NewKeyFromSeed(make([]byte, ed25519.SeedSize))
+	template := &x509.Certificate{SerialNumber: big.NewInt(1), NotAfter: time.Now().Add(time.Hour)}
+	for i := range 90 { // of more it tells how many
+		template.DNSNames = append(template.DNSNames, fmt.Sprintf("%d.example.com", i))
+	}
+	der, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := httptest.NewUnstartedServer(http.NotFoundHandler())
+	s.TLS = &tls.Config{Certificates: []tls.Certificate{{Certificate: [][]byte{der}, PrivateKey: key}}}
+	s.Config.ErrorLog = log.New(io.Discard, "", 0)
+	s.StartTLS()
+	defer s.Close()
+	dial := func(ctx context.Context) (net.Conn, error) {
+		return new(net.Dialer).DialContext(ctx, "tcp", s.Listener.Addr().String())
+	}
+	why := once(t, Health{}, Endpoint{Scheme: "https", Host: "other.test"}, nil, dial)
+	if !strings.HasPrefix(why, "TLS handshake: tls: failed to verify certificate") || len(why) > maxPlain+50 {
+		t.Error(why)
+	}
 }
 
 func TestARealSocketIsChecked(t *testing.T) {
