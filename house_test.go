@@ -80,6 +80,8 @@ var fences = map[string]room{
 	"connectrpc.com/grpcreflect":         {[]string{"rpc", "test"}, "grpc.reflection"},
 	"connectrpc.com/otelconnect":         {[]string{"interceptor"}, "spans of calls"},
 	"go.opentelemetry.io/otel":           {[]string{"interceptor", "observe", "test"}, "tracing: the API, and in observe what exports spans"},
+	"github.com/go-logr/logr":            {[]string{"observe"}, "to hear what OpenTelemetry says of its variables"},
+	"golang.org/x/net/http/httpguts":     {[]string{"observe"}, "whether a header can be sent"},
 	"go.opentelemetry.io/proto/otlp":     {[]string{"test"}, "a collector of spans"},
 	"google.golang.org/grpc":             {[]string{"grpcpool", "test"}, "grpc-go: the channels that are pooled, and peers in tests"},
 	"google.golang.org/protobuf":         {[]string{"rpc", "deliver", "client", "internal/wire", "interceptor", "test"}, "the messages of proto/"},

@@ -119,11 +119,11 @@ func TestACertificateForDevelopmentIsMadeAndFoundAgain(t *testing.T) {
 			t.Error("the second start has another certificate")
 		}
 		first = shown
-		if !strings.Contains(p.log.String(), `"trust":"`) {
-			t.Error("the log does not say how to trust it")
-		}
 		if err := p.stop(); err != nil {
 			t.Fatal(err)
+		}
+		if !strings.Contains(p.log.String(), `"trust":"`) {
+			t.Error("the log does not say how to trust it")
 		}
 	}
 }

@@ -27,11 +27,11 @@ func TestWithoutAHomeTheCertificateForDevelopmentIsInAFolderOfItsOwn(t *testing.
 	if made, err := filepath.Glob(filepath.Join(shared, "fairlead-*", "ca.key")); len(made) != 1 {
 		t.Errorf("made %v, %v", made, err)
 	}
-	if !strings.Contains(p.log.String(), "will not be found by the next start") {
-		t.Error("the log does not say that it is not remembered")
-	}
 	if err := p.stop(); err != nil {
 		t.Fatal(err)
+	}
+	if !strings.Contains(p.log.String(), "will not be found by the next start") {
+		t.Error("the log does not say that it is not remembered")
 	}
 	if there, _ := os.ReadDir(known); len(there) != 0 {
 		t.Errorf("the folder with a known name has %v", there)
