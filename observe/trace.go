@@ -5,7 +5,6 @@ import (
 	"encoding/hex"
 	"errors"
 	"math/rand/v2"
-	"net/http"
 	"sync/atomic"
 	"time"
 
@@ -21,7 +20,8 @@ import (
 type TracingConfig struct {
 	// Endpoint is the URL of a collector's OTLP over HTTP, such as
 	// http://127.0.0.1:4318/v1/traces. Required. Headers that it wants, such as a
-	// token, come from the variables OTEL_EXPORTER_OTLP_HEADERS and _TRACES_HEADERS.
+	// token, come from the variable OTEL_EXPORTER_OTLP_HEADERS, and who signs its
+	// certificate from OTEL_EXPORTER_OTLP_CERTIFICATE, where the system does not know.
 	Endpoint string
 	// Sample is the share of traces that begin here which are recorded, from 0 to 1.
 	// Default 0: only those of which who called has decided so, see Trust.
@@ -69,22 +69,25 @@ func NewTracing(cfg TracingConfig) (*Tracing, error) {
 	if err != nil {
 		return nil, err
 	}
+	secure, err := collectorTLS()
+	if err != nil {
+		return nil, err
+	}
+	if err := checkResource(); err != nil {
+		return nil, err
+	}
 	var said complaints
 	said.listen()
-	way := &collector{Transport: http.Transport{Proxy: http.ProxyFromEnvironment, ForceAttemptHTTP2: true, MaxIdleConns: 1, IdleConnTimeout: time.Minute}}
+	way := newCollector(secure)
 	to, err := otlptracehttp.New(ctx, otlptracehttp.WithEndpointURL(cfg.Endpoint), otlptracehttp.WithHeaders(headers),
 		otlptracehttp.WithTimeout(exportTimeout), otlptracehttp.WithHTTPClient(way.client()))
 	if err = errors.Join(err, said.err()); err != nil {
 		return nil, err
 	}
-	const resources = "OTEL_RESOURCE_ATTRIBUTES"
-	if _, err := variablePairs(resources); err != nil {
-		return nil, err
-	}
 	about, err := resource.New(ctx, resource.WithAttributes(semconv.ServiceName("fairlead"), semconv.ServiceVersion(cfg.Version)),
 		resource.WithTelemetrySDK(), resource.WithFromEnv())
 	if err != nil {
-		return nil, errors.New("observe: tracing: " + resources + " cannot be read; want name=value, separated by commas, with %XX for what is special")
+		return nil, errors.New("observe: tracing: OTEL_RESOURCE_ATTRIBUTES cannot be read; want name=value, separated by commas, with %XX for what is special")
 	}
 	t := &Tracing{cfg: cfg, out: &exporter{to: to, failed: cfg.Failed, collector: way}}
 	t.out.ctx, t.out.cancel = context.WithCancel(ctx)

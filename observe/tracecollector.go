@@ -2,6 +2,7 @@ package observe
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
@@ -28,6 +29,19 @@ const (
 	// maxTold bounds what is told of a failure, in bytes.
 	maxTold = 256
 )
+
+// newCollector connects with that configuration; nil: the default.
+func newCollector(secure *tls.Config) *collector {
+	return &collector{Transport: http.Transport{
+		Proxy: http.ProxyFromEnvironment, TLSClientConfig: secure, ForceAttemptHTTP2: true, MaxIdleConns: 1, IdleConnTimeout: time.Minute,
+		OnProxyConnectResponse: func(_ context.Context, _ *url.URL, _ *http.Request, res *http.Response) error {
+			if res.StatusCode != http.StatusOK { // else its words would be the error
+				return fmt.Errorf("the proxy answered %d", res.StatusCode)
+			}
+			return nil
+		},
+	}}
+}
 
 // RoundTrip asks, and cuts the answer.
 func (c *collector) RoundTrip(r *http.Request) (*http.Response, error) {
@@ -62,7 +76,7 @@ func (c *collector) why(err error) error {
 	var text string
 	switch {
 	case c.status/100 == 2:
-		text = "the collector did not take all of them"
+		text = fmt.Sprintf("the collector answered %d, but not that it took all of them", c.status)
 	case c.status != 0:
 		text = strings.TrimSpace(fmt.Sprintf("the collector answered %d %s", c.status, http.StatusText(c.status)))
 	default:
@@ -100,6 +114,7 @@ func (e *exporter) ExportSpans(ctx context.Context, spans []sdk.ReadOnlySpan) er
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	defer context.AfterFunc(e.ctx, cancel)()
+	e.collector.status = 0 // a batch that cannot be encoded is not sent
 	err := e.to.ExportSpans(ctx, spans)
 	if now := time.Now(); err != nil && e.failed != nil && (e.told.IsZero() || now.Sub(e.told) >= time.Minute) {
 		e.told = now

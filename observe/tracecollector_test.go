@@ -1,10 +1,16 @@
 package observe_test
 
 import (
+	"crypto/tls"
+	"crypto/x509"
+	"encoding/pem"
 	"io"
 	"net/http"
 	"net/http/httptest"
+	"os"
+	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"testing"
 
 	"go.opentelemetry.io/otel"
@@ -24,7 +30,12 @@ func TestAVariableThatIsWrongIsAnErrorWithoutItsValue(t *testing.T) {
 		"OTEL_RESOURCE_ATTRIBUTES=team=s3cret%zz":                  `OTEL_RESOURCE_ATTRIBUTES: the value of "team"`,
 		"OTEL_EXPORTER_OTLP_TIMEOUT=s3cret":                        "mend or unset it: parse duration",
 		"OTEL_EXPORTER_OTLP_ENDPOINT=http://user:s3cret@[::1":      "mend or unset it: parse url",
-		"OTEL_EXPORTER_OTLP_TRACES_CERTIFICATE=/none/such/s3cret":  "mend or unset it: read tls ca cert file",
+		"OTEL_EXPORTER_OTLP_TRACES_CERTIFICATE=/none/such/s3cret":  "OTEL_EXPORTER_OTLP_TRACES_CERTIFICATE: there is no such file",
+		"OTEL_EXPORTER_OTLP_CLIENT_KEY=/none/such/s3cret":          "OTEL_EXPORTER_OTLP_CLIENT_KEY one alone is set",
+		"OTEL_EXPORTER_OTLP_ENDPOINT=http://user:s3cret@127.0.0.1": "",
+		"OTEL_EXPORTER_OTLP_COMPRESSION=s3cret":                    "",
+		"OTEL_RESOURCE_ATTRIBUTES=team=s3cret%FF":                  `OTEL_RESOURCE_ATTRIBUTES: "team" with its value is not UTF-8`,
+		"OTEL_SERVICE_NAME=s3cret\xff":                             "OTEL_SERVICE_NAME is not UTF-8",
 	} {
 		t.Run(pair, func(t *testing.T) {
 			name, value, _ := strings.Cut(pair, "=")
@@ -41,8 +52,8 @@ func TestAVariableThatIsWrongIsAnErrorWithoutItsValue(t *testing.T) {
 }
 
 func TestHeadersOfTheVariablesGoToTheCollectorAndNoFurther(t *testing.T) {
-	t.Setenv("OTEL_EXPORTER_OTLP_HEADERS", "authorization=Basic%20s3cret%2C, X-Team = a ")
-	t.Setenv("OTEL_EXPORTER_OTLP_TRACES_HEADERS", "x-team=b")
+	t.Setenv("OTEL_EXPORTER_OTLP_HEADERS", "authorization=other, x-other=a")
+	t.Setenv("OTEL_EXPORTER_OTLP_TRACES_HEADERS", "authorization=Basic%20s3cret%2C, X-Team = b ")
 	elsewhere := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { t.Error("the redirect was followed") }))
 	defer elsewhere.Close()
 	asked := make(chan http.Header, 10)
@@ -55,7 +66,7 @@ func TestHeadersOfTheVariablesGoToTheCollectorAndNoFurther(t *testing.T) {
 	if why := failure(t, s.URL); why != "observe: tracing: export of 1 spans: the collector answered 307 Temporary Redirect" {
 		t.Error(why)
 	}
-	if h := <-asked; h.Get("Authorization") != "Basic s3cret," || strings.Join(h.Values("X-Team"), "|") != "b" || len(asked) != 0 {
+	if h := <-asked; h.Get("Authorization") != "Basic s3cret," || h.Get("X-Team") != "b" || h.Get("X-Other") != "" || len(asked) != 0 {
 		t.Errorf("%v", h)
 	}
 }
@@ -76,7 +87,7 @@ func TestWhatTheCollectorAnswersIsNotTold(t *testing.T) {
 		"a part": {func(w http.ResponseWriter, _ *http.Request) {
 			w.Header().Set("Content-Type", "application/x-protobuf")
 			_, _ = io.WriteString(w, "\x0a\x0a\x08\x01\x12\x06s3cret")
-		}, "the collector did not take all of them"},
+		}, "the collector answered 200, but not that it took all of them"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -91,6 +102,39 @@ func TestWhatTheCollectorAnswersIsNotTold(t *testing.T) {
 	}
 	if len(complained) != 0 {
 		t.Errorf("OpenTelemetry says %v", <-complained)
+	}
+}
+
+func TestTheCertificatesOfTheVariablesAreUsed(t *testing.T) {
+	var asked atomic.Int32
+	s := httptest.NewUnstartedServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+		_, _ = io.Copy(io.Discard, r.Body)
+		asked.Add(1)
+	}))
+	s.TLS = &tls.Config{ClientAuth: tls.RequireAnyClientCert, MinVersion: tls.VersionTLS12}
+	s.StartTLS()
+	defer s.Close()
+	write := func(kind string, der []byte) string {
+		file := filepath.Join(t.TempDir(), "it.pem")
+		if err := os.WriteFile(file, pem.EncodeToMemory(&pem.Block{Type: kind, Bytes: der}), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		return file
+	}
+	secret, err := x509.MarshalPKCS8PrivateKey(s.TLS.Certificates[0].PrivateKey)
+	if err != nil {
+		t.Fatal(err)
+	}
+	cert, key := write("CERTIFICATE", s.Certificate().Raw), write("PRIVATE KEY", secret)
+	t.Setenv("OTEL_EXPORTER_OTLP_CERTIFICATE", cert)
+	t.Setenv("OTEL_EXPORTER_OTLP_CLIENT_CERTIFICATE", cert)
+	t.Setenv("OTEL_EXPORTER_OTLP_TRACES_CLIENT_KEY", key)
+	if why := failure(t, s.URL); why != "" || asked.Load() != 1 {
+		t.Errorf("%d batches came; %s", asked.Load(), why)
+	}
+	t.Setenv("OTEL_EXPORTER_OTLP_CERTIFICATE", key)
+	if _, err := observe.NewTracing(observe.TracingConfig{Endpoint: s.URL}); err == nil || !strings.Contains(err.Error(), "OTLP_CERTIFICATE: the file has no certificate") {
+		t.Error(err)
 	}
 }
 

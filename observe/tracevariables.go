@@ -8,31 +8,61 @@ import (
 	"os"
 	"strings"
 	"sync"
+	"unicode/utf8"
 
 	"github.com/go-logr/logr"
 	"go.opentelemetry.io/otel"
 	"golang.org/x/net/http/httpguts"
 )
 
-// collectorHeaders are those of the variables that OTLP has for them: pairs of a name
-// and a percent-encoded value, name=value, separated by commas
-// (opentelemetry.io/docs/specs/otel/protocol/exporter). An error has no value in it,
-// which may be a secret.
-func collectorHeaders() (map[string]string, error) {
-	all := make(map[string]string)
-	for _, variable := range []string{"OTEL_EXPORTER_OTLP_HEADERS", "OTEL_EXPORTER_OTLP_TRACES_HEADERS"} { // the latter wins
-		pairs, err := variablePairs(variable)
-		if err != nil {
-			return nil, err
-		}
-		for name, value := range pairs {
-			if !httpguts.ValidHeaderFieldName(name) || !httpguts.ValidHeaderFieldValue(value) {
-				return nil, fmt.Errorf("observe: tracing: %s: %q with its value is no header; want name=value, with %%XX for what is special", variable, shortKey(name))
-			}
-			all[textproto.CanonicalMIMEHeaderKey(name)] = value
+// otlpVariable returns the variable of OTLP that says something, and what it says: the
+// one of traces alone, where that is set, for the one of all signals
+// (opentelemetry.io/docs/specs/otel/protocol/exporter). Blank is as not set.
+func otlpVariable(what string) (name, value string) {
+	for _, name = range []string{"OTEL_EXPORTER_OTLP_TRACES_" + what, "OTEL_EXPORTER_OTLP_" + what} {
+		if value = strings.TrimSpace(os.Getenv(name)); value != "" {
+			break
 		}
 	}
+	return name, value
+}
+
+// collectorHeaders are those of the variable that OTLP has for them: pairs of a name
+// and a percent-encoded value, name=value, separated by commas. An error has no value
+// in it, which may be a secret.
+func collectorHeaders() (map[string]string, error) {
+	variable, _ := otlpVariable("HEADERS")
+	pairs, err := variablePairs(variable)
+	if err != nil {
+		return nil, err
+	}
+	all := make(map[string]string)
+	for name, value := range pairs {
+		if !httpguts.ValidHeaderFieldName(name) || !httpguts.ValidHeaderFieldValue(value) {
+			return nil, fmt.Errorf("observe: tracing: %s: %q with its value is no header; want name=value, with %%XX for what is special", variable, shortKey(name))
+		}
+		all[textproto.CanonicalMIMEHeaderKey(name)] = value
+	}
 	return all, nil
+}
+
+// checkResource looks at the variables that the resource is made of. Text that is not
+// UTF-8 would keep every batch from being encoded.
+func checkResource() error {
+	const attributes, service = "OTEL_RESOURCE_ATTRIBUTES", "OTEL_SERVICE_NAME"
+	pairs, err := variablePairs(attributes)
+	if err != nil {
+		return err
+	}
+	for name, value := range pairs {
+		if !utf8.ValidString(name) || !utf8.ValidString(value) {
+			return fmt.Errorf("observe: tracing: %s: %q with its value is not UTF-8", attributes, shortKey(name))
+		}
+	}
+	if !utf8.ValidString(os.Getenv(service)) {
+		return errors.New("observe: tracing: " + service + " is not UTF-8")
+	}
+	return nil
 }
 
 // variablePairs reads a variable of pairs; one that is not set or empty has none.
