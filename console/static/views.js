@@ -118,13 +118,14 @@ function pools(s, more) {
       { name: 'Dialing', num: true, of: x => x.dialing },
       { name: 'Waiting', num: true, of: x => x.waiting, is: x => (x.waiting ? 'warn' : '') },
       { name: 'Requests', num: true, of: x => x.requests, show: x => number(x.requests) },
+      { name: 'Latency', num: true, of: x => x.latency_seconds, show: x => (x.requests ? seconds(x.latency_seconds) : '–') },
       { name: 'Failures', num: true, of: x => x.failures, show: x => number(x.failures), is: x => (x.failures ? 'warn' : '') },
-    ], p.endpoints, { more, note: `${share(p.reused, p.attempts)} reused, ${number(p.requests)} requests, ${number(p.failed)} failed. ${p.suggest?.why ?? ''}` }),
+    ], p.endpoints, { more, note: `${share(p.reused, p.attempts)} reused, of ${number(p.requests)} requests ${number(p.failed)} failed. To size it: ${p.suggest?.why ?? ''}` }),
     table(`Events of ${p.name}`, [
       { name: 'When', of: x => x.time, show: x => new Date(x.time).toLocaleTimeString() },
       { name: 'What', of: x => x.kind },
       { name: 'Endpoint', of: x => x.endpoint, wrap: true },
-      { name: 'Why', of: x => [x.reason, x.error].filter(Boolean).join(': '), wrap: true },
+      { name: 'Why', of: x => [x.reason, x.why].filter(Boolean).join(': '), wrap: true },
     ], p.ring, { more, none: 'Nothing has happened.' }),
   ]);
 }
