@@ -91,14 +91,22 @@ func variablePairs(variable string) (map[string]string, error) {
 func shortKey(name string) string { return strings.ToValidUTF8(name[:min(len(name), 50)], "") }
 
 // complaints are what OpenTelemetry says of the variables that it reads by itself; its
-// own logger would print their values.
+// own logger and error handler would print their values.
 type complaints struct {
 	mu  sync.Mutex
 	all []error
 }
 
-// listen makes this the logger of OpenTelemetry, of which a process has one.
-func (c *complaints) listen() { otel.SetLogger(logr.New(c)) }
+// listen makes this the logger and the error handler of OpenTelemetry, of which a
+// process has one each.
+func (c *complaints) listen() {
+	otel.SetLogger(logr.New(c))
+	otel.SetErrorHandler(c)
+}
+
+// Handle drops an error: what fails of an export the exporter tells, and what else
+// comes is about variables that say nothing here, such as OTEL_TRACES_SAMPLER.
+func (c *complaints) Handle(error) {}
 
 // err returns what was said since listen.
 func (c *complaints) err() error {
