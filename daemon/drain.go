@@ -23,7 +23,7 @@ func (d *daemon) leave(ctx context.Context, signals <-chan os.Signal) error {
 	}
 	d.log.Info("drain", "window", cfg.Drain.Window.String(), "deadline", cfg.Drain.Deadline.String())
 	if until, ok := deadline.Deadline(); ok {
-		d.deadline.Store(until.Unix())
+		d.deadline.Store(&until)
 	}
 	close(d.leaving) // /readyz is 503 from here on
 

@@ -63,17 +63,17 @@ type daemon struct {
 	shows   demonstrations
 	relayed websocket.RelayStats // of all
 
-	leaving      chan struct{}        // closed when the drain begins
-	deadline     atomic.Int64         // of the drain, Unix seconds
-	asked        chan struct{}        // POST /drain
-	servers      []*server            // one a listener
-	tickets      *listen.Keyring      // nil without TLS
-	certificates *listen.Certificates // nil without TLS
-	failed       chan error           // a listener broke
-	engine       *fanout.Engine       // nil until readers need one
-	plain        *observe.Connections // counts those of plainListener
-	retiring     sync.WaitGroup       // pools that a reload has replaced
-	base         context.Context      // of every request
+	leaving      chan struct{}             // closed when the drain begins
+	deadline     atomic.Pointer[time.Time] // of the drain; nil before it
+	asked        chan struct{}             // POST /drain
+	servers      []*server                 // one a listener
+	tickets      *listen.Keyring           // nil without TLS
+	certificates *listen.Certificates      // nil without TLS
+	failed       chan error                // a listener broke
+	engine       *fanout.Engine            // nil until readers need one
+	plain        *observe.Connections      // counts those of plainListener
+	retiring     sync.WaitGroup            // pools that a reload has replaced
+	base         context.Context           // of every request
 	sockets      *listen.Sockets
 	handover     handover
 }

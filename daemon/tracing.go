@@ -7,7 +7,7 @@ import (
 	"net/http"
 	"slices"
 	"strings"
-	"sync/atomic"
+	"sync"
 	"time"
 
 	"github.com/fairlead-edge/fairlead"
@@ -46,17 +46,18 @@ const (
 	flushSpansLeast = time.Second
 )
 
+// flushTime is how long the last spans may take from now on.
+func (d *daemon) flushTime() time.Duration {
+	left := flushSpans
+	if end := d.deadline.Load(); end != nil {
+		left = min(left, time.Until(*end))
+	}
+	return max(left, flushSpansLeast)
+}
+
 // closeTracing hands the last spans over.
 func (d *daemon) closeTracing() {
-	now := time.Now()
-	until := now.Add(flushSpans)
-	if end := d.deadline.Load(); end != 0 && time.Unix(0, end).Before(until) {
-		until = time.Unix(0, end)
-	}
-	if least := now.Add(flushSpansLeast); until.Before(least) {
-		until = least
-	}
-	ctx, cancel := context.WithDeadline(context.Background(), until)
+	ctx, cancel := context.WithTimeout(context.Background(), d.flushTime())
 	defer cancel()
 	d.tracing.Close(ctx)
 }
@@ -65,10 +66,13 @@ func (d *daemon) closeTracing() {
 type traced struct {
 	*observe.Span
 
-	d    *daemon
-	w    *watched
-	r    *http.Request
-	long atomic.Pointer[time.Timer] // that establishes what goes on for so long
+	d *daemon
+	w *watched
+	r *http.Request
+
+	mu    sync.Mutex
+	long  *time.Timer // that establishes what goes on for so long
+	ended bool        // nothing is established any more
 }
 
 // longResponse is after what time a response counts as a stream that does not say so:
@@ -116,7 +120,7 @@ func (h *hijacked) Hijack() (net.Conn, *bufio.ReadWriter, error) {
 		if h.t.r.Header.Get("Upgrade") != "" {
 			status = http.StatusSwitchingProtocols
 		}
-		h.t.establish(status)
+		h.t.establish(h.t.so(status))
 	}
 	return conn, rw, err
 }
@@ -128,11 +132,22 @@ func (t *traced) begun(status int) {
 	}
 	h := t.w.Header()
 	unknown := isCall(h) && !ownStream(t.r.URL.Path)
+	so := t.so(status)
 	if waited := h.Get("Preference-Applied") != ""; unknown || waited || !isStream(t.w, t.r) {
-		t.long.Store(time.AfterFunc(longResponse, func() { t.establish(status) }))
+		t.mu.Lock()
+		defer t.mu.Unlock()
+		t.long = time.AfterFunc(longResponse, func() { t.establish(so) })
 		return
 	}
-	t.establish(status)
+	t.establish(so)
+}
+
+// so is what the header tells, on the goroutine of its handler, who may go on to write
+// trailers to it.
+func (t *traced) so(status int) *ended {
+	return &ended{
+		path: loggedPath(t.r.URL.Path), client: proxy.ClientAddr(t.r, t.w.trusted), status: status, grpc: grpcStatus(t.w.Header()),
+	}
 }
 
 // isCall reports whether a response is that of a call, which may be a stream or not.
@@ -147,11 +162,12 @@ func ownStream(path string) bool {
 }
 
 // establish ends the span of what goes on.
-func (t *traced) establish(status int) {
-	f := t.d.flights.look(t.w.flight)
-	t.Span.Establish(t.d.response(f, &ended{
-		path: loggedPath(t.r.URL.Path), client: proxy.ClientAddr(t.r, t.w.trusted), status: status, grpc: grpcStatus(t.w.Header()),
-	}))
+func (t *traced) establish(so *ended) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if !t.ended {
+		t.Span.Establish(t.d.response(t.d.flights.look(t.w.flight), so))
+	}
 }
 
 // over ends what was begun beside the request, and returns its span; nil: none.
@@ -159,8 +175,11 @@ func (t *traced) over() *observe.Span {
 	if t == nil {
 		return nil
 	}
-	if timer := t.long.Load(); timer != nil {
-		timer.Stop()
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.ended = true
+	if t.long != nil {
+		t.long.Stop()
 	}
 	return t.Span
 }

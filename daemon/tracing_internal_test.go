@@ -86,6 +86,7 @@ func TestAResponseThatGoesOnForLongIsSeenBeforeItsEnd(t *testing.T) {
 				w.Header().Set("Content-Type", "application/grpc")
 				w.WriteHeader(http.StatusOK)
 				time.Sleep(took)
+				w.Header().Set(http.TrailerPrefix+"Grpc-Status", "0") // which nobody else reads meanwhile
 			}))
 			h.ServeHTTP(httptest.NewRecorder(), httptest.NewRequest(http.MethodPost, "/calls/x", http.NoBody))
 			d.tracing.Close(context.Background())
@@ -94,4 +95,21 @@ func TestAResponseThatGoesOnForLongIsSeenBeforeItsEnd(t *testing.T) {
 			t.Errorf("after %v: %d spans, %d of an end", took, all, late)
 		}
 	}
+}
+
+func TestTheLastSpansHaveUntilTheEndOfTheDrain(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		d := &daemon{}
+		if took := d.flushTime(); took != flushSpans {
+			t.Errorf("without a drain %v", took)
+		}
+		for left, want := range map[time.Duration]time.Duration{time.Minute: flushSpans, 3 * time.Second: 3 * time.Second, -time.Second: flushSpansLeast} {
+			end := time.Now().Add(left)
+			d.deadline.Store(&end)
+			if took := d.flushTime(); took != want {
+				t.Errorf("with %v left %v, want %v", left, took, want)
+			}
+		}
+	})
 }
