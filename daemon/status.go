@@ -29,6 +29,7 @@ func (d *daemon) sources() observe.Sources {
 			b := d.site.Load().coders.budget
 			return observe.Coders{Bytes: b.Used(), Limit: b.Limit(), Refused: b.Refused()}
 		},
+		Spans:    func() *observe.Spans { return d.tracing.Spans() },
 		Draining: d.draining,
 	}
 }

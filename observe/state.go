@@ -29,6 +29,8 @@ type Sources struct {
 	Listeners func() []Listener
 	// Coders returns what the coders of responses hold.
 	Coders func() Coders
+	// Spans returns what became of spans; nil: tracing is off.
+	Spans func() *Spans
 	// Draining reports whether the server is going away.
 	Draining func() bool
 }
@@ -59,7 +61,7 @@ var (
 
 // Describe implements [prometheus.Collector].
 func (s *state) Describe(ch chan<- *prometheus.Desc) {
-	for _, d := range []*prometheus.Desc{topics, streams, captured, recorded, bursts, inFlight, draining} {
+	for _, d := range []*prometheus.Desc{topics, streams, captured, recorded, bursts, inFlight, spans, draining} {
 		ch <- d
 	}
 	for _, d := range slices.Concat(readerFamilies, poolFamilies, listenerFamilies, coderFamilies, backlogFamilies) {
@@ -114,6 +116,11 @@ func (s *state) Collect(ch chan<- prometheus.Metric) {
 	}
 	if s.Coders != nil {
 		s.Coders().collect(ch)
+	}
+	if s.Spans != nil {
+		if n := s.Spans(); n != nil {
+			n.collect(ch)
+		}
 	}
 	if s.Draining != nil {
 		v := 0.0

@@ -65,6 +65,7 @@ var everything = Sources{
 	Listeners: func() []Listener { return []Listener{{Open: map[string]int{"": 1}, Refused: map[string]uint64{"": 1}}} },
 	Coders:    func() Coders { return Coders{} },
 	Draining:  func() bool { return false },
+	Spans:     func() *Spans { return &Spans{} },
 	Pools: func() []Pool {
 		one := map[string]uint64{"": 1}
 		return []Pool{{Dials: one, Closes: one, Retries: one, Refusals: one, Endpoints: []PoolEndpoint{{Name: "a"}}}}

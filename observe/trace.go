@@ -4,7 +4,6 @@ import (
 	"context"
 	"encoding/hex"
 	"errors"
-	"math/rand/v2"
 	"sync/atomic"
 	"time"
 
@@ -42,13 +41,22 @@ type TracingConfig struct {
 // Tracing makes spans and exports them, from a queue of 2,048, in batches of 512 at
 // most or every 5 s; a span that finds no room is dropped. No method waits for the
 // collector but Close. It is safe for concurrent use; of nil, which is tracing that
-// is off, no method may be called but Close.
+// is off, no method may be called but Close and Spans.
 type Tracing struct {
 	cfg      TracingConfig
 	provider *sdk.TracerProvider
 	tracer   trace.Tracer
 	out      *exporter
+	count    spanCount
 	budget   budget // of deliveries
+}
+
+// Spans returns what became of spans so far; nil of nil.
+func (t *Tracing) Spans() *Spans {
+	if t == nil {
+		return nil
+	}
+	return &Spans{Ended: t.count.ended.Load(), Exported: t.count.exported.Load(), Failed: t.count.failed.Load()}
 }
 
 // maxValue is how many characters an attribute has; a longer one is cut.
@@ -62,7 +70,9 @@ const scope = "github.com/fairlead-edge/fairlead"
 const exportTimeout = 10 * time.Second
 
 // NewTracing returns what makes spans. It connects to nothing yet. An error says which
-// variable of OpenTelemetry is wrong, and repeats no value.
+// variable of OpenTelemetry is wrong, and repeats no value. A process has one logger and
+// one error handler of OpenTelemetry: both say nothing from here on, since they
+// would print values.
 func NewTracing(cfg TracingConfig) (*Tracing, error) {
 	ctx := context.Background()
 	headers, err := collectorHeaders()
@@ -76,6 +86,11 @@ func NewTracing(cfg TracingConfig) (*Tracing, error) {
 	if err := checkResource(); err != nil {
 		return nil, err
 	}
+	about, err := resource.New(ctx, resource.WithAttributes(semconv.ServiceName("fairlead"), semconv.ServiceVersion(cfg.Version)),
+		resource.WithTelemetrySDK(), resource.WithFromEnv())
+	if err != nil {
+		return nil, errors.New("observe: tracing: OTEL_RESOURCE_ATTRIBUTES cannot be read; want name=value, separated by commas, with %XX for what is special")
+	}
 	var said complaints
 	said.listen()
 	way := newCollector(secure)
@@ -84,12 +99,9 @@ func NewTracing(cfg TracingConfig) (*Tracing, error) {
 	if err = errors.Join(err, said.err()); err != nil {
 		return nil, err
 	}
-	about, err := resource.New(ctx, resource.WithAttributes(semconv.ServiceName("fairlead"), semconv.ServiceVersion(cfg.Version)),
-		resource.WithTelemetrySDK(), resource.WithFromEnv())
-	if err != nil {
-		return nil, errors.New("observe: tracing: OTEL_RESOURCE_ATTRIBUTES cannot be read; want name=value, separated by commas, with %XX for what is special")
-	}
+	quiet()
 	t := &Tracing{cfg: cfg, out: &exporter{to: to, failed: cfg.Failed, collector: way}}
+	t.out.count = &t.count
 	t.out.ctx, t.out.cancel = context.WithCancel(ctx)
 	limits := sdk.NewSpanLimits()
 	limits.AttributeValueLengthLimit = maxValue
@@ -97,6 +109,7 @@ func NewTracing(cfg TracingConfig) (*Tracing, error) {
 		sdk.WithRawSpanLimits(limits),
 		sdk.WithSampler(sampler{sdk.ParentBased(sdk.TraceIDRatioBased(cfg.Sample))}),
 		sdk.WithResource(about),
+		sdk.WithSpanProcessor(&t.count),
 		sdk.WithBatcher(t.out, sdk.WithMaxQueueSize(sdk.DefaultMaxQueueSize), sdk.WithMaxExportBatchSize(sdk.DefaultMaxExportBatchSize),
 			sdk.WithBatchTimeout(sdk.DefaultScheduleDelay*time.Millisecond), sdk.WithExportTimeout(exportTimeout)),
 	)
@@ -143,13 +156,8 @@ type budget struct {
 }
 
 // take reports whether there is one left. Where a second begins, some more may be
-// had by those who come at once; and while there is none left, it is not at each
-// call looked whether another second has begun.
+// had by those who come at once.
 func (b *budget) take(most int) bool {
-	const seldom = 63
-	if b.used.Load() >= int64(most) && rand.Uint32()&seldom != 0 { //nolint:gosec // no secret
-		return false
-	}
 	now := time.Now().Unix()
 	if last := b.second.Load(); last != now && b.second.CompareAndSwap(last, now) {
 		b.used.Store(0)

@@ -102,13 +102,18 @@ func TestAPublishOfManyEventsIsOneSpanThatLinksToTheirTraces(t *testing.T) {
 	}
 	done(0, fairlead.NotFound)
 	s.Span.End(observe.Response{Status: http.StatusNotFound})
+	seen := make(map[string]*tracepb.Span)
 	for _, span := range stop() {
-		if span.GetName() == "publish a/*" && (len(span.GetLinks()) != 16 || span.GetStatus().GetCode() != tracepb.Status_STATUS_CODE_ERROR) {
-			t.Errorf("the span is %v", span)
-		}
-		if span.GetName() == "GET" && span.GetStatus().GetCode() == tracepb.Status_STATUS_CODE_ERROR {
-			t.Error("that a client asked for what is not there counts as an error of the server")
-		}
+		seen[span.GetName()] = span
+	}
+	if span := seen["publish a/*"]; len(span.GetLinks()) != 16 || span.GetStatus().GetCode() != tracepb.Status_STATUS_CODE_ERROR {
+		t.Errorf("the span is %v", span)
+	}
+	if span := seen["GET"]; span == nil || span.GetStatus().GetCode() == tracepb.Status_STATUS_CODE_ERROR {
+		t.Errorf("that a client asked for what is not there counts as an error of the server: %v", span)
+	}
+	if n := tr.Spans(); len(seen) != 2 || *n != (observe.Spans{Ended: 2, Exported: 2}) {
+		t.Errorf("%d spans, %+v", len(seen), n)
 	}
 }
 
@@ -157,6 +162,9 @@ func TestACollectorThatHangsDoesNotKeepCloseBeyondItsContext(t *testing.T) {
 	tr.Close(ctx)
 	if len(failed) != 1 || !errors.Is(failed[0], context.Canceled) {
 		t.Errorf("it was told %v", failed)
+	}
+	if n := tr.Spans(); *n != (observe.Spans{Ended: 1, Failed: 1}) {
+		t.Errorf("spans: %+v", n)
 	}
 }
 

@@ -106,7 +106,9 @@ type exporter struct {
 	failed    func(error)
 	ctx       context.Context //nolint:containedctx // of all exports
 	cancel    context.CancelFunc
+	count     *spanCount
 	told      time.Time // of the exporting goroutine
+	lost      int       // spans since then; of that goroutine
 }
 
 // ExportSpans hands a batch over. A failure is told here, and nobody else's news.
@@ -116,9 +118,15 @@ func (e *exporter) ExportSpans(ctx context.Context, spans []sdk.ReadOnlySpan) er
 	defer context.AfterFunc(e.ctx, cancel)()
 	e.collector.status = 0 // a batch that cannot be encoded is not sent
 	err := e.to.ExportSpans(ctx, spans)
-	if now := time.Now(); err != nil && e.failed != nil && (e.told.IsZero() || now.Sub(e.told) >= time.Minute) {
-		e.told = now
-		e.failed(fmt.Errorf("observe: tracing: export of %d spans: %w", len(spans), e.collector.why(err)))
+	if err == nil {
+		e.count.exported.Add(uint64(len(spans)))
+		return nil
+	}
+	e.count.failed.Add(uint64(len(spans)))
+	e.lost += len(spans)
+	if now := time.Now(); e.failed != nil && (e.told.IsZero() || now.Sub(e.told) >= time.Minute) {
+		e.failed(fmt.Errorf("observe: tracing: export of %d spans: %w", e.lost, e.collector.why(err)))
+		e.told, e.lost = now, 0
 	}
 	return nil
 }

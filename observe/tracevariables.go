@@ -104,6 +104,9 @@ func (c *complaints) listen() {
 	otel.SetErrorHandler(c)
 }
 
+// quiet drops all that OpenTelemetry says from now on, but to the error handler.
+func quiet() { otel.SetLogger(logr.Discard()) }
+
 // Handle drops an error: what fails of an export the exporter tells, and what else
 // comes is about variables that say nothing here, such as OTEL_TRACES_SAMPLER.
 func (c *complaints) Handle(error) {}
