@@ -218,9 +218,7 @@ func faulty(f *flight, e *ended) bool {
 
 func isStream(w *watched, r *http.Request) bool {
 	h := w.Header()
-	// Which calls are streams is known only to who has the schema.
-	call := strings.HasPrefix(h.Get("Content-Type"), "application/grpc") || strings.HasPrefix(h.Get("Content-Type"), "application/connect+")
-	return call || w.status == http.StatusSwitchingProtocols || h.Get("Preference-Applied") != "" ||
+	return isCall(h) || w.status == http.StatusSwitchingProtocols || h.Get("Preference-Applied") != "" ||
 		strings.HasPrefix(h.Get("Content-Type"), "text/event-stream") ||
 		w.status == http.StatusOK && websocket.IsHandshake(r) // of HTTP/2 and HTTP/3
 }

@@ -150,7 +150,8 @@ func (t *traced) so(status int) *ended {
 	}
 }
 
-// isCall reports whether a response is that of a call, which may be a stream or not.
+// isCall reports whether a response is that of a call, which may be a stream or not:
+// only who has the schema knows.
 func isCall(h http.Header) bool {
 	kind := h.Get("Content-Type")
 	return strings.HasPrefix(kind, "application/grpc") || strings.HasPrefix(kind, "application/connect+")
