@@ -4,11 +4,13 @@ import (
 	"context"
 	"crypto/tls"
 	"log/slog"
+	"slices"
 	"strings"
 	"time"
 
 	"github.com/fairlead-edge/fairlead"
 	"github.com/fairlead-edge/fairlead/listen"
+	"github.com/fairlead-edge/fairlead/observe"
 )
 
 // watchConnections returns who counts and logs the connections of a listener.
@@ -42,7 +44,7 @@ func (d *daemon) endedConnection(listener string, e *listen.Ended) {
 	if e.Reason == listen.RefusedByLimit { // of which there may be any number: the limit is logged once a minute
 		return
 	}
-	d.recordConnection(listener, e.Remote, protocolOf(e.Protocol), string(e.Reason), e.Lasted, func() []slog.Attr {
+	d.recordConnection(listener, e.Remote, observe.Protocol(e.Protocol), string(e.Reason), e.Lasted, func() []slog.Attr {
 		attrs := []slog.Attr{slog.Int64("requests", e.Requests)}
 		if e.TLS {
 			attrs = append(attrs, slog.String("tls", tlsVersion(e.Version)), slog.Bool("resumed", e.Resumed))
@@ -88,18 +90,6 @@ func closeReason(session fairlead.Code) string {
 // tlsVersion is as people write it: 1.3.
 func tlsVersion(v uint16) string { return strings.TrimPrefix(tls.VersionName(v), "TLS ") }
 
-func protocolOf(major int) string {
-	switch major {
-	case 1:
-		return "h1"
-	case 2:
-		return "h2"
-	case 3:
-		return "h3"
-	}
-	return "unknown"
-}
-
 // clientStatus is a connection of a client, which net/http or quic-go serves.
 type clientStatus struct {
 	Listener string      `json:"listener"`
@@ -128,24 +118,28 @@ func stateOf(c *listen.ConnStatus) string {
 	return "new"
 }
 
-// clients returns at most limit of the connections of clients, the newest first.
-func (d *daemon) clients(limit int) []clientStatus {
-	list := []clientStatus{}
+// clients returns at most limit of the connections of clients, of all listeners the
+// newest first, and how many there are.
+func (d *daemon) clients(limit int) (list []clientStatus, total int) {
+	list = []clientStatus{}
 	for _, s := range d.servers {
-		for _, c := range s.Connections(limit - len(list)) {
+		total += s.Listed()
+		for _, c := range s.Connections(limit) {
 			one := clientStatus{
-				Listener: s.name, Remote: c.Remote, Protocol: protocolOf(c.Protocol), Resumed: c.Resumed, Since: c.Since,
+				Listener: s.name, Remote: c.Remote, Protocol: observe.Protocol(c.Protocol), Resumed: c.Resumed, Since: c.Since,
 				State: stateOf(&c), Requests: c.Requests, Active: c.Active, Idle: c.Idle.Seconds(),
 			}
 			if c.Version != 0 {
 				one.TLS = tlsVersion(c.Version)
 			}
 			if p := c.Path; p != nil {
-				one.Path = &pathStatus{RTT: p.RTT.Seconds(), RTTVar: p.RTTVar.Seconds(), Retransmits: p.Retransmits, Unanswered: p.Unanswered.Seconds()}
+				one.Path = newPathStatus(p.RTT, p.RTTVar, p.Retransmits, p.Unanswered)
 				one.Sent, one.Received = &p.Sent, &p.Received
 			}
 			list = append(list, one)
 		}
 	}
-	return list
+	slices.SortStableFunc(list, func(a, b clientStatus) int { return b.Since.Compare(a.Since) })
+	list = list[:min(limit, len(list))]
+	return list, max(total, len(list)) // connections come while they are counted
 }

@@ -30,45 +30,31 @@ type consolePage struct {
 	Demo        bool                      `json:"demo"` // there is a demonstration
 	Listeners   map[string]listenerStatus `json:"listeners"`
 	Clients     []noticedClient           `json:"clients"`
+	AllClients  int                       `json:"clients_total"`
 	Sessions    []noticedSession          `json:"sessions"`
 	AllSessions int                       `json:"sessions_total"`
 	Transports  map[string]int            `json:"transports"`
 	Captured    []capturedStatus          `json:"captured"`
+	AllCaptured int                       `json:"captured_total"`
 	InFlight    map[string]int            `json:"in_flight"`
 	Topics      []topicStatus             `json:"topics"`
 	AllTopics   int                       `json:"topics_total"`
 	Pools       []consolePool             `json:"pools"`
-	Routes      []consoleRoute            `json:"routes"`
-	Reuse       consoleReuse              `json:"reuse"`
-	Compression consoleCompression        `json:"compression"`
-	Events      float64                   `json:"events"`
-	Closed      map[string]float64        `json:"closed"`
-	Ended       map[string]float64        `json:"ended"`
+	// The rest is null without metrics.
+	Routes      []observe.RouteSummary `json:"routes"`
+	AllRoutes   *int                   `json:"routes_total"`
+	Reuse       *observe.Reuse         `json:"reuse"`
+	Compression *observe.Compression   `json:"compression"`
+	Events      *float64               `json:"events"`
+	Closed      map[string]float64     `json:"closed"`
+	Ended       map[string]float64     `json:"ended"`
 }
 
 type consolePool struct {
 	upstream.Snapshot
 
-	Ring []upstream.Event `json:"ring"` // the last first
-}
-
-type consoleRoute struct {
-	Route  string  `json:"route"`
-	Method string  `json:"method"`
-	Count  uint64  `json:"count"`
-	P50    float64 `json:"p50"`
-	P90    float64 `json:"p90"`
-	P99    float64 `json:"p99"`
-}
-
-type consoleReuse struct {
-	First   float64 `json:"first"`
-	Further float64 `json:"further"`
-}
-
-type consoleCompression struct {
-	Before float64 `json:"before"`
-	After  float64 `json:"after"`
+	AllEndpoints int              `json:"endpoints_total"`
+	Ring         []upstream.Event `json:"ring"` // the last first
 }
 
 // noticedClient and noticedSession say what of a connection is against its nature.
@@ -86,60 +72,75 @@ type noticedSession struct {
 
 // newConsole returns the console of this server.
 func (d *daemon) newConsole() *console.Console {
-	return console.New(console.Config{Snapshot: d.consoleSnapshot, Leaving: d.base.Done()})
+	c := &consoleSource{d: d, summary: d.metrics.Summary}
+	return console.New(console.Config{Snapshot: c.snapshot, Leaving: d.base.Done()})
 }
 
-func (d *daemon) consoleSnapshot() []byte {
-	s, err := d.metrics.Summary()
-	if err != nil {
-		d.log.Error("the console has no metrics", "error", err)
-	}
-	page := consolePage{
-		Now: time.Now(), Version: Version(), Draining: d.draining(), Demo: d.options.demo(),
-		Listeners: d.listenerPage(), Clients: noticeClients(d.clients(maxShown)), Transports: make(map[string]int),
-		Captured: d.capturedStreams(maxShown), InFlight: d.flights.byRoute(), Pools: d.consolePools(), Routes: consoleRoutes(s.Routes),
-		Reuse: consoleReuse{s.First, s.Further}, Compression: consoleCompression{s.Before, s.After},
-		Events: s.Events, Closed: s.Closed, Ended: s.Ended,
-	}
-	page.Topics, page.AllTopics = d.topics("", maxShown)
-	for _, site := range d.sites() {
-		if site.readers != nil {
-			for transport, n := range site.readers.Transports() {
-				page.Transports[transport] += n
-				page.AllSessions += n
-			}
-		}
-	}
-	page.Sessions = []noticedSession{}
-	for _, one := range d.sessions(maxShown) {
-		page.Sessions = append(page.Sessions, noticedSession{one, noticeSession(&one)})
-	}
-	text, err := json.Marshal(page)
+// consoleSource makes the pages of a console, one at a time.
+type consoleSource struct {
+	d       *daemon
+	summary func(limit int) (observe.Summary, error)
+	failed  bool // the last summary, which is logged once
+}
+
+func (c *consoleSource) snapshot() []byte {
+	text, err := json.Marshal(c.page())
 	if err != nil {
 		panic(err) // text and numbers always marshal
 	}
 	return text
 }
 
-func consoleRoutes(all []observe.RouteSummary) []consoleRoute {
-	routes := make([]consoleRoute, len(all))
-	for i, r := range all {
-		routes[i] = consoleRoute{r.Route, r.Method, r.Count, r.P50, r.P90, r.P99}
+func (c *consoleSource) page() *consolePage {
+	d := c.d
+	page := &consolePage{
+		Now: time.Now(), Version: Version(), Draining: d.draining(), Demo: d.options.demo(),
+		Listeners: d.listenerPage(), Sessions: []noticedSession{}, Transports: d.transports(),
+		InFlight: d.flights.byRoute(), Pools: consolePools(d.poolPages().pools()),
 	}
-	return routes
+	if s := c.metrics(); s != nil {
+		page.Routes, page.AllRoutes, page.Reuse, page.Compression = s.Routes, &s.AllRoutes, &s.Reuse, &s.Compression
+		page.Events, page.Closed, page.Ended = &s.Events, s.Closed, s.Ended
+	}
+	clients, n := d.clients(maxShown)
+	page.Clients, page.AllClients = noticeClients(clients), n
+	page.Captured, page.AllCaptured = d.capturedStreams(maxShown)
+	page.Topics, page.AllTopics = d.topics("", maxShown)
+	for _, n := range page.Transports {
+		page.AllSessions += n
+	}
+	for _, one := range d.sessions(maxShown) {
+		page.Sessions = append(page.Sessions, noticedSession{one, noticeSession(&one)})
+	}
+	return page
 }
 
-func (d *daemon) consolePools() []consolePool {
-	pages := d.poolPages()
-	pools := pages.pools()
+// metrics returns what is counted, nil where nothing is.
+func (c *consoleSource) metrics() *observe.Summary {
+	if !c.d.counts {
+		return nil
+	}
+	s, err := c.summary(maxShown)
+	if err != nil && !c.failed {
+		c.d.log.Error("the console has no metrics", "error", err)
+	}
+	if c.failed = err != nil; c.failed {
+		return nil
+	}
+	return &s
+}
+
+// consolePools returns what is shown of the pools, by name.
+func consolePools(pools map[string]pool) []consolePool {
 	all := []consolePool{}
-	for _, s := range pages.snapshots() {
+	for _, s := range snapshots(pools) {
+		one := consolePool{s, len(s.Endpoints), []upstream.Event{}}
+		one.Endpoints = s.Endpoints[:min(maxShown, len(s.Endpoints))]
 		events, _ := pools[s.Name].Events(0)
-		ring := []upstream.Event{}
-		for i := len(events) - 1; i >= 0 && len(ring) < maxRing; i-- {
-			ring = append(ring, events[i])
+		for i := len(events) - 1; i >= 0 && len(one.Ring) < maxRing; i-- {
+			one.Ring = append(one.Ring, events[i])
 		}
-		all = append(all, consolePool{s, ring})
+		all = append(all, one)
 	}
 	return all
 }

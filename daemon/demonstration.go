@@ -62,7 +62,7 @@ type demonstration struct {
 	cables map[string]*cable
 }
 
-// handle adds their paths to those of the admin listener: guarded for who may start
+// handleDemonstrations adds their paths to those of the admin listener: guarded for who may start
 // one, open for who has its key.
 func (d *daemon) handleDemonstrations(guarded, open *http.ServeMux, api *demo) {
 	guarded.HandleFunc("POST /demo/start", func(w http.ResponseWriter, r *http.Request) {
@@ -94,7 +94,7 @@ func (d *daemon) handleDemonstrations(guarded, open *http.ServeMux, api *demo) {
 // publicAddress returns that of the listener without TLS; nil: there is none.
 func (d *daemon) publicAddress() net.Addr {
 	for _, s := range d.servers {
-		if s.name == "http" {
+		if s.name == plainListener {
 			return s.tcp.Addr()
 		}
 	}

@@ -43,8 +43,9 @@ func (d *daemon) poolPages() *poolPages {
 }
 
 // snapshots returns the state of all pools, by name.
-func (p *poolPages) snapshots() []upstream.Snapshot {
-	pools := p.pools()
+func (p *poolPages) snapshots() []upstream.Snapshot { return snapshots(p.pools()) }
+
+func snapshots(pools map[string]pool) []upstream.Snapshot {
 	all := make([]upstream.Snapshot, 0, len(pools))
 	for _, name := range slices.Sorted(maps.Keys(pools)) {
 		s := pools[name].Snapshot()

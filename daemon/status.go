@@ -36,12 +36,16 @@ func (d *daemon) sources() observe.Sources {
 
 type connectionsPage struct {
 	Listeners map[string]listenerStatus `json:"listeners"`
-	Clients   []clientStatus            `json:"clients"`   // at most maxListed connections, without those of the engine's sessions
-	Sessions  []sessionStatus           `json:"sessions"`  // at most maxListed, those first that lag the most
-	Captured  []capturedStatus          `json:"captured"`  // at most maxListed
-	Relays    map[string]int            `json:"relays"`    // upgraded connections, by route
-	Transfers []transferStatus          `json:"transfers"` // at most maxListed
-	InFlight  map[string]int            `json:"in_flight"` // requests and streams, by route
+	// Of each list at most maxListed; totals are of what there is.
+	Clients     []clientStatus   `json:"clients"` // without those of the engine's sessions, the newest first
+	AllClients  int              `json:"clients_total"`
+	Sessions    []sessionStatus  `json:"sessions"` // those first that lag the most
+	AllSessions int              `json:"sessions_total"`
+	Captured    []capturedStatus `json:"captured"`
+	AllCaptured int              `json:"captured_total"`
+	Transfers   []transferStatus `json:"transfers"`
+	Relays      map[string]int   `json:"relays"`    // upgraded connections, by route
+	InFlight    map[string]int   `json:"in_flight"` // requests and streams, by route
 }
 
 type sessionStatus struct {
@@ -71,6 +75,10 @@ type pathStatus struct {
 	Unanswered  float64 `json:"unanswered_seconds"` // nothing was acknowledged, though it was sent again
 }
 
+func newPathStatus(rtt, rttVar time.Duration, retransmits uint64, unanswered time.Duration) *pathStatus {
+	return &pathStatus{rtt.Seconds(), rttVar.Seconds(), retransmits, unanswered.Seconds()}
+}
+
 type readingStatus struct {
 	Topic   string          `json:"topic"`
 	Cursor  fairlead.Cursor `json:"cursor"`
@@ -87,7 +95,7 @@ func statusOf(i deliver.SessionInfo) sessionStatus {
 		s.Unsent = &i.Unsent
 	}
 	if p := i.Path; p != nil {
-		s.Path = &pathStatus{p.RTT.Seconds(), p.RTTVar.Seconds(), p.Retransmits, p.Unanswered.Seconds()}
+		s.Path = newPathStatus(p.RTT, p.RTTVar, p.Retransmits, p.Unanswered)
 	}
 	for j, t := range i.Topics {
 		s.Topics[j] = readingStatus{t.Topic, t.Cursor, t.Lag, t.Skipped}
@@ -123,8 +131,13 @@ func (d *daemon) sessions(limit int) []sessionStatus {
 
 func (d *daemon) serveConnections(w http.ResponseWriter, _ *http.Request) {
 	page := connectionsPage{
-		Listeners: d.listenerPage(), Clients: d.clients(maxListed), Sessions: d.sessions(maxListed), Captured: d.capturedStreams(maxListed),
+		Listeners: d.listenerPage(), Sessions: d.sessions(maxListed),
 		Relays: map[string]int{}, Transfers: d.transfers(maxListed), InFlight: d.flights.byRoute(),
+	}
+	page.Clients, page.AllClients = d.clients(maxListed)
+	page.Captured, page.AllCaptured = d.capturedStreams(maxListed)
+	for _, n := range d.transports() {
+		page.AllSessions += n
 	}
 	for _, site := range d.sites() {
 		for _, r := range site.routes {
@@ -136,11 +149,26 @@ func (d *daemon) serveConnections(w http.ResponseWriter, _ *http.Request) {
 	writeJSON(w, page)
 }
 
-// capturedStreams returns at most limit of them.
-func (d *daemon) capturedStreams(limit int) []capturedStatus {
-	all := []capturedStatus{}
-	for _, i := range d.site.Load().captured.Streams(limit) {
-		all = append(all, capturedStatus{i.Hash, i.State, i.Fault, i.Events, i.Bytes, i.Readers, i.Age.Seconds()})
+// capturedStreams returns at most limit of them, and how many there are.
+func (d *daemon) capturedStreams(limit int) (list []capturedStatus, total int) {
+	store := d.site.Load().captured
+	list = []capturedStatus{}
+	for _, i := range store.Streams(limit) {
+		list = append(list, capturedStatus{i.Hash, i.State, i.Fault, i.Events, i.Bytes, i.Readers, i.Age.Seconds()})
+	}
+	s := store.Stats()
+	return list, max(s.Live+s.Finished, len(list)) // streams end meanwhile
+}
+
+// transports returns how many sessions of readers there are, by their transport.
+func (d *daemon) transports() map[string]int {
+	all := make(map[string]int)
+	for _, site := range d.sites() {
+		if site.readers != nil {
+			for transport, n := range site.readers.Transports() {
+				all[transport] += n
+			}
+		}
 	}
 	return all
 }

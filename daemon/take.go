@@ -105,7 +105,7 @@ func (t *detached) ended(why deliver.Ended, span *observe.Span) {
 	if t.d.counts {
 		t.d.plain.Ended(1, reason, lasted, -1)
 	}
-	t.d.recordConnection(plainListener, why.Remote, protocolOf(1), reason, lasted, func() []slog.Attr {
+	t.d.recordConnection(plainListener, why.Remote, observe.Protocol(1), reason, lasted, func() []slog.Attr {
 		return []slog.Attr{slog.Uint64("sent_bytes", why.Bytes)}
 	})
 	t.d.flights.drop(t.route)

@@ -127,6 +127,7 @@ type gate struct {
 
 	mu       sync.Mutex
 	all      *connection // those with a place that are served here
+	listed   int         // in all
 	served   int
 	answered int    // refused and not closed: at most maxAnswers
 	told     bucket // how many more may be answered
@@ -237,6 +238,7 @@ func (g *gate) list(c *connection) {
 		c.next.previous = c
 	}
 	g.all = c
+	g.listed++
 }
 
 func (g *gate) unlist(c *connection) {
@@ -244,11 +246,14 @@ func (g *gate) unlist(c *connection) {
 		g.all = c.next
 	} else if c.previous != nil {
 		c.previous.next = c.next
+	} else {
+		return // it is not in it
 	}
 	if c.next != nil {
 		c.next.previous = c.previous
 	}
 	c.next, c.previous = nil, nil
+	g.listed--
 }
 
 // leave gives a place back, if it is one.

@@ -58,8 +58,8 @@ func TestAConnectionBeyondTheLimitIsToldSoAndEnds(t *testing.T) {
 		if err := silent.ended(); err != io.EOF || time.Since(began) != 5*time.Second {
 			t.Errorf("one that says nothing: %v after %v", err, time.Since(began))
 		}
-		if got, want := s.Stats(), (listen.Stats{HTTP1: 1, Opened: 4, Closed: 3, Full: 3}); got != want {
-			t.Errorf("%+v, want %+v", got, want)
+		if got, want := s.Stats(), (listen.Stats{HTTP1: 1, Opened: 4, Closed: 3, Full: 3}); got != want || s.Listed() != 1 {
+			t.Errorf("%+v, want %+v; %d are listed", got, want, s.Listed())
 		}
 
 		_ = first.Close()

@@ -34,8 +34,8 @@ func TestAConnectionThatIsTakenOverKeepsItsPlaceUntilItIsReleased(t *testing.T) 
 			t.Fatal(err)
 		}
 		synctest.Wait()
-		if got, want := s.Stats(), (listen.Stats{HTTP1: 1, Opened: 1}); got != want {
-			t.Errorf("when net/http has let go: %+v, want %+v", got, want)
+		if got, want := s.Stats(), (listen.Stats{HTTP1: 1, Opened: 1}); got != want || s.Listed() != 0 {
+			t.Errorf("when net/http has let go: %+v, want %+v; %d are listed", got, want, s.Listed())
 		}
 		second := dial1(t, l.Network)
 		second.send(plain)

@@ -146,8 +146,8 @@ func TestTheTimeBetweenRequestsIsTold(t *testing.T) {
 		if len(all) != 1 || all[0].Requests != 3 || all[0].Active != 0 || all[0].Protocol != 1 || all[0].Path != nil {
 			t.Errorf("%+v", all)
 		}
-		if all := s.Connections(0); len(all) != 0 {
-			t.Errorf("%+v", all)
+		if all := s.Connections(0); len(all) != 0 || s.Listed() != 1 {
+			t.Errorf("%+v of %d", all, s.Listed())
 		}
 	})
 }

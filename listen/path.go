@@ -60,6 +60,13 @@ func (s *Server) Connections(most int) []ConnStatus {
 	return all
 }
 
+// Listed returns how many connections there are of which Connections tells.
+func (s *Server) Listed() int {
+	s.gate.mu.Lock()
+	defer s.gate.mu.Unlock()
+	return s.gate.listed
+}
+
 func (c *quicConn) path() (Path, bool) {
 	if c.connection.shaken.Load() == 0 {
 		return Path{}, false

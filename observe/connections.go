@@ -65,14 +65,14 @@ func (m *Metrics) Connections(listener string) *Connections {
 	c.heard, c.gap = m.connections.heard.WithLabelValues(listener), m.connections.gaps.with(listener)
 	for protocol := range c.requests {
 		for reused := range 2 {
-			c.requests[protocol][reused] = m.connections.requests.WithLabelValues(listener, protocolName(protocol), strconv.FormatBool(reused == 1))
+			c.requests[protocol][reused] = m.connections.requests.WithLabelValues(listener, Protocol(protocol), strconv.FormatBool(reused == 1))
 		}
 	}
 	return c
 }
 
-// protocolName names a major version of HTTP.
-func protocolName(major int) string {
+// Protocol names a major version of HTTP as labels do: h1, h2, h3, or unknown.
+func Protocol(major int) string {
 	if major < 1 || major > 3 {
 		return "unknown"
 	}
@@ -113,9 +113,9 @@ func (c *Connections) Shaken(took time.Duration, quic bool, version string, resu
 // is of few values.
 func (c *Connections) Ended(protocol int, reason string, lasted time.Duration, requests int64) {
 	c.families.ended.WithLabelValues(c.listener, reason).Inc()
-	c.families.lasted.WithLabelValues(c.listener, protocolName(protocol)).Observe(lasted.Seconds())
+	c.families.lasted.WithLabelValues(c.listener, Protocol(protocol)).Observe(lasted.Seconds())
 	if requests >= 0 {
-		c.families.carried.WithLabelValues(c.listener, protocolName(protocol)).Observe(float64(requests))
+		c.families.carried.WithLabelValues(c.listener, Protocol(protocol)).Observe(float64(requests))
 	}
 }
 

@@ -17,6 +17,7 @@ import (
 // use.
 type Metrics struct {
 	registry  *prometheus.Registry
+	summary   *prometheus.Registry   // of the families that Summary is of
 	families  []prometheus.Collector // what is told; the sources' are state's
 	requests  *prometheus.CounterVec
 	durations *vector // their series are exchanges'
@@ -46,6 +47,7 @@ var buckets = []float64{.001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 
 func New(version string, sources Sources) *Metrics {
 	m := &Metrics{
 		registry: prometheus.NewRegistry(),
+		summary:  prometheus.NewRegistry(),
 		requests: counter("fairlead_http_requests_total", "Requests and streams that are over, by the pattern of their route.", "route", "method", "code"),
 		durations: newVector(seconds, "fairlead_http_request_duration_seconds",
 			"From a request's header to the end of its response, streams and long polls left out.", "route", "method"),
@@ -76,6 +78,7 @@ func New(version string, sources Sources) *Metrics {
 		m.reloads, build, m.coding.responses, m.coding.bytes, m.coding.seconds,
 	}, m.calls.all(), m.connections.all(), m.reading.all(), m.missing.all())
 	m.registry.MustRegister(m.families...)
+	m.summary.MustRegister(m.durations, m.connections.requests, m.coding.bytes, m.reading.events, m.connections.ended, m.closed)
 	m.registry.MustRegister(&state{sources}, collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	return m
 }

@@ -1,6 +1,7 @@
 package observe
 
 import (
+	"cmp"
 	"fmt"
 	"math"
 	"slices"
@@ -9,32 +10,46 @@ import (
 	dto "github.com/prometheus/client_model/go"
 )
 
-// Summary is what people look at of the metrics, for a page.
+// Summary is what people look at of the metrics, for a page. Connections are those of
+// clients, without the admin listener's.
 type Summary struct {
-	Routes []RouteSummary
-	// First and Further are the requests on connections that had carried none, and one
-	// before.
-	First, Further float64
-	// Before and After are bytes of responses, without and with their coding.
-	Before, After float64
-	Events        float64            // given to readers
-	Closed        map[string]float64 // connections of clients that ended, by why
-	Ended         map[string]float64 // sessions that ended, by why
+	Routes      []RouteSummary
+	AllRoutes   int // of each method
+	Reuse       Reuse
+	Compression Compression
+	Events      float64            // given to readers
+	Closed      map[string]float64 // connections that ended, by why
+	Ended       map[string]float64 // sessions that ended, by why
+}
+
+// Reuse is how many requests were the first of their connection, and further ones.
+type Reuse struct {
+	First   float64 `json:"first"`
+	Further float64 `json:"further"`
+}
+
+// Compression is how many bytes responses had before their coding, and after it.
+type Compression struct {
+	Before float64 `json:"before"`
+	After  float64 `json:"after"`
 }
 
 // RouteSummary is how long the requests of a route took, streams left out. Quantiles
 // are in seconds, from buckets.
 type RouteSummary struct {
-	Route         string
-	Method        string
-	Count         uint64
-	P50, P90, P99 float64
+	Route  string  `json:"route"`
+	Method string  `json:"method"`
+	Count  uint64  `json:"count"`
+	P50    float64 `json:"p50"`
+	P90    float64 `json:"p90"`
+	P99    float64 `json:"p99"`
 }
 
-// Summary gathers the metrics. It takes what a scrape does.
-func (m *Metrics) Summary() (Summary, error) {
-	s := Summary{Closed: make(map[string]float64), Ended: make(map[string]float64)}
-	families, err := m.registry.Gather()
+// Summary gathers what it is of, which is little of what a scrape does, with at most
+// limit of the routes: those with the most requests.
+func (m *Metrics) Summary(limit int) (Summary, error) {
+	s := Summary{Routes: []RouteSummary{}, Closed: make(map[string]float64), Ended: make(map[string]float64)}
+	families, err := m.summary.Gather()
 	if err != nil {
 		return s, fmt.Errorf("observe: summary: %w", err)
 	}
@@ -43,9 +58,17 @@ func (m *Metrics) Summary() (Summary, error) {
 			s.add(f.GetName(), one)
 		}
 	}
-	slices.SortFunc(s.Routes, func(a, b RouteSummary) int { return strings.Compare(a.Route+" "+a.Method, b.Route+" "+b.Method) })
+	s.AllRoutes = len(s.Routes)
+	slices.SortStableFunc(s.Routes, func(a, b RouteSummary) int { return cmp.Compare(b.Count, a.Count) })
+	s.Routes = s.Routes[:min(limit, len(s.Routes))]
+	slices.SortFunc(s.Routes, func(a, b RouteSummary) int {
+		return cmp.Or(strings.Compare(a.Route, b.Route), strings.Compare(a.Method, b.Method))
+	})
 	return s, nil
 }
+
+// adminListener is the one whose connections are those of operators.
+const adminListener = "admin"
 
 // add takes in what a family says.
 func (s *Summary) add(family string, one *dto.Metric) {
@@ -58,21 +81,25 @@ func (s *Summary) add(family string, one *dto.Metric) {
 			P50: quantile(h, .5), P90: quantile(h, .9), P99: quantile(h, .99),
 		})
 	case "fairlead_connection_requests_total":
-		if label(one, "reused") == "true" {
-			s.Further += n
-		} else {
-			s.First += n
+		switch {
+		case label(one, "listener") == adminListener:
+		case label(one, "reused") == "true":
+			s.Reuse.Further += n
+		default:
+			s.Reuse.First += n
 		}
 	case "fairlead_compression_bytes_total":
 		if label(one, "stage") == "before" {
-			s.Before += n
+			s.Compression.Before += n
 		} else {
-			s.After += n
+			s.Compression.After += n
 		}
 	case "fairlead_events_delivered_total":
 		s.Events += n
 	case "fairlead_connections_closed_total":
-		s.Closed[label(one, "reason")] += n
+		if label(one, "listener") != adminListener {
+			s.Closed[label(one, "reason")] += n
+		}
 	case "fairlead_sessions_closed_total":
 		s.Ended[label(one, "reason")] += n
 	}
