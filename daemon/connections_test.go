@@ -55,7 +55,7 @@ func TestTheConnectionsOfClientsAreSeen(t *testing.T) {
 	}
 }
 
-func TestWithoutMetricsNothingIsCounted(t *testing.T) {
+func TestWithoutMetricsThereIsNoPageOfThem(t *testing.T) {
 	p := start(t, "topics: [{match: \"**\"}]\nmetrics: false", daemon.Options{})
 	if status, text := answer(t, http.MethodPost, p.http+"/topics/a", "x", "Content-Type", "text/plain"); status != http.StatusCreated {
 		t.Errorf("%d %s", status, text)

@@ -88,10 +88,10 @@ func (d *daemon) readerMetrics() observe.Readers {
 	s := d.site.Load()
 	out := observe.Readers{
 		Topics: map[string]observe.Reading{anyMany: {Retain: topic.DefaultEvents}},
-		Connections: map[string]observe.Waiting{
-			deliver.TransportSSE: {}, deliver.TransportWebSocket: {},
-			deliver.TransportGRPC: {}, deliver.TransportGRPCWeb: {}, deliver.TransportConnect: {},
-		},
+		Connections: make(map[string]observe.Waiting),
+	}
+	for _, transport := range deliver.Transports() {
+		out.Connections[transport] = observe.Waiting{}
 	}
 	for i := range s.cfg.Topics {
 		out.Topics[s.cfg.Topics[i].Match.String()] = observe.Reading{Retain: cmp.Or(s.cfg.Topics[i].Retain.Events, topic.DefaultEvents)}
@@ -102,11 +102,10 @@ func (d *daemon) readerMetrics() observe.Readers {
 			continue
 		}
 		for session := range site.readers.All() {
-			if w, ok := out.Connections[session.Transport]; ok {
-				w.Buffered += session.Buffered
-				w.Unsent += max(session.Unsent, 0)
-				out.Connections[session.Transport] = w
-			}
+			w := out.Connections[session.Transport]
+			w.Buffered += session.Buffered
+			w.Unsent += max(session.Unsent, 0)
+			out.Connections[session.Transport] = w
 			for _, at := range session.Topics {
 				pattern, ok := patterns[at.Topic]
 				if !ok {

@@ -35,7 +35,7 @@ func TestReadersAreSeenByThePatternsOfTheirTopics(t *testing.T) {
 			`fairlead_topic_readers{topics="ticks/*"} 1`, `fairlead_topic_readers{topics="idle/*"} 0`, `fairlead_topic_readers{topics="**"} 0`,
 			`fairlead_topic_lag_events{topics="ticks/*"} 0`, `fairlead_topic_lag_max_events{topics="ticks/*"} 0`,
 			`fairlead_topic_gaps_total{topics="ticks/*"} 1`,
-			`fairlead_session_buffered_bytes{transport="sse"} 0`, `fairlead_session_unsent_bytes{transport="websocket"} 0`,
+			`fairlead_session_buffered_bytes{transport="sse"} 0`, `fairlead_session_unsent_bytes{transport="websocket"} 0`, `fairlead_session_buffered_bytes{transport="poll"} 0`,
 		} {
 			if !strings.Contains(text, want+"\n") {
 				return false

@@ -14,7 +14,8 @@ import (
 // sources tell the metrics what there is.
 func (d *daemon) sources() observe.Sources {
 	return observe.Sources{
-		Topics: func() int { return d.site.Load().topics.Len() },
+		Transports: deliver.Transports(),
+		Topics:     func() int { return d.site.Load().topics.Len() },
 		Captured: func() observe.Captured {
 			s := d.site.Load().captured.Stats()
 			return observe.Captured{Live: s.Live, Ended: s.Finished, Bytes: s.Bytes, Events: s.Events, Bursts: s.Bursts}

@@ -22,7 +22,7 @@ import (
 )
 
 func newWatcher(log io.Writer) *daemon {
-	metrics := observe.New("", observe.Sources{})
+	metrics := observe.New("", observe.Sources{Transports: deliver.Transports()})
 	d := &daemon{
 		leaving: make(chan struct{}), metrics: metrics, counts: true, plain: metrics.Connections(plainListener), access: slog.New(slog.NewTextHandler(log, nil)),
 	}

@@ -82,6 +82,9 @@ const (
 // transports are their names.
 var transports = [...]string{TransportSSE, TransportWebSocket, TransportPoll, TransportGRPC, TransportGRPCWeb, TransportConnect}
 
+// Transports returns the names of the transports that sessions have.
+func Transports() []string { return slices.Clone(transports[:]) }
+
 func (t transport) String() string { return transports[t] }
 
 // SessionInfo describes a live session to the operator.

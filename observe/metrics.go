@@ -63,7 +63,7 @@ func New(version string, sources Sources) *Metrics {
 		calls:     newCalls(),
 
 		connections: newConnections(),
-		reading:     newReading(),
+		reading:     newReading(sources.Transports),
 		missing:     newMissing(),
 	}
 	for _, result := range []string{reloadOK, reloadRefused} { // so that the first one is an increase

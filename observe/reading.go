@@ -39,10 +39,7 @@ type transport struct {
 	first, gaps, delays, ages, sizes *cells
 }
 
-// byTransport are the transports of readers.
-var byTransport = []string{"sse", "websocket", "poll", "grpc", "grpcweb", "connect"}
-
-func newReading() reading {
+func newReading(transports []string) reading {
 	s := reading{
 		begun: counter("fairlead_subscriptions_total",
 			"Subscriptions to topics, by whether from a cursor (not, cursor), and then again if there was a gap, or the cursor was of another life of the topic (unknown).",
@@ -70,7 +67,7 @@ func newReading() reading {
 		failed:  counter("fairlead_websocket_protocol_errors_total", "Connections whose client broke the protocol, by the code of the close.", "code"),
 	}
 	s.transport = make(map[string]*transport)
-	for _, name := range byTransport {
+	for _, name := range transports {
 		s.transport[name] = &transport{
 			s.events.WithLabelValues(name), s.bytes.WithLabelValues(name),
 			s.first.with(name), s.gaps.with(name), s.delays.with(name), s.ages.with(name), s.sizes.with(name, "event", sent),
@@ -92,7 +89,7 @@ type Delivery struct {
 	Transport     string // one of those that sessions have
 	Events, Bytes int
 	Delay, Age    time.Duration // of the oldest event: since its append, and its own time
-	First         time.Duration // of a session's first events, since its admission
+	First         time.Duration // of a session's first events, since its request
 	Gap           time.Duration // since the last byte before
 }
 

@@ -10,7 +10,7 @@ import (
 // BenchmarkDelivered measures what counting a delivery takes, which comes on top of
 // each write to a reader.
 func BenchmarkDelivered(b *testing.B) {
-	m := observe.New("v1", observe.Sources{})
+	m := observe.New("v1", observe.Sources{Transports: []string{"sse"}})
 	b.ReportAllocs()
 	at := time.Microsecond
 	for b.Loop() {

@@ -6,9 +6,12 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 )
 
-// Sources tell what there is at the time of a scrape. Each is called on the
-// goroutine of the scrape; nil ones are left out.
+// Sources tell what there is at the time of a scrape. The functions are called on
+// the goroutine of the scrape; nil ones are left out.
 type Sources struct {
+	// Transports are the names of those that readers have. What is delivered over
+	// others is not counted.
+	Transports []string
 	// Topics returns the number of topics.
 	Topics func() int
 	// Captured returns what is recorded.
