@@ -1,8 +1,10 @@
 package daemon
 
 import (
-	"fmt"
+	"bytes"
+	"context"
 	"io"
+	"log/slog"
 	"sync"
 	"time"
 )
@@ -31,8 +33,9 @@ const (
 // to [logBuffer.later] may wait.
 type logBuffer struct {
 	to         io.Writer
-	soon, now  chan struct{} // hold one when something is to be written
-	ended      chan struct{} // closed by close
+	handler    func(io.Writer) slog.Handler // of the records of its own
+	soon, now  chan struct{}                // hold one when something is to be written
+	ended      chan struct{}                // closed by close
 	goroutines sync.WaitGroup
 
 	mu      sync.Mutex
@@ -42,7 +45,7 @@ type logBuffer struct {
 
 // newLogBuffer is to be closed.
 func newLogBuffer(to io.Writer) *logBuffer {
-	b := &logBuffer{to: to, soon: make(chan struct{}, 1), now: make(chan struct{}, 1), ended: make(chan struct{})}
+	b := &logBuffer{to: to, handler: newLogHandler(false, nil), soon: make(chan struct{}, 1), now: make(chan struct{}, 1), ended: make(chan struct{})}
 	b.goroutines.Go(b.run)
 	return b
 }
@@ -89,17 +92,26 @@ func (b *logBuffer) flush() {
 	b.held, b.dropped = nil, 0
 	b.mu.Unlock()
 	if dropped > 0 {
-		out = fmt.Appendf(out, `{"level":"WARN","msg":"records of the log were dropped, since nobody took them","records":%d}`+"\n", dropped)
+		out = append(out, b.record("records of the log were dropped, since nobody took them", slog.Int("records", dropped))...)
 	}
 	if len(out) > 0 {
 		_, _ = b.to.Write(out) // a log that cannot be written has nowhere to say so
 	}
 }
 
+// record returns one about the log itself, which is written whatever log.level says.
+func (b *logBuffer) record(msg string, attr slog.Attr) []byte {
+	var text bytes.Buffer
+	r := slog.NewRecord(time.Now(), slog.LevelWarn, msg, 0)
+	r.AddAttrs(attr)
+	_ = b.handler(&text).Handle(context.Background(), r) // a buffer takes it
+	return text.Bytes()
+}
+
 // add keeps a record to be written, and returns how many bytes wait.
 func (b *logBuffer) add(p []byte) int {
 	if n := len(p); n > maxRecord {
-		p = fmt.Appendf(nil, `{"level":"WARN","msg":"a record of the log was too long to be kept","bytes":%d}`+"\n", n)
+		p = b.record("a record of the log was too long to be kept", slog.Int("bytes", n))
 	}
 	b.mu.Lock()
 	defer b.mu.Unlock()

@@ -2,6 +2,7 @@ package daemon
 
 import (
 	"bytes"
+	"log/slog"
 	"strings"
 	"sync"
 	"testing"
@@ -67,7 +68,7 @@ func TestRecordsOfRequestsWaitForEachOtherAndKeepTheirOrder(t *testing.T) {
 		want(long)
 		write(b.later(), strings.Repeat("x", maxRecord+1))
 		time.Sleep(logDelay)
-		want(`{"level":"WARN","msg":"a record of the log was too long to be kept","bytes":65537}` + "\n")
+		want(`{"time":"` + time.Now().Add(-logDelay).Format(time.RFC3339Nano) + `","level":"WARN","msg":"a record of the log was too long to be kept","bytes":65537}` + "\n")
 		write(b.later(), "5")
 		b.close()
 		want("5")
@@ -90,4 +91,33 @@ func TestALogThatNobodyTakesHoldsNobodyUp(t *testing.T) {
 			t.Errorf("%d bytes were written, and last %q", n, got[max(0, len(got)-100):])
 		}
 	})
+}
+
+func TestWhatTheLogSaysOfItselfIsInTheFormatOfTheRest(t *testing.T) {
+	for format, start := range map[string]string{"text": "time=", "json": `{"time":"`, "auto": `{"time":"`} {
+		synctest.Test(t, func(t *testing.T) {
+			f := &logFile{blocked: make(chan struct{})}
+			b := newLogBuffer(f)
+			log, _ := newLoggers(b, Log{Format: format, Level: "error"}, new(slog.LevelVar))
+			log.Error(strings.Repeat("x", maxRecord))
+			for range 2 * maxLogHeld / maxRecord {
+				log.Error(strings.Repeat("x", maxRecord/2))
+				log.Error(strings.Repeat("y", maxRecord/2))
+			}
+			close(f.blocked)
+			b.close()
+			told := 0
+			for line := range strings.Lines(f.take()) {
+				if !strings.HasPrefix(line, start) {
+					t.Errorf("%s: %.100s", format, line)
+				}
+				if strings.Contains(line, "too long to be kept") || strings.Contains(line, "were dropped") {
+					told++
+				}
+			}
+			if told != 2 {
+				t.Errorf("%s: %d records of the log itself", format, told)
+			}
+		})
+	}
 }

@@ -87,7 +87,7 @@ func (d *daemon) findSlow(s *site) {
 func (d *daemon) readerMetrics() observe.Readers {
 	s := d.site.Load()
 	out := observe.Readers{
-		Topics: map[string]observe.Reading{anyMany: {Retain: topic.DefaultEvents}},
+		Topics:      map[string]observe.Reading{anyMany: {Retain: topic.DefaultEvents}},
 		Connections: make(map[string]observe.Waiting),
 	}
 	for _, transport := range deliver.Transports() {

@@ -10,17 +10,24 @@ import (
 // of requests; level changes both later.
 func newLoggers(to *logBuffer, cfg Log, level *slog.LevelVar) (log, access *slog.Logger) {
 	setLevel(level, cfg.Level)
-	o := &slog.HandlerOptions{Level: level}
 	terminal := isTerminal(to.to)
-	if cfg.Format == "text" || cfg.Format == "auto" && terminal {
-		log, access = slog.New(slog.NewTextHandler(to, o)), slog.New(slog.NewTextHandler(to.later(), o))
-	} else {
-		log, access = slog.New(slog.NewJSONHandler(to, o)), slog.New(slog.NewJSONHandler(to.later(), o))
-	}
+	to.handler = newLogHandler(cfg.Format == "text" || cfg.Format == "auto" && terminal, level)
+	log, access = slog.New(to.handler(to)), slog.New(to.handler(to.later()))
 	if terminal { // somebody looks
 		access = log
 	}
 	return log, access
+}
+
+// newLogHandler returns what makes handlers that write text, or JSON.
+func newLogHandler(text bool, level slog.Leveler) func(io.Writer) slog.Handler {
+	o := &slog.HandlerOptions{Level: level}
+	return func(w io.Writer) slog.Handler {
+		if text {
+			return slog.NewTextHandler(w, o)
+		}
+		return slog.NewJSONHandler(w, o)
+	}
 }
 
 func setLevel(to *slog.LevelVar, name string) {
