@@ -20,30 +20,34 @@ const adminIndex = `fairlead %s
 
 GET  /healthz                  200 while the process runs
 GET  /readyz                   200 while it takes new clients, 503 when it drains
-GET  /metrics                  Prometheus format
-GET  /connections              sessions, captured streams, requests in flight (JSON)
+%sGET  /connections              connections of clients, sessions, captured streams, transfers, requests in flight (JSON)
 GET  /pools                    connections to the upstreams, in sum (JSON)
 GET  /pools/NAME/connections   each of them, and why it was opened (JSON)
 GET  /pools/NAME/events        what happens to them, and why (event stream; JSON on request)
-GET  /topics                   topics and their logs (JSON)
+GET  /topics?prefix=           topics whose names begin so, and their logs (JSON)
 POST /shed?share=0.5           send so many readers away, to come back; of topic=PATTERN, transport=NAME
 POST /drain                    go away, as on SIGTERM
 
 pools:
 `
 
+// metricsIndex is a line of it, where there are metrics.
+const metricsIndex = "GET  /metrics                  Prometheus format\n"
+
 // adminHandler returns the handler of the admin listener; api is nil without the demo.
 func (d *daemon) adminHandler(cfg *Config, api *demo) http.Handler {
 	pools, page := d.poolPages(), d.newConsole()
 	guarded := http.NewServeMux()
-	guarded.HandleFunc("GET /{$}", func(w http.ResponseWriter, _ *http.Request) {
-		w.Header().Set("Content-Type", "text/plain; charset=utf-8")
-		fmt.Fprintf(w, adminIndex, Version())
-		pools.summary(w)
-	})
+	metrics := ""
 	if d.counts {
 		guarded.Handle("GET /metrics", bounded(d.metrics))
+		metrics = metricsIndex
 	}
+	guarded.HandleFunc("GET /{$}", func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Type", "text/plain; charset=utf-8")
+		fmt.Fprintf(w, adminIndex, Version(), metrics)
+		pools.summary(w)
+	})
 	guarded.Handle("GET /connections", bounded(http.HandlerFunc(d.serveConnections)))
 	guarded.Handle("GET /pools", bounded(http.HandlerFunc(pools.serveList)))
 	guarded.Handle("GET /pools/{name}/connections", bounded(http.HandlerFunc(pools.serveConnections)))

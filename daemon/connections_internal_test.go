@@ -2,6 +2,7 @@ package daemon
 
 import (
 	"io"
+	"math"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -60,5 +61,17 @@ func TestAConnectionThatWasTakenOverCountsFromItsBeginningToItsEnd(t *testing.T)
 				}
 			})
 		})
+	}
+}
+
+func TestAConnectionThatWasKeptForLongBeforeItWasTakenOverCountsAsTheLongestThatIsKnown(t *testing.T) {
+	t.Parallel()
+	for d, want := range map[time.Duration]uint16{
+		-time.Second: 0, 1999 * time.Millisecond: 1, math.MaxUint16 * time.Second: math.MaxUint16,
+		(math.MaxUint16 + 1) * time.Second: math.MaxUint16, 1000 * time.Hour: math.MaxUint16,
+	} {
+		if got := wholeSeconds(d); got != want {
+			t.Errorf("%v: %d, want %d", d, got, want)
+		}
 	}
 }

@@ -22,7 +22,11 @@ func TestTheConnectionsOfClientsAreSeen(t *testing.T) {
 		_ = res.Body.Close()
 	}
 	eventually(t, "the page shows it", func() bool {
-		for _, c := range connections(t, p).Clients {
+		page := connections(t, p)
+		if page.AllClients != len(page.Clients) {
+			t.Fatalf("%d of %d", len(page.Clients), page.AllClients)
+		}
+		for _, c := range page.Clients {
 			if c["listener"] == "http" {
 				path, _ := c["path"].(map[string]any)
 				return c["protocol"] == "h1" && c["requests"] == 2.0 && c["active"] == 0.0 && c["state"] == "idle" && c["received_bytes"].(float64) > 100 && c["sent_bytes"].(float64) > 100 && path["rtt_seconds"] != 0.0
@@ -63,5 +67,10 @@ func TestWithoutMetricsThereIsNoPageOfThem(t *testing.T) {
 	stream(t, p.http+"/topics/a?after=earliest").want("x")
 	if status, text := answer(t, http.MethodGet, p.admin+"/metrics", ""); status != http.StatusNotFound {
 		t.Errorf("%d %.100s", status, text)
+	}
+	for url, has := range map[string]bool{p.admin: false, start(t, "", daemon.Options{}).admin: true} {
+		if _, text := answer(t, http.MethodGet, url+"/", ""); strings.Contains(text, "/metrics") != has || !strings.Contains(text, "\nGET  /connections") {
+			t.Errorf("the index: %s", text)
+		}
 	}
 }

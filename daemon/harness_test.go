@@ -267,11 +267,12 @@ func (u *upstreamAPI) called() int {
 }
 
 func connections(t *testing.T, p *program) (page struct {
-	Clients  []map[string]any `json:"clients"`
-	Sessions []map[string]any `json:"sessions"`
-	Captured []map[string]any `json:"captured"`
-	InFlight map[string]int   `json:"in_flight"`
-	Relays   map[string]int   `json:"relays"`
+	Clients    []map[string]any `json:"clients"`
+	AllClients int              `json:"clients_total"`
+	Sessions   []map[string]any `json:"sessions"`
+	Captured   []map[string]any `json:"captured"`
+	InFlight   map[string]int   `json:"in_flight"`
+	Relays     map[string]int   `json:"relays"`
 }) {
 	t.Helper()
 	_, text := answer(t, http.MethodGet, p.admin+"/connections", "")

@@ -26,7 +26,7 @@ type detached struct {
 	client    *netip.Addr // when a proxy has told it; nil: the connection's own
 	path      unique.Handle[string]
 	first     uint32 // microseconds until it was taken: the response's header is what comes next
-	before    uint16 // seconds that the connection was there before
+	before    uint16 // seconds that the connection was there before: 18.2 hours also when it was longer
 	webSocket bool
 }
 
@@ -51,12 +51,17 @@ func (d *daemon) take(r *http.Request) deliver.Lease {
 	}
 	t.first = uint32(min(time.Since(w.began).Microseconds(), math.MaxUint32)) //nolint:gosec // bounded
 	if info, ok := listen.ConnInfoOf(r.Context()); ok {
-		t.before = uint16(min(w.began.Sub(info.Since)/time.Second, math.MaxUint16)) //nolint:gosec // bounded
+		t.before = wholeSeconds(w.began.Sub(info.Since))
 	}
 	if span := w.traced.over(); span != nil {
 		return &detachedTrace{t, span}
 	}
 	return t
+}
+
+// wholeSeconds returns at most what 16 bits hold.
+func wholeSeconds(d time.Duration) uint16 {
+	return uint16(min(max(0, d/time.Second), math.MaxUint16)) //nolint:gosec // bounded
 }
 
 // stay has the record of a request say what its session says at its end.

@@ -17,7 +17,8 @@ type tracedConnections struct {
 	all map[clientConnection]*observe.Connection // at most maxTracedConnections
 }
 
-// clientConnection names a connection of a listener while it is open.
+// clientConnection names a connection while it is open. Only one listener, https, has
+// TLS, so that none of another one has the same name.
 type clientConnection struct {
 	remote string
 	quic   bool

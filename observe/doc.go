@@ -1,9 +1,10 @@
 // Package observe turns what the server's rooms report into metrics in the
-// Prometheus format.
+// Prometheus format, and into spans for an OpenTelemetry collector ([Tracing]).
 //
 // [Metrics] counts what is told to it, and asks its [Sources] for the rest
-// when it is scraped. Names begin with fairlead_ and end in a base unit.
-// Labels have few values: the pattern of a route or of topics, never a path,
+// when it is scraped. Names begin with fairlead_ and end in what there is, as
+// fairlead_sessions does, or in its base unit, seconds or bytes; those of what only
+// rises end in _total. Labels have few values: the pattern of a route or of topics, never a path,
 // a topic's name or a stream's id.
 //
 // Who falls behind is seen in fairlead_topic_lag_events, the sum over readers, and

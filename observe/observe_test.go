@@ -25,10 +25,10 @@ func TestAScrapeShowsWhatWasToldAndWhatTheSourcesSay(t *testing.T) {
 	t.Parallel()
 	m := observe.New("v1", observe.Sources{
 		Transports: []string{"sse", "websocket", "grpc"},
-		Topics:   func() int { return 3 },
-		Captured: func() observe.Captured { return observe.Captured{Live: 1, Ended: 4, Bytes: 5} },
-		InFlight: func() map[string]int { return map[string]int{"/v1/**": 6} },
-		Draining: func() bool { return true },
+		Topics:     func() int { return 3 },
+		Captured:   func() observe.Captured { return observe.Captured{Live: 1, Ended: 4, Bytes: 5} },
+		InFlight:   func() map[string]int { return map[string]int{"/v1/**": 6} },
+		Draining:   func() bool { return true },
 		Backlogs: func() map[string]observe.Backlog {
 			return map[string]observe.Backlog{"/v1/**": {Bytes: 15, Blocked: 16}}
 		},
