@@ -33,7 +33,7 @@ var static embed.FS
 // Config describes a Console.
 type Config struct {
 	// Snapshot returns what the page shows, as one JSON object without line breaks. It
-	// is called by one goroutine at a time, at most once each Interval. Required.
+	// is called by one goroutine at a time, at most once each half Interval. Required.
 	Snapshot func() []byte
 	// Interval is the time between two snapshots of a viewer. Default 1 s.
 	Interval time.Duration
@@ -78,6 +78,10 @@ func (c *Console) Page(w http.ResponseWriter, r *http.Request) {
 // Feed serves snapshots as an event stream, until its client leaves. One that reads
 // slowly gets fewer of them; one that does not read at all is given up after 30 s.
 func (c *Console) Feed(w http.ResponseWriter, r *http.Request) {
+	if r.Method == http.MethodHead { // it has no end that could be told
+		w.Header().Set("Content-Type", "text/event-stream")
+		return
+	}
 	stream, err := sse.NewWriter(w)
 	if err != nil {
 		return // the client has gone

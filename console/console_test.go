@@ -96,3 +96,13 @@ func TestWhatCannotBeStreamedIsLeftAlone(t *testing.T) {
 		t.Errorf("%q", body)
 	}
 }
+
+func TestTheHeaderOfTheFeedHasAnEnd(t *testing.T) {
+	t.Parallel()
+	c := console.New(console.Config{}) // no snapshot is asked for
+	w := httptest.NewRecorder()
+	c.Feed(w, httptest.NewRequest(http.MethodHead, "/", nil))
+	if w.Header().Get("Content-Type") != "text/event-stream" || w.Body.Len() > 0 {
+		t.Errorf("%v %q", w.Header(), w.Body)
+	}
+}

@@ -10,11 +10,14 @@ const page = await launch(executablePath);
 await page.setViewportSize(sizes.desktop);
 await page.goto(url);
 if (token) {
+  await page.waitForSelector('#token');
+  await page.keyboard.press('Escape'); // thought better of
+  await page.click('#give-token');
   await page.fill('#token', 'wrong');
   await page.click('#dialog-ok');
   await page.waitForFunction(() => document.getElementById('token')?.value === '');
   await page.fill('#token', token);
-  await page.click('#dialog-ok');
+  await page.press('#token', 'Enter');
 }
 await page.waitForSelector('#state[data-is=live]');
 

@@ -33,7 +33,7 @@ function state(is, text) {
   at('state').textContent = text;
 }
 
-// confirmed asks, and does what is asked for when it is confirmed.
+// confirmed asks, does what is asked for when it is confirmed, and says whether it was.
 function confirmed({ title, text, ok, fields = [], danger = true }, act) {
   const dialog = at('dialog');
   at('dialog-title').textContent = title;
@@ -43,13 +43,15 @@ function confirmed({ title, text, ok, fields = [], danger = true }, act) {
   at('dialog-ok').className = danger ? 'danger' : '';
   at('dialog-fields').replaceChildren(...fields);
   return new Promise(done => {
-    const close = () => { dialog.close(); done(); };
-    at('dialog-cancel').onclick = close;
-    dialog.oncancel = () => done();
-    at('dialog-ok').onclick = async () => {
+    let acted = false;
+    at('dialog-cancel').onclick = () => dialog.close();
+    dialog.onclose = () => done(acted);
+    dialog.querySelector('form').onsubmit = async submitted => {
+      submitted.preventDefault();
       try {
         await act();
-        close();
+        acted = true;
+        dialog.close();
       } catch (why) {
         at('dialog-error').textContent = why.message;
       }
@@ -84,14 +86,26 @@ at('shed').onclick = () => {
   }, () => post(`shed?topic=${encodeURIComponent(topic.value)}&share=${Number(part.value) / 100}`));
 };
 
-const askToken = () => {
+async function askToken() {
   state('lost', 'a token is needed');
-  const field = el('input', { type: 'password', autocomplete: 'current-password', id: 'token' });
-  return confirmed({
-    title: 'Admin token', text: 'This server asks for its admin_token. It is kept until this tab is closed.', ok: 'Continue', danger: false,
-    fields: [el('label', {}, 'Token', field)],
-  }, () => token.set(field.value));
-};
+  for (;;) {
+    const field = el('input', { type: 'password', autocomplete: 'current-password', id: 'token' });
+    const given = await confirmed({
+      title: 'Admin token', text: 'This server asks for its admin_token. It is kept until this tab is closed.', ok: 'Continue', danger: false,
+      fields: [el('label', {}, 'Token', field)],
+    }, () => token.set(field.value));
+    if (given) return;
+    await new Promise(again => {
+      at('main').replaceChildren(el('section', {}, el('p', {}, 'Without the admin_token nothing is shown.'), el('button', { type: 'button', id: 'give-token', onclick: again }, 'Enter it…')));
+    });
+  }
+}
+
+// selecting says whether something is marked, to be copied: what is drawn anew would lose it.
+function selecting() {
+  const marked = getSelection();
+  return !marked.isCollapsed && at('main').contains(marked.anchorNode);
+}
 
 for (const [id, view] of Object.entries(views)) at('views').append(el('a', { href: `#${id}` }, view.name));
 addEventListener('hashchange', () => { draw(); at('main').focus(); });
@@ -102,8 +116,9 @@ follow({
     note(s);
     if (s.demo && !at('demonstration')) at('views').append(el('a', { href: 'console/demonstration.html', id: 'demonstration' }, 'Demonstration'));
     state(s.draining ? 'draining' : 'live', s.draining ? `draining · ${s.version}` : `live · ${s.version}`);
-    draw();
+    if (!selecting()) draw();
   },
+  broken(why) { state('lost', `this page fails to show what came: ${why.message}`); },
   lost(why) { state('lost', `no connection: ${why.message}; trying again`); },
   forbidden: askToken,
 });

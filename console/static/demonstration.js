@@ -10,8 +10,8 @@ const late = 500; // ms
 
 let path; // of this demonstration, below that of the page
 let cutting = false; // not all have come back
-let sent = 0; // the number of the newest price that anybody has seen
-let beginning = Infinity; // when price 0 was sent, by the earliest that any came
+let sent = 0; // the number of the newest price that anybody has heard of
+const heard = new Map(); // when of each price, of those that are shown
 
 const lanes = Object.entries(readers).map(([id, how]) => new Lane(id, how));
 
@@ -25,10 +25,18 @@ function Lane(id, how) {
   this.event = ({ n }) => this.take(n);
 }
 
+// hear notes that the prices up to n were sent.
+function hear(n) {
+  if (n <= sent) return;
+  const now = performance.now();
+  for (let one = Math.max(sent + 1, n - shown); one <= n; one++) heard.set(one, now);
+  for (const one of heard.keys()) if (one < n - shown) heard.delete(one);
+  sent = n;
+}
+
 Lane.prototype.take = function (n) {
   const now = performance.now();
-  sent = Math.max(sent, n);
-  beginning = Math.min(beginning, now - n * pace);
+  hear(n);
   if (!this.first) { this.first = n; this.last = n - 1; }
   this.state = 'reading';
   if (this.broken && now >= this.back) {
@@ -45,7 +53,7 @@ Lane.prototype.take = function (n) {
   this.lost += n - this.last - 1;
   this.received++;
   this.last = n;
-  this.fates.set(n, now - beginning - n * pace > late ? 'late' : 'now');
+  this.fates.set(n, now - (heard.get(n) ?? 0) > late ? 'late' : 'now');
 };
 
 // verdict says, once each reader is back, what the cut did.
@@ -62,8 +70,9 @@ function press(button, act) {
     try {
       const response = await act();
       if (!response.ok) throw new Error((await response.json()).detail);
+      at('trouble').textContent = '';
     } catch (why) {
-      failed(why);
+      at('trouble').textContent = why.message;
     }
     button.disabled = false;
   };
@@ -73,10 +82,16 @@ async function cut(some, seconds) {
   for (const lane of some) { lane.state = 'cut'; lane.broken = true; lane.back = Infinity; }
   at('verdict').textContent = some.length === 1 ? `The network of ${some[0].how.name} is cut.` : 'The network is cut.';
   const of = some.length === 1 ? `&reader=${some[0].id}` : '';
-  const response = await fetch(`${path}/cut?seconds=${seconds}${of}`, { method: 'POST' });
-  for (const lane of some) lane.back = response.ok ? performance.now() + seconds * 1000 : 0;
-  cutting = true;
-  return response;
+  let back = 0;
+  try {
+    const response = await fetch(`${path}/cut?seconds=${seconds}${of}`, { method: 'POST' });
+    if (response.ok) back = performance.now() + seconds * 1000;
+    return response;
+  } finally {
+    for (const lane of some) lane.back = back;
+    cutting = back > 0;
+    if (!cutting) at('verdict').textContent = '';
+  }
 }
 
 async function slow(lane, on) {
@@ -131,7 +146,8 @@ function draw() {
 function drawLane(lane, colors) {
   const pen = lane.canvas.getContext('2d');
   const { width, height } = lane.canvas;
-  const newest = Number.isFinite(beginning) ? Math.max(sent, Math.floor((performance.now() - beginning) / pace)) : 0;
+  const quiet = performance.now() - (heard.get(sent) ?? 0);
+  const newest = sent + Math.min(late / pace, Math.floor(quiet / pace)); // while nothing is heard it goes on a little
   pen.clearRect(0, 0, width, height);
   for (const [n, fate] of lane.fates) {
     const i = shown - 1 - (newest - n);
@@ -152,9 +168,15 @@ function failed(why) {
 
 function askToken() {
   const dialog = at('dialog');
+  dialog.returnValue = '';
   dialog.showModal();
-  return new Promise(done => {
-    dialog.onclose = () => { token.set(at('token').value); at('token').value = ''; done(); };
+  return new Promise((done, left) => {
+    dialog.onclose = () => {
+      if (dialog.returnValue !== 'given') left(new Error('the admin_token is needed: load this page again to enter it'));
+      token.set(at('token').value);
+      at('token').value = '';
+      done();
+    };
   });
 }
 
@@ -173,7 +195,7 @@ async function watch() {
     try {
       const response = await fetch(`${path}/state`);
       if (response.status === 404) throw new Error('this demonstration has ended; load the page again');
-      sent = Math.max(sent, (await response.json()).sent);
+      hear((await response.json()).sent);
       at('state').dataset.is = 'live';
       if (at('state').textContent !== 'live') at('state').textContent = 'live';
     } catch (why) {

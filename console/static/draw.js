@@ -31,11 +31,14 @@ export function seconds(s) {
 
 export const share = (part, all) => (all > 0 ? `${number((100 * part) / all)} %` : '–');
 
-// plot draws values as a line, the newest at the right.
-export function plot(values, label) {
-  const top = Math.max(1, ...values);
-  const step = values.length > 1 ? 100 / (values.length - 1) : 0;
-  const d = values.map((v, i) => `${i ? 'L' : 'M'}${(i * step).toFixed(1)},${(30 - (28 * v) / top).toFixed(1)}`).join('');
+// plotted is of how many seconds a plot is.
+export const plotted = 120;
+
+// plot draws values at their times as a line, the newest at the right.
+export function plot(points, label) {
+  const top = Math.max(1, ...points.map(p => p.value));
+  const now = points.at(-1)?.time;
+  const d = points.map((p, i) => `${i ? 'L' : 'M'}${(100 - (100 * (now - p.time)) / plotted).toFixed(1)},${(30 - (28 * p.value) / top).toFixed(1)}`).join('');
   const ns = 'http://www.w3.org/2000/svg';
   const svg = document.createElementNS(ns, 'svg');
   const path = document.createElementNS(ns, 'path');

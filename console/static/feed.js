@@ -17,20 +17,25 @@ export function ask(path, options = {}) {
 async function* lines(body) {
   const reader = body.pipeThrough(new TextDecoderStream()).getReader();
   let rest = '';
-  for (;;) {
-    const { value, done } = await reader.read();
-    if (done) return;
-    rest += value;
-    for (let end; (end = rest.indexOf('\n')) >= 0; rest = rest.slice(end + 1)) {
-      const line = rest.slice(0, end);
-      if (line.startsWith('data: ')) yield line.slice(6);
+  try {
+    for (;;) {
+      const { value, done } = await reader.read();
+      if (done) return;
+      rest += value;
+      for (let end; (end = rest.indexOf('\n')) >= 0; rest = rest.slice(end + 1)) {
+        const line = rest.slice(0, end);
+        if (line.startsWith('data: ')) yield line.slice(6);
+      }
     }
+  } finally {
+    reader.cancel().catch(() => {}); // or its connection would stay
   }
 }
 
 const pause = ms => new Promise(done => setTimeout(done, ms));
 
-// follow calls on.data for each snapshot, for ever; on.lost and on.forbidden in between.
+// follow calls on.data for each snapshot, for ever; on.lost and on.forbidden in between,
+// and on.broken with what on.data throws.
 export async function follow(on) {
   for (let wait = 500; ; wait = Math.min(wait * 2, 8000)) {
     try {
@@ -42,8 +47,13 @@ export async function follow(on) {
       }
       if (!response.ok) throw new Error(`the server answers ${response.status}`);
       for await (const text of lines(response.body)) {
-        on.data(JSON.parse(text));
         wait = 250;
+        const snapshot = JSON.parse(text);
+        try {
+          on.data(snapshot);
+        } catch (why) {
+          on.broken(why);
+        }
       }
       throw new Error('the stream ended');
     } catch (why) {

@@ -1,34 +1,35 @@
 // The views: what of a snapshot is shown where.
-import { bytes, el, mix, number, plot, seconds, share, table } from './draw.js';
+import { bytes, el, mix, number, plot, plotted, seconds, share, table } from './draw.js';
 
 const sum = (all, of) => all.reduce((n, one) => n + (of(one) ?? 0), 0);
 const since = (s, at) => (Date.parse(s.now) - Date.parse(at)) / 1000;
 
-// history has the last two minutes of what is plotted.
+// history has the last two minutes of what is plotted: times in seconds, and values.
 const history = new Map();
-function past(name, value) {
-  const all = history.get(name) ?? [];
-  all.push(value);
-  if (all.length > 120) all.shift();
+function past(name, time, value) {
+  const all = (history.get(name) ?? []).filter(one => time - one.time < plotted);
+  all.push({ time, value });
   history.set(name, all);
 }
 
 let before;
 // note keeps what a snapshot adds to the plots.
 export function note(s) {
+  if (before?.now === s.now) return; // it was shown again
+  const time = Date.parse(s.now) / 1000;
   const opened = sum(Object.values(s.listeners), l => sum(Object.values(l.open), n => n));
-  past('connections', opened);
-  past('sessions', s.sessions_total);
-  past('in flight', sum(Object.values(s.in_flight), n => n));
-  const took = before ? (Date.parse(s.now) - Date.parse(before.now)) / 1000 : 0;
-  past('events a second', took > 0 ? Math.max(0, (s.events - before.events) / took) : 0);
+  past('connections', time, opened);
+  past('sessions', time, s.sessions_total);
+  past('in flight', time, sum(Object.values(s.in_flight), n => n));
+  const took = before ? time - Date.parse(before.now) / 1000 : 0;
+  past('events a second', time, took > 0 ? Math.max(0, (s.events - before.events) / took) : 0);
   before = s;
 }
 
 const card = (name, value, small, line) =>
   el('dl', { class: 'card' }, el('dt', {}, name), el('dd', {}, value, small ? el('small', {}, ` ${small}`) : null), line ? el('dd', {}, plot(history.get(line) ?? [], `${name}, the last two minutes`)) : null);
 
-const last = name => history.get(name)?.at(-1) ?? 0;
+const last = name => history.get(name)?.at(-1)?.value ?? 0;
 
 function overview(s) {
   const protocols = {};
@@ -120,7 +121,7 @@ function pools(s, more) {
       { name: 'Requests', num: true, of: x => x.requests, show: x => number(x.requests) },
       { name: 'Latency', num: true, of: x => x.latency_seconds, show: x => (x.requests ? seconds(x.latency_seconds) : '–') },
       { name: 'Failures', num: true, of: x => x.failures, show: x => number(x.failures), is: x => (x.failures ? 'warn' : '') },
-    ], p.endpoints, { more, note: `${share(p.reused, p.attempts)} reused, of ${number(p.requests)} requests ${number(p.failed)} failed. To size it: ${p.suggest?.why ?? ''}` }),
+    ], p.endpoints, { more, note: `Requests: ${number(p.requests)}, failed: ${number(p.failed)}, on a kept connection: ${share(p.reused, p.attempts)}. To size it: ${p.suggest?.why ?? ''}` }),
     table(`Events of ${p.name}`, [
       { name: 'When', of: x => x.time, show: x => new Date(x.time).toLocaleTimeString() },
       { name: 'What', of: x => x.kind },
