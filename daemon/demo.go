@@ -69,9 +69,11 @@ func (d *demo) RoundTrip(r *http.Request) (*http.Response, error) {
 	}
 	res.Header.Set("Content-Type", "text/event-stream")
 	if r.URL.Path == livePath {
-		body, err := d.live(r.Context())
-		res.Body = body
-		return res, err
+		var err error
+		if res.Body, err = d.live(r.Context()); err != nil {
+			return nil, err
+		}
+		return res, nil
 	}
 	call := d.calls.Add(1)
 	res.Header.Set("Demo-Call", strconv.FormatInt(call, 10))
@@ -149,6 +151,7 @@ func (d *demo) live(ctx context.Context) (io.ReadCloser, error) {
 	}
 	l := &livePrices{prices: topic.NewReader(), items: make([]topic.Item, 1)}
 	if err := l.prices.Add(log, fairlead.Latest); err != nil {
+		l.prices.Close()
 		return nil, err
 	}
 	l.ctx, l.end = context.WithCancel(ctx)

@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"net/http/httputil"
 	"net/url"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -29,6 +30,11 @@ const (
 	maxCarried = 8
 	// maxCut is the longest time for which a cable may be cut.
 	maxCut = 10 * time.Second
+	// demonstrationKept is how long one is kept whose page does not ask for its state:
+	// browsers have a page that nobody sees ask once a minute.
+	demonstrationKept = 2 * time.Minute
+	// cableIdle is how long a cable's connection waits for a further request.
+	cableIdle = time.Minute
 )
 
 // cables are the names of a demonstration's readers.
@@ -60,6 +66,7 @@ type demonstrations struct {
 type demonstration struct {
 	key    string
 	cables map[string]*cable
+	kept   *time.Timer // until then
 }
 
 // handleDemonstrations adds their paths to those of the admin listener: guarded for who may start
@@ -73,7 +80,8 @@ func (d *daemon) handleDemonstrations(guarded, open *http.ServeMux, api *demo) {
 		}
 		writeJSON(w, map[string]string{"key": one.key})
 	})
-	open.HandleFunc("GET /demo/{key}/state", d.shows.find(func(w http.ResponseWriter, _ *http.Request, _ *demonstration) {
+	open.HandleFunc("GET /demo/{key}/state", d.shows.find(func(w http.ResponseWriter, _ *http.Request, one *demonstration) {
+		one.kept.Reset(demonstrationKept)
 		writeJSON(w, map[string]int64{"sent": api.sent.Load()})
 	}))
 	open.HandleFunc("POST /demo/{key}/cut", d.shows.find(serveCut))
@@ -113,6 +121,7 @@ func (s *demonstrations) start(to net.Addr) (*demonstration, error) {
 	s.mu.Lock()
 	ended := s.ended
 	if !ended {
+		one.kept = time.AfterFunc(demonstrationKept, func() { s.forget(one) })
 		if len(s.all) == maxDemonstrations {
 			oldest, s.all = s.all[0], s.all[1:]
 		}
@@ -126,6 +135,14 @@ func (s *demonstrations) start(to net.Addr) (*demonstration, error) {
 		oldest.end()
 	}
 	return one, nil
+}
+
+// forget ends one whose page is gone.
+func (s *demonstrations) forget(one *demonstration) {
+	s.mu.Lock()
+	s.all = slices.DeleteFunc(s.all, func(other *demonstration) bool { return other == one })
+	s.mu.Unlock()
+	one.end()
 }
 
 // find serves with the demonstration whose key the path has.
@@ -158,7 +175,9 @@ func (s *demonstrations) end() {
 	}
 }
 
+// end may be called again.
 func (d *demonstration) end() {
+	d.kept.Stop()
 	for _, c := range d.cables {
 		c.cut(time.Unix(1<<40, 0)) // for ever
 		c.transport.CloseIdleConnections()
@@ -233,6 +252,7 @@ type cable struct {
 func newCable(to net.Addr) *cable {
 	c := &cable{open: make(map[*cableConn]bool)}
 	c.transport = &http.Transport{
+		IdleConnTimeout:    cableIdle,
 		DisableCompression: true, // what the reader asks for is its own business
 		DialContext:        func(ctx context.Context, _, _ string) (net.Conn, error) { return c.dial(ctx, to) },
 	}

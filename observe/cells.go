@@ -10,10 +10,10 @@ import (
 	dto "github.com/prometheus/client_model/go"
 )
 
-// What is observed at each write to each reader, and at each request, is counted here: in cells of 2^(1/8)
-// that are a native histogram as they are. A bound of the histograms of old divides
-// its cell in two, so that what counts
-// for one counts for the other: an addition is to a cell, and one to the sum. It takes a third of what a
+// What is observed at each write to each reader, and at each request, is counted here:
+// in cells of 2^(1/8) that are a native histogram as they are. A bound of the histograms
+// of old divides its cell in two, so that what counts for one counts for the other: an
+// addition is to a cell, and one to the sum. It takes a third of what a
 // prometheus.Histogram does.
 const (
 	cellSchema = 3 // 2^3 cells an octave

@@ -4,8 +4,8 @@
 // [Metrics] counts what is told to it, and asks its [Sources] for the rest
 // when it is scraped. Names begin with fairlead_ and end in what there is, as
 // fairlead_sessions does, or in its base unit, seconds or bytes; those of what only
-// rises end in _total. Labels have few values: the pattern of a route or of topics, never a path,
-// a topic's name or a stream's id.
+// rises end in _total. Labels have few values: the pattern of a route or of topics,
+// never a path, a topic's name or a stream's id.
 //
 // Who falls behind is seen in fairlead_topic_lag_events, the sum over readers, and
 // fairlead_topic_lag_max_events, of the one furthest behind, both by the pattern of
