@@ -22,12 +22,19 @@ export function note(s) {
   past('sessions', time, s.sessions_total);
   past('in flight', time, sum(Object.values(s.in_flight), n => n));
   const took = before ? time - Date.parse(before.now) / 1000 : 0;
-  past('events a second', time, took > 0 ? Math.max(0, (s.events - before.events) / took) : 0);
+  if (s.events != null) past('events a second', time, took > 0 ? Math.max(0, (s.events - before.events) / took) : 0);
   before = s;
 }
 
 const card = (name, value, small, line) =>
   el('dl', { class: 'card' }, el('dt', {}, name), el('dd', {}, value, small ? el('small', {}, ` ${small}`) : null), line ? el('dd', {}, plot(history.get(line) ?? [], `${name}, the last two minutes`)) : null);
+
+// counted is what is made of what metrics count; with "metrics: false" that is null.
+const counted = (some, show) => (some == null ? ['–', 'not counted: metrics are off'] : show(some));
+const notCounted = () => el('p', { class: 'none' }, 'Not counted: metrics are off.');
+
+// listed says that there are more than are shown.
+const listed = (shown, all, which) => (all > shown.length ? `${which} ${number(shown.length)} of ${number(all)}.` : '');
 
 const last = name => history.get(name)?.at(-1)?.value ?? 0;
 
@@ -39,16 +46,16 @@ function overview(s) {
     el('div', { class: 'cards' },
       card('Connections', number(last('connections')), '', 'connections'),
       card('Sessions', number(s.sessions_total), `${number(s.topics_total)} topics`, 'sessions'),
-      card('Events a second', number(last('events a second')), '', 'events a second'),
+      card('Events a second', ...counted(s.events, () => [number(last('events a second')), '']), 'events a second'),
       card('In flight', number(last('in flight')), 'requests, streams', 'in flight'),
-      card('Reuse', share(s.reuse.further, s.reuse.further + s.reuse.first), 'of requests on a kept connection'),
-      card('Compression saved', share(s.compression.before - s.compression.after, s.compression.before), bytes(s.compression.before - s.compression.after)),
+      card('Reuse', ...counted(s.reuse, r => [share(r.further, r.further + r.first), 'of requests on a kept connection'])),
+      card('Compression saved', ...counted(s.compression, c => [share(c.before - c.after, c.before), bytes(c.before - c.after)])),
       card('Most behind', number(Math.max(0, ...s.sessions.map(x => x.lag))), 'events'),
       card('Endpoints out', number(out), `of ${sum(s.pools, p => p.endpoints.length)}`)),
     el('section', { 'aria-label': 'Protocols' }, el('div', { class: 'head' }, el('h2', {}, 'Protocols')), mix(protocols)),
     el('section', { 'aria-label': 'Transports' }, el('div', { class: 'head' }, el('h2', {}, 'Transports of readers')), mix(s.transports)),
-    el('section', { 'aria-label': 'Why connections closed' }, el('div', { class: 'head' }, el('h2', {}, 'Why connections closed')), mix(s.closed)),
-    el('section', { 'aria-label': 'Why sessions ended' }, el('div', { class: 'head' }, el('h2', {}, 'Why sessions ended')), mix(s.ended)),
+    el('section', { 'aria-label': 'Why connections closed' }, el('div', { class: 'head' }, el('h2', {}, 'Why connections closed')), s.closed ? mix(s.closed) : notCounted()),
+    el('section', { 'aria-label': 'Why sessions ended' }, el('div', { class: 'head' }, el('h2', {}, 'Why sessions ended')), s.ended ? mix(s.ended) : notCounted()),
   ];
 }
 
@@ -67,7 +74,7 @@ function connections(s, more) {
       { name: 'RTT', num: true, of: rtt, show: x => seconds(rtt(x)) },
       { name: 'For', num: true, of: x => since(s, x.since), show: x => seconds(since(s, x.since)) },
       { name: 'Notice', of: x => x.notice ?? '', wrap: true, is: x => (x.notice ? 'warn' : '') },
-    ], s.sessions, { none: 'Nobody reads a topic.', note: s.sessions_total > s.sessions.length ? 'Those furthest behind.' : '', more }),
+    ], s.sessions, { none: 'Nobody reads a topic.', note: listed(s.sessions, s.sessions_total, 'Those furthest behind,'), more }),
     table('Connections', [
       { name: 'Client', of: x => x.remote },
       { name: 'Listener', of: x => x.listener },
@@ -80,7 +87,7 @@ function connections(s, more) {
       { name: 'Sent again', num: true, of: x => x.path?.retransmits },
       { name: 'For', num: true, of: x => since(s, x.since), show: x => seconds(since(s, x.since)) },
       { name: 'Notice', of: x => x.notice ?? '', wrap: true, is: x => (x.notice ? 'warn' : '') },
-    ], s.clients, { none: 'No connection.', note: 'Those of readers on the fan-out engine are above.', more }),
+    ], s.clients, { none: 'No connection.', note: `${listed(s.clients, s.clients_total, 'The newest')} Those of readers on the fan-out engine are above.`, more }),
     table('Captured streams', [
       { name: 'Stream', of: x => x.stream },
       { name: 'State', of: x => x.state, is: x => (x.fault ? 'bad' : '') },
@@ -89,7 +96,7 @@ function connections(s, more) {
       { name: 'Bytes', num: true, of: x => x.bytes, show: x => bytes(x.bytes) },
       { name: 'Readers', num: true, of: x => x.readers },
       { name: 'Age', num: true, of: x => x.age_seconds, show: x => seconds(x.age_seconds) },
-    ], s.captured, { none: 'Nothing is recorded.', more }),
+    ], s.captured, { none: 'Nothing is recorded.', note: listed(s.captured, s.captured_total, ''), more }),
   ];
 }
 
@@ -104,7 +111,7 @@ function topics(s, more) {
     { name: 'Skipped', num: true, of: x => x.skipped, show: x => number(x.skipped) },
     { name: 'Gaps', num: true, of: x => x.gaps, is: x => (x.gaps ? 'warn' : '') },
     { name: 'State', of: x => x.fault || (x.closed ? 'closed' : 'open'), is: x => (x.fault ? 'bad' : '') },
-  ], s.topics, { none: 'No topic yet: the first publish makes one.', note: s.topics_total > s.topics.length ? `Of ${number(s.topics_total)}.` : '', more })];
+  ], s.topics, { none: 'No topic yet: the first publish makes one.', note: listed(s.topics, s.topics_total, 'The first'), more })];
 }
 
 function pools(s, more) {
@@ -121,7 +128,7 @@ function pools(s, more) {
       { name: 'Requests', num: true, of: x => x.requests, show: x => number(x.requests) },
       { name: 'Latency', num: true, of: x => x.latency_seconds, show: x => (x.requests ? seconds(x.latency_seconds) : '–') },
       { name: 'Failures', num: true, of: x => x.failures, show: x => number(x.failures), is: x => (x.failures ? 'warn' : '') },
-    ], p.endpoints, { more, note: `Requests: ${number(p.requests)}, failed: ${number(p.failed)}, on a kept connection: ${share(p.reused, p.attempts)}. To size it: ${p.suggest?.why ?? ''}` }),
+    ], p.endpoints, { more, note: `${listed(p.endpoints, p.endpoints_total, 'The first')} Requests: ${number(p.requests)}, failed: ${number(p.failed)}, on a kept connection: ${share(p.reused, p.attempts)}. To size it: ${p.suggest?.why ?? ''}` }),
     table(`Events of ${p.name}`, [
       { name: 'When', of: x => x.time, show: x => new Date(x.time).toLocaleTimeString() },
       { name: 'What', of: x => x.kind },
@@ -132,6 +139,7 @@ function pools(s, more) {
 }
 
 function routes(s, more) {
+  if (!s.routes) return [el('section', {}, notCounted())];
   return [table('Routes', [
     { name: 'Route', of: x => x.route },
     { name: 'Method', of: x => x.method },
@@ -140,7 +148,7 @@ function routes(s, more) {
     { name: 'p90', num: true, of: x => x.p90, show: x => seconds(x.p90) },
     { name: 'p99', num: true, of: x => x.p99, show: x => seconds(x.p99) },
     { name: 'In flight', num: true, of: x => s.in_flight[x.route] ?? 0 },
-  ], s.routes, { none: 'No request is over yet.', note: 'Streams and long polls left out of the times, which are of buckets.', more })];
+  ], s.routes, { none: 'No request is over yet.', note: `${listed(s.routes, s.routes_total, 'The most used')} Streams and long polls left out of the times, which are of buckets.`, more })];
 }
 
 export const views = {
