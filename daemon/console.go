@@ -135,7 +135,18 @@ func consolePools(pools map[string]pool) []consolePool {
 	all := []consolePool{}
 	for _, s := range snapshots(pools) {
 		one := consolePool{s, len(s.Endpoints), []upstream.Event{}}
-		one.Endpoints = s.Endpoints[:min(maxShown, len(s.Endpoints))]
+		if len(s.Endpoints) > maxShown { // those that are out are what people look for
+			slices.SortStableFunc(s.Endpoints, func(a, b upstream.EndpointSnapshot) int {
+				switch in := a.State == "ok"; {
+				case in == (b.State == "ok"):
+					return 0
+				case in:
+					return 1
+				}
+				return -1
+			})
+			one.Endpoints = s.Endpoints[:maxShown]
+		}
 		events, _ := pools[s.Name].Events(0)
 		for i := len(events) - 1; i >= 0 && len(one.Ring) < maxRing; i-- {
 			one.Ring = append(one.Ring, events[i])

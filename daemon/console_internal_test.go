@@ -64,7 +64,12 @@ func TestMetricsThatTheConsoleCannotHaveAreLoggedOnceUntilItHasThem(t *testing.T
 type manyEndpoints struct{ *fakePool }
 
 func (manyEndpoints) Snapshot() upstream.Snapshot {
-	return upstream.Snapshot{Endpoints: make([]upstream.EndpointSnapshot, maxShown+1)}
+	all := make([]upstream.EndpointSnapshot, maxShown+1)
+	for i := range all {
+		all[i].State = "ok"
+	}
+	all[maxShown].State = "ejected"
+	return upstream.Snapshot{Endpoints: all}
 }
 
 func TestTheConsoleShowsOfTheEndpointsOfAPoolAsManyAsItMay(t *testing.T) {
@@ -73,7 +78,7 @@ func TestTheConsoleShowsOfTheEndpointsOfAPoolAsManyAsItMay(t *testing.T) {
 	if len(all) != 2 || all[0].Name != "few" || len(all[0].Endpoints) != 2 || all[0].AllEndpoints != 2 || len(all[0].Ring) != 2 || all[0].Ring[0].Seq != 2 {
 		t.Errorf("few: %+v", all[0])
 	}
-	if many := all[1]; len(many.Endpoints) != maxShown || many.AllEndpoints != maxShown+1 {
+	if many := all[1]; len(many.Endpoints) != maxShown || many.AllEndpoints != maxShown+1 || many.Endpoints[0].State != "ejected" {
 		t.Errorf("many: %d of %d", len(many.Endpoints), many.AllEndpoints)
 	}
 }
@@ -91,7 +96,6 @@ func TestTheNewestConnectionsAreShownWhicheverListenerTheyAreOf(t *testing.T) {
 			names = append([]string{name}, names...)
 			time.Sleep(time.Second)
 		}
-		slices.Reverse(d.servers)
 		for limit := range len(names) + 2 {
 			list, total := d.clients(limit)
 			var got []string
