@@ -21,6 +21,7 @@ type consoleSeen struct {
 	Down      string `json:"down"`
 	Filtered  string `json:"filtered"`
 	Typed     string `json:"typed"`
+	Marked    string `json:"marked"`
 	Shed      string `json:"shed"`
 	Cancelled bool   `json:"cancelled"`
 	Drained   string `json:"drained"`
@@ -67,6 +68,9 @@ func TestTheConsoleShowsEverythingAndItsButtonsWork(t *testing.T) {
 		}
 	}
 	if seen := decode[consoleSeen](t, visitor.line()); seen.Up != "topic-0" || seen.Down != "topic-2" || seen.Filtered != "topic-2" || seen.Typed != "topic-2" {
+		t.Errorf("%+v", seen)
+	}
+	if seen := decode[consoleSeen](t, visitor.line()); !strings.HasPrefix(seen.Marked, "Topics") {
 		t.Errorf("%+v", seen)
 	}
 	if seen := decode[consoleSeen](t, visitor.line()); !strings.Contains(seen.Shed, "share") {

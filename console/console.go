@@ -78,8 +78,8 @@ func (c *Console) Page(w http.ResponseWriter, r *http.Request) {
 // Feed serves snapshots as an event stream, until its client leaves. One that reads
 // slowly gets fewer of them; one that does not read at all is given up after 30 s.
 func (c *Console) Feed(w http.ResponseWriter, r *http.Request) {
-	if r.Method == http.MethodHead { // it has no end that could be told
-		w.Header().Set("Content-Type", "text/event-stream")
+	if r.Method == http.MethodHead { // whose client waits for the end, not for events
+		sse.SetHeader(w.Header())
 		return
 	}
 	stream, err := sse.NewWriter(w)

@@ -45,6 +45,18 @@ await page.waitForFunction(() => document.querySelectorAll('section table tbody 
 print({ up, down, filtered: await first(), typed: await page.inputValue('input[type=search]') });
 await page.fill('input[type=search]', '');
 
+// What is marked stays, though snapshots come; then all is drawn anew.
+const session = await page.context().newCDPSession(page);
+await session.send('Network.enable');
+const snapshots = async (n) => {
+  for (; n > 0; n--) await new Promise((done) => session.once('Network.dataReceived', done));
+};
+await page.evaluate(() => getSelection().selectAllChildren(document.querySelector('h2')));
+await snapshots(2);
+print({ marked: await page.evaluate(() => getSelection().toString()) });
+await page.evaluate(() => { globalThis.old = document.querySelector('h2'); getSelection().removeAllRanges(); });
+await page.waitForFunction(() => !globalThis.old.isConnected);
+
 // Shed, with a mistake first.
 await page.click('#shed');
 await page.screenshot({ path: `${folder}/console-shed.png` });

@@ -8,11 +8,19 @@ const [executablePath, url, folder, token] = process.argv.slice(2);
 const page = await launch(executablePath);
 
 await page.setViewportSize(sizes.desktop);
-await page.goto(url);
 if (token) {
+  await page.goto(`${url}console/demonstration.html`);
+  await page.waitForSelector('#token');
+  await page.keyboard.press('Escape'); // thought better of
+  await page.click('#give-token');
+  await page.fill('#token', 'wrong');
+  await page.click('dialog [type=submit]');
+  await page.waitForFunction(() => document.getElementById('dialog').open && document.getElementById('token').value === '');
   await page.fill('#token', token);
-  await page.click('#dialog-ok');
+  await page.press('#token', 'Enter');
+  await page.waitForSelector('#state[data-is=live]');
 }
+await page.goto(url);
 await page.click('#demonstration'); // a link of the console, which has the token now
 await page.waitForSelector('#readers tr');
 

@@ -48,6 +48,7 @@ function confirmed({ title, text, ok, fields = [], danger = true }, act) {
     dialog.onclose = () => done(acted);
     dialog.querySelector('form').onsubmit = async submitted => {
       submitted.preventDefault();
+      at('dialog-ok').disabled = true; // or Enter would do it twice
       try {
         await act();
         acted = true;
@@ -55,6 +56,7 @@ function confirmed({ title, text, ok, fields = [], danger = true }, act) {
       } catch (why) {
         at('dialog-error').textContent = why.message;
       }
+      at('dialog-ok').disabled = false;
     };
     dialog.showModal();
   });
@@ -88,10 +90,11 @@ at('shed').onclick = () => {
 
 async function askToken() {
   state('lost', 'a token is needed');
+  snapshot = undefined; // nothing is drawn until there is one again
   for (;;) {
     const field = el('input', { type: 'password', autocomplete: 'current-password', id: 'token' });
     const given = await confirmed({
-      title: 'Admin token', text: 'This server asks for its admin_token. It is kept until this tab is closed.', ok: 'Continue', danger: false,
+      title: 'Admin token', text: `${token.get() ? 'That is not it. ' : ''}This server asks for its admin_token. It is kept until this tab is closed.`, ok: 'Continue', danger: false,
       fields: [el('label', {}, 'Token', field)],
     }, () => token.set(field.value));
     if (given) return;
@@ -115,8 +118,8 @@ follow({
     snapshot = s;
     note(s);
     if (s.demo && !at('demonstration')) at('views').append(el('a', { href: 'console/demonstration.html', id: 'demonstration' }, 'Demonstration'));
-    state(s.draining ? 'draining' : 'live', s.draining ? `draining · ${s.version}` : `live · ${s.version}`);
     if (!selecting()) draw();
+    state(s.draining ? 'draining' : 'live', s.draining ? `draining · ${s.version}` : `live · ${s.version}`);
   },
   broken(why) { state('lost', `this page fails to show what came: ${why.message}`); },
   lost(why) { state('lost', `no connection: ${why.message}; trying again`); },

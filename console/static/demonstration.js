@@ -61,7 +61,7 @@ function verdict() {
   if (!cutting || lanes.some(lane => lane.back)) return;
   cutting = false;
   const lost = plain => lanes.filter(lane => Boolean(lane.how.plain) === plain).reduce((n, lane) => n + lane.lost, 0);
-  at('verdict').textContent = `All are back. Lost so far: ${number(lost(false))} by the four readers with a cursor, ${number(lost(true))} by the one of the plain proxy.`;
+  at('verdict').textContent = `All are back. Lost so far: ${number(lost(false))} by the readers with a cursor, ${number(lost(true))} by that of the plain proxy.`;
 }
 
 function press(button, act) {
@@ -80,17 +80,18 @@ function press(button, act) {
 
 async function cut(some, seconds) {
   for (const lane of some) { lane.state = 'cut'; lane.broken = true; lane.back = Infinity; }
-  at('verdict').textContent = some.length === 1 ? `The network of ${some[0].how.name} is cut.` : 'The network is cut.';
   const of = some.length === 1 ? `&reader=${some[0].id}` : '';
   let back = 0;
   try {
     const response = await fetch(`${path}/cut?seconds=${seconds}${of}`, { method: 'POST' });
-    if (response.ok) back = performance.now() + seconds * 1000;
+    if (response.ok) {
+      back = performance.now() + seconds * 1000;
+      cutting = true;
+      at('verdict').textContent = some.length === 1 ? `The network of ${some[0].how.name} is cut.` : 'The network is cut.';
+    }
     return response;
-  } finally {
+  } finally { // one that failed is not waited for
     for (const lane of some) lane.back = back;
-    cutting = back > 0;
-    if (!cutting) at('verdict').textContent = '';
   }
 }
 
@@ -166,17 +167,27 @@ function failed(why) {
   at('state').textContent = why.message;
 }
 
+// askToken returns once a token is given. Who leaves the dialog is asked again by a button.
 function askToken() {
-  const dialog = at('dialog');
-  dialog.returnValue = '';
-  dialog.showModal();
-  return new Promise((done, left) => {
+  failed(new Error('a token is needed'));
+  const [dialog, give] = [at('dialog'), at('give-token')];
+  return new Promise(done => {
+    const open = () => {
+      give.hidden = true;
+      dialog.returnValue = '';
+      dialog.showModal();
+    };
+    give.onclick = open;
     dialog.onclose = () => {
-      if (dialog.returnValue !== 'given') left(new Error('the admin_token is needed: load this page again to enter it'));
+      if (dialog.returnValue !== 'given') {
+        give.hidden = false;
+        return;
+      }
       token.set(at('token').value);
       at('token').value = '';
       done();
     };
+    open();
   });
 }
 
@@ -210,6 +221,7 @@ try {
   path = `../demo/${await start()}`;
   for (const lane of lanes) lane.how.read(`${path}/${lane.id}`, lane);
   at('cut').onclick = press(at('cut'), () => cut(lanes, 2));
+  at('cut').disabled = false;
   setInterval(draw, pace);
   await watch();
 } catch (why) {
