@@ -22,6 +22,9 @@ type consoleSeen struct {
 	Filtered  string `json:"filtered"`
 	Typed     string `json:"typed"`
 	Marked    string `json:"marked"`
+	Rate      string `json:"rate"`
+	Told      string `json:"told"`
+	Streams   int    `json:"streams"`
 	Shed      string `json:"shed"`
 	Cancelled bool   `json:"cancelled"`
 	Drained   string `json:"drained"`
@@ -52,6 +55,9 @@ func TestTheConsoleShowsEverythingAndItsButtonsWork(t *testing.T) {
 		t.Fatalf("the reader has %+v", e)
 	}
 	visitor := node(t, "console.mjs", chromium(t), s.admin+"/", artifacts(t), "open-sesame")
+	if seen := decode[consoleSeen](t, visitor.line()); seen.Rate != "50" {
+		t.Errorf("%+v", seen)
+	}
 	said := map[string][]string{
 		"overview": {"Connections", "client_closed"}, "connections": {"topic-1", "sse"}, "topics": {"topic-2"}, "routes": {"/**"},
 		"pools": {"Pool upstream", "opened", "waiting for one"},
@@ -71,6 +77,9 @@ func TestTheConsoleShowsEverythingAndItsButtonsWork(t *testing.T) {
 		t.Errorf("%+v", seen)
 	}
 	if seen := decode[consoleSeen](t, visitor.line()); !strings.HasPrefix(seen.Marked, "Topics") {
+		t.Errorf("%+v", seen)
+	}
+	if seen := decode[consoleSeen](t, visitor.line()); !strings.Contains(seen.Told, "out of ink") || seen.Streams != 0 {
 		t.Errorf("%+v", seen)
 	}
 	if seen := decode[consoleSeen](t, visitor.line()); !strings.Contains(seen.Shed, "share") {

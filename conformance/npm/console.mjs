@@ -21,6 +21,33 @@ if (token) {
 }
 await page.waitForSelector('#state[data-is=live]');
 
+// A snapshot that is sent again adds nothing to the plots: 50 events in a second stay 50.
+const snapshot = await page.evaluate(async () => {
+  const Authorization = `Bearer ${sessionStorage.getItem('fairlead-admin-token')}`;
+  const reader = (await fetch('console/feed', { headers: { Authorization } })).body.pipeThrough(new TextDecoderStream()).getReader();
+  let text = '';
+  while (!text.includes('\n\n')) text += (await reader.read()).value;
+  await reader.cancel();
+  return JSON.parse(text.slice(text.indexOf('{'), text.indexOf('\n\n')));
+});
+const next = { ...snapshot, now: new Date(Date.parse(snapshot.now) + 1000).toISOString(), events: snapshot.events + 50 };
+const before = { ...snapshot, now: new Date(Date.parse(snapshot.now)).toISOString() };
+const body = [before, next, next].map((one) => `data: ${JSON.stringify(one)}\n\n`).join('');
+let looked;
+const look = new Promise((done) => { looked = done; });
+let asked = 0;
+await page.route('**/console/feed', async (route) => {
+  if (!asked++) return route.fulfill({ body, contentType: 'text/event-stream' });
+  await look; // the page keeps what it shows until then
+  return route.continue();
+});
+await page.reload();
+await page.waitForSelector('#state[data-is=lost]');
+print({ rate: await page.textContent('.card:nth-child(3) dd') });
+looked();
+await page.waitForSelector('#state[data-is=live]');
+await page.unroute('**/console/feed');
+
 const inspect = await inspector(page, folder);
 for (const name of ['overview', 'connections', 'topics', 'pools', 'routes']) {
   await page.click(`nav a[href="#${name}"]`);
@@ -56,6 +83,20 @@ await snapshots(2);
 print({ marked: await page.evaluate(() => getSelection().toString()) });
 await page.evaluate(() => { globalThis.old = document.querySelector('h2'); getSelection().removeAllRanges(); });
 await page.waitForFunction(() => !globalThis.old.isConnected);
+
+// A fault of the drawing is told, and costs no further stream.
+let streams = 0;
+page.on('request', (request) => { if (request.url().endsWith('/console/feed')) streams++; });
+await page.evaluate(() => {
+  globalThis.whole = Element.prototype.replaceChildren;
+  Element.prototype.replaceChildren = () => { throw new Error('out of ink'); };
+});
+await page.waitForFunction(() => document.getElementById('state').textContent.includes('out of ink'));
+await snapshots(2);
+const told = await page.textContent('#state');
+await page.evaluate(() => { Element.prototype.replaceChildren = globalThis.whole; });
+await page.waitForSelector('#state[data-is=live]');
+print({ told, streams });
 
 // Shed, with a mistake first.
 await page.click('#shed');

@@ -7,7 +7,7 @@ const since = (s, at) => (Date.parse(s.now) - Date.parse(at)) / 1000;
 // history has the last two minutes of what is plotted: times in seconds, and values.
 const history = new Map();
 function past(name, time, value) {
-  const all = (history.get(name) ?? []).filter(one => time - one.time < plotted);
+  const all = (history.get(name) ?? []).filter(one => one.time < time && time - one.time < plotted); // the server's clock may be set
   all.push({ time, value });
   history.set(name, all);
 }
