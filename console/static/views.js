@@ -51,7 +51,7 @@ function overview(s) {
       card('Reuse', ...counted(s.reuse, r => [share(r.further, r.further + r.first), 'of requests on a kept connection'])),
       card('Compression saved', ...counted(s.compression, c => [share(c.before - c.after, c.before), bytes(c.before - c.after)])),
       card('Most behind', number(Math.max(0, ...s.sessions.map(x => x.lag))), 'events'),
-      card('Endpoints out', number(out), `of ${sum(s.pools, p => p.endpoints.length)}`)),
+      card('Endpoints out', number(out), `of ${sum(s.pools, p => p.endpoints_total)}`)),
     el('section', { 'aria-label': 'Protocols' }, el('div', { class: 'head' }, el('h2', {}, 'Protocols')), mix(protocols)),
     el('section', { 'aria-label': 'Transports' }, el('div', { class: 'head' }, el('h2', {}, 'Transports of readers')), mix(s.transports)),
     el('section', { 'aria-label': 'Why connections closed' }, el('div', { class: 'head' }, el('h2', {}, 'Why connections closed')), s.closed ? mix(s.closed) : notCounted()),
@@ -128,7 +128,7 @@ function pools(s, more) {
       { name: 'Requests', num: true, of: x => x.requests, show: x => number(x.requests) },
       { name: 'Latency', num: true, of: x => x.latency_seconds, show: x => (x.requests ? seconds(x.latency_seconds) : '–') },
       { name: 'Failures', num: true, of: x => x.failures, show: x => number(x.failures), is: x => (x.failures ? 'warn' : '') },
-    ], p.endpoints, { more, note: `${listed(p.endpoints, p.endpoints_total, 'The first')} Requests: ${number(p.requests)}, failed: ${number(p.failed)}, on a kept connection: ${share(p.reused, p.attempts)}. To size it: ${p.suggest?.why ?? ''}` }),
+    ], p.endpoints, { more, note: `${listed(p.endpoints, p.endpoints_total, 'Those that are out first,')} Requests: ${number(p.requests)}, failed: ${number(p.failed)}, on a kept connection: ${share(p.reused, p.attempts)}. To size it: ${p.suggest?.why ?? ''}` }),
     table(`Events of ${p.name}`, [
       { name: 'When', of: x => x.time, show: x => new Date(x.time).toLocaleTimeString() },
       { name: 'What', of: x => x.kind },
