@@ -18,6 +18,7 @@ type demonstrated struct {
 		Resumed  *int   `json:"resumed"`
 	} `json:"readers"`
 	Verdict string `json:"verdict"`
+	Trouble string `json:"trouble"`
 
 	Scheme     string   `json:"scheme"`
 	Size       string   `json:"size"`
@@ -29,19 +30,22 @@ func TestInTheDemonstrationNothingIsLostWhileThePlainProxyLoses(t *testing.T) {
 	t.Parallel()
 	s := serveIn(t, []string{"FAIRLEAD_ADMIN_TOKEN=open-sesame"})
 	visitor := node(t, "demonstration.mjs", chromium(t), s.admin+"/", artifacts(t), "open-sesame")
-	for _, what := range []string{"began", "cut", "back", "slow", "caught up", "one cut", "one back"} {
+	for _, what := range []string{"began", "not cut", "cut", "back", "slow", "caught up", "one cut", "one back"} {
 		seen := decode[demonstrated](t, visitor.line())
 		if seen.What != what || len(seen.Readers) != 5 {
 			t.Fatalf("for %q: %+v", what, seen)
 		}
 		for name, r := range seen.Readers {
-			loses := name == "plain" && what != "began" && what != "cut"
+			loses := name == "plain" && what != "began" && what != "not cut" && what != "cut"
 			if (r.Lost > 0) != loses || r.Twice > 0 {
 				t.Errorf("%s, %s: %+v", what, name, r)
 			}
 			if r.Received+r.Lost+r.Behind < r.Sent-1 { // what a row says was read between two of its drawings
 				t.Errorf("%s, %s: %+v do not add up", what, name, r)
 			}
+		}
+		if (seen.Trouble != "") != (what == "not cut") || what == "not cut" && seen.Verdict != "" {
+			t.Errorf("%s: the trouble is %q, the verdict %q", what, seen.Trouble, seen.Verdict)
 		}
 		if what == "back" && (!strings.Contains(seen.Verdict, "Lost so far: 0 by the readers with a cursor, ") ||
 			strings.Contains(seen.Verdict, " 0 by that of the plain proxy")) {

@@ -36,7 +36,7 @@ async function when(what, condition) {
   for (;;) {
     const all = await rows();
     if (condition(Object.values(all), all)) {
-      print({ what, readers: all, verdict: await page.textContent('#verdict') });
+      print({ what, readers: all, verdict: await page.textContent('#verdict'), trouble: await page.textContent('#trouble') });
       return;
     }
     await new Promise((done) => setTimeout(done, 50));
@@ -46,6 +46,11 @@ async function when(what, condition) {
 const reading = (readers) => readers.every((reader) => reader.state === 'reading' && reader.behind <= 10);
 
 await when('began', (readers) => reading(readers) && readers.every((reader) => reader.received > 10));
+await page.route('**/cut?*', (route) => route.abort(), { times: 1 });
+await page.click('#cut');
+await page.waitForFunction(() => document.getElementById('trouble').textContent !== '');
+for (let n = 0; n < 2; n++) await page.waitForResponse('**/state');
+await when('not cut', reading);
 await page.click('#cut');
 await when('cut', (readers) => readers.every((reader) => reader.state !== 'reading'));
 await page.screenshot({ path: `${folder}/demonstration-cut.png` });

@@ -67,10 +67,10 @@ function verdict() {
 function press(button, act) {
   return async () => {
     button.disabled = true;
+    at('trouble').textContent = '';
     try {
       const response = await act();
       if (!response.ok) throw new Error((await response.json()).detail);
-      at('trouble').textContent = '';
     } catch (why) {
       at('trouble').textContent = why.message;
     }

@@ -128,7 +128,7 @@ function pools(s, more) {
       { name: 'Requests', num: true, of: x => x.requests, show: x => number(x.requests) },
       { name: 'Latency', num: true, of: x => x.latency_seconds, show: x => (x.requests ? seconds(x.latency_seconds) : '–') },
       { name: 'Failures', num: true, of: x => x.failures, show: x => number(x.failures), is: x => (x.failures ? 'warn' : '') },
-    ], p.endpoints, { more, note: `${listed(p.endpoints, p.endpoints_total, 'Those that are out first,')} Requests: ${number(p.requests)}, failed: ${number(p.failed)}, on a kept connection: ${share(p.reused, p.attempts)}. To size it: ${p.suggest?.why ?? ''}` }),
+    ], p.endpoints, { more, note: `${listed(p.endpoints, p.endpoints_total, 'Those that are out first,')} Requests: ${number(p.requests)}, failed: ${number(p.failed)}, on a kept connection: ${share(p.reused, p.attempts)}.${p.suggest ? `\nTo size it: ${p.suggest.why}` : ''}` }),
     table(`Events of ${p.name}`, [
       { name: 'When', of: x => x.time, show: x => new Date(x.time).toLocaleTimeString() },
       { name: 'What', of: x => x.kind },
