@@ -83,6 +83,17 @@ func TestATraceContextThatIsWrongIsNone(t *testing.T) {
 	}
 }
 
+func TestAClientCannotHaveTheTraceEndHere(t *testing.T) {
+	t.Parallel()
+	tr, stop := tracing(t, observe.TracingConfig{})
+	defer stop()
+	r := get("Traceparent", fromClient, "Connection", "keep-alive, TraceParent ,x", "Connection", "tracestate")
+	s := tr.Serve(r, false)
+	if got := r.Header.Values("Connection"); strings.Join(got, "|") != "keep-alive,x|" || r.Header.Get("Traceparent") != s.Own {
+		t.Errorf("%q, %v", got, r.Header)
+	}
+}
+
 func TestAPublishOfManyEventsIsOneSpanThatLinksToTheirTraces(t *testing.T) {
 	t.Parallel()
 	tr, stop := tracing(t, observe.TracingConfig{Sample: 1})
@@ -114,6 +125,38 @@ func TestAPublishOfManyEventsIsOneSpanThatLinksToTheirTraces(t *testing.T) {
 	}
 	if n := tr.Spans(); len(seen) != 2 || *n != (observe.Spans{Ended: 2, Exported: 2}) {
 		t.Errorf("%d spans, %+v", len(seen), n)
+	}
+}
+
+func TestAStrangerHasNothingRecordedByTheContextsOfEvents(t *testing.T) {
+	t.Parallel()
+	unsampled := strings.TrimSuffix(fromClient, "01") + "00"
+	for _, c := range []struct {
+		trust, onSocket bool
+		want            string
+	}{{false, false, unsampled}, {false, true, unsampled}, {true, true, ""}} {
+		tr, stop := tracing(t, observe.TracingConfig{Trust: c.trust, Deliveries: 10})
+		var in observe.Served
+		if !c.onSocket {
+			in = tr.Serve(get("Traceparent", fromClient), false)
+		}
+		events := []fairlead.Event{{Traceparent: in.Own}, {Traceparent: fromClient}}
+		if c.onSocket {
+			events[0].Traceparent = fromClient
+		}
+		done := tr.Publish(in, "a", events)
+		if done != nil {
+			done(2, "")
+		}
+		for i := range events {
+			tr.Delivered(func(name string) string { return name }, "a", "sse", &events[i])
+			if got := events[i].Traceparent; c.want != "" && got != c.want {
+				t.Errorf("%+v: event %d has %s", c, i, got)
+			}
+		}
+		if spans := stop(); (len(spans) == 0) != (c.want != "") {
+			t.Errorf("%+v: %v", c, spans)
+		}
 	}
 }
 

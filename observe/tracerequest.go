@@ -6,6 +6,7 @@ import (
 	"math/rand/v2"
 	"net"
 	"net/http"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -70,7 +71,7 @@ func (t *Tracing) Serve(r *http.Request, trusted bool) Served {
 		delete(r.Header, "Tracestate") // of another trace
 		if id := t.unchosen(); id.IsValid() {
 			s.Own = parentOf(id)
-			r.Header["Traceparent"] = []string{s.Own}
+			give(r.Header, s.Own)
 			return s
 		}
 	}
@@ -80,13 +81,29 @@ func (t *Tracing) Serve(r *http.Request, trusted bool) Served {
 	}
 	ctx, span := t.tracer.Start(parent, name, trace.WithSpanKind(trace.SpanKindServer))
 	s.Own = parentOf(span.SpanContext())
-	r.Header["Traceparent"] = []string{s.Own}
+	give(r.Header, s.Own)
 	if parent == recordedTrace && client.IsValid() {
 		span.AddLink(trace.Link{SpanContext: client})
 	}
 	span.SetAttributes(requestAttributes(r)...)
 	s.Span = &Span{t: t, span: span, ctx: ctx, method: name}
 	return s
+}
+
+// give puts the trace context of this server in the place of the client's, of which
+// that may have said that it ends here (RFC 9110 §7.6.1).
+func give(h http.Header, own string) {
+	h["Traceparent"] = []string{own}
+	for i, list := range h["Connection"] {
+		if !strings.Contains(strings.ToLower(list), "trace") {
+			continue
+		}
+		names := slices.DeleteFunc(strings.Split(list, ","), func(name string) bool {
+			name = strings.TrimSpace(name)
+			return strings.EqualFold(name, "traceparent") || strings.EqualFold(name, "tracestate")
+		})
+		h["Connection"][i] = strings.Join(names, ",")
+	}
 }
 
 // unchosen draws whether a trace that begins here is recorded, and returns the ids of
