@@ -24,7 +24,10 @@ func TestMain(m *testing.M) { leak.Main(m) }
 func TestThePageLoadsWhatIsItsOwnOnly(t *testing.T) {
 	t.Parallel()
 	c := console.New(console.Config{})
-	for path, kind := range map[string]string{"/": "text/html", "/app.js": "text/javascript", "/style.css": "text/css", "/demonstration.html": "text/html", "/readers.js": "text/javascript", "/none": "text/plain"} {
+	for path, kind := range map[string]string{
+		"/": "text/html", "/app.js": "text/javascript", "/style.css": "text/css",
+		"/demonstration.html": "text/html", "/readers.js": "text/javascript", "/none": "text/plain",
+	} {
 		w := httptest.NewRecorder()
 		c.Page(w, httptest.NewRequest(http.MethodGet, path, nil))
 		policy := w.Header().Get("Content-Security-Policy")
