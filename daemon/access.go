@@ -57,7 +57,8 @@ func (b *body) Read(p []byte) (int, error) {
 }
 
 func (w *watched) WriteHeader(status int) {
-	if w.status < 200 { // interim responses come before the one that counts
+	// Interim responses come before the one that counts.
+	if w.status == 0 && (status >= 200 || status == http.StatusSwitchingProtocols) {
 		w.status, w.first = status, time.Since(w.began)
 		w.traced.begun(status)
 	}
@@ -65,7 +66,7 @@ func (w *watched) WriteHeader(status int) {
 }
 
 func (w *watched) Write(p []byte) (int, error) {
-	if w.status < 200 {
+	if w.status == 0 {
 		w.status, w.first = http.StatusOK, time.Since(w.began)
 		w.traced.begun(http.StatusOK)
 	}
@@ -179,7 +180,7 @@ func (d *daemon) record(ctx context.Context, f flight, e *ended) {
 		return
 	}
 	attrs := []slog.Attr{
-		slog.String("method", e.method), slog.String("path", e.path), slog.String("route", f.route),
+		slog.String("method", logged(e.method, maxMethod)), slog.String("path", logged(e.path, maxPath)), slog.String("route", f.route),
 		slog.Int("status", e.status), slog.Float64("duration_seconds", e.took.Seconds()), slog.Int64("bytes", e.sent),
 		slog.String("client", e.client.String()), slog.String("proto", e.proto),
 	}
@@ -221,6 +222,20 @@ func isStream(w *watched, r *http.Request) bool {
 	return isCall(h) || w.status == http.StatusSwitchingProtocols || h.Get("Preference-Applied") != "" ||
 		strings.HasPrefix(h.Get("Content-Type"), "text/event-stream") ||
 		w.status == http.StatusOK && websocket.IsHandshake(r) // of HTTP/2 and HTTP/3
+}
+
+// What of a request's line is logged, in bytes: a record has a bound, too.
+const (
+	maxMethod = 64
+	maxPath   = 2 << 10
+)
+
+// logged cuts what a client has said.
+func logged(text string, most int) string {
+	if len(text) <= most {
+		return text
+	}
+	return strings.ToValidUTF8(text[:most], "") + "…"
 }
 
 // loggedPath leaves the id out of a captured stream's path, however that is

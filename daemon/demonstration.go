@@ -1,8 +1,11 @@
 package daemon
 
 import (
+	"bytes"
 	"context"
 	"crypto/rand"
+	"encoding/binary"
+	"encoding/json"
 	"errors"
 	"io"
 	"log"
@@ -40,16 +43,43 @@ const (
 // cables are the names of a demonstration's readers.
 var cables = [...]string{"sse", "websocket", "poll", "connect", "plain"}
 
-// carries reports whether a cable carries such requests: those of the page's readers,
+// carries reports whether a cable carries a request: those of its reader of the page,
 // and no others, for they come to the public listener as from this machine.
-func carries(method, path string) bool {
-	switch path {
-	case "topics/" + demoTopic, strings.TrimPrefix(livePath, "/"):
-		return method == http.MethodGet || method == http.MethodHead
-	case strings.TrimPrefix(fairleadv1connect.TopicsSubscribeProcedure, "/"):
-		return method == http.MethodPost
+func carries(cable string, r *http.Request) bool {
+	path := "/" + r.PathValue("path")
+	switch cable {
+	case "connect":
+		return r.Method == http.MethodPost && path == fairleadv1connect.TopicsSubscribeProcedure && subscribesToPrices(r)
+	case "plain":
+		return isRead(r.Method) && path == livePath
 	}
-	return false
+	return isRead(r.Method) && path == "/topics/"+demoTopic
+}
+
+func isRead(method string) bool { return method == http.MethodGet || method == http.MethodHead }
+
+// maxSubscribe bounds what the page's reader over Connect sends, in bytes.
+const maxSubscribe = 1 << 10
+
+// subscribesToPrices puts in the place of what a call asks for the same of the demo's
+// topic, from the cursor that it names; it reports whether there is one.
+func subscribesToPrices(r *http.Request) bool {
+	const prefix = 5 // of an enveloped message: flags, and four bytes of its length
+	sent, err := io.ReadAll(io.LimitReader(r.Body, maxSubscribe))
+	var asked struct {
+		After string `json:"after"`
+	}
+	if err != nil || len(sent) < prefix || sent[0] != 0 || json.Unmarshal(sent[prefix:], &asked) != nil {
+		return false
+	}
+	text, err := json.Marshal(map[string]string{"topic": demoTopic, "after": asked.After})
+	if err != nil {
+		return false
+	}
+	text = append(binary.BigEndian.AppendUint32([]byte{0}, uint32(len(text))), text...) //nolint:gosec // it is short
+	r.Body, r.ContentLength = io.NopCloser(bytes.NewReader(text)), int64(len(text))
+	r.Header.Set("Content-Type", "application/connect+json")
+	return true
 }
 
 // demonstrations let the console's page of that name lose its network. Each of its
@@ -91,7 +121,7 @@ func (d *daemon) handleDemonstrations(guarded, open *http.ServeMux, api *demo) {
 		switch {
 		case c == nil:
 			noCable(w, r)
-		case !carries(r.Method, r.PathValue("path")):
+		case !carries(r.PathValue("cable"), r):
 			proxy.Problem(w, r, fairlead.Errorf(fairlead.NotFound, "a demonstration carries what its readers ask for, and nothing else"))
 		default:
 			c.ServeHTTP(w, r)

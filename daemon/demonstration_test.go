@@ -3,6 +3,7 @@ package daemon_test
 import (
 	"encoding/json"
 	"fmt"
+	"io"
 	"net/http"
 	"strings"
 	"testing"
@@ -146,7 +147,7 @@ func TestADemonstrationIsForWhoMayUseTheAdminListenerAndGivesWay(t *testing.T) {
 		"POST /cut?seconds=0": 400, "POST /cut?seconds=11": 400, "POST /cut?seconds=NaN": 400, "POST /cut?seconds=1&reader=none": 404,
 		"POST /slow?on=perhaps": 400, "POST /slow?on=true&reader=none": 404, "GET /none/topics/demo/prices": 404,
 		"GET /poll/topics/demo/prices?limit=1": 200, "HEAD /poll/topics/demo/prices": 200, "GET /sse/": 404, "GET /poll/topics/other": 404,
-		"POST /poll/topics/demo/prices": 404, "DELETE /poll/topics/demo/prices": 404, "GET /poll/demo/answer": 404,
+		"POST /poll/topics/demo/prices": 404, "DELETE /poll/topics/demo/prices": 404, "GET /poll/demo/answer": 404, "GET /plain/topics/demo/prices": 404, "GET /sse/demo/live": 404,
 		"POST /connect/fairlead.v1.Topics/Publish": 404, "GET /poll/topics/demo%2Fprices/": 404,
 	} {
 		method, path, _ := strings.Cut(path, " ")
@@ -154,6 +155,19 @@ func TestADemonstrationIsForWhoMayUseTheAdminListenerAndGivesWay(t *testing.T) {
 			t.Errorf("%s: %d, want %d: %s", path, status, want, text)
 		}
 	}
+	answer(t, http.MethodPost, p.http+"/topics/other", "s3cret", "Content-Type", "text/plain")
+	for _, body := range []string{"", "\x00\x00\x00\x00\x02{]", "\x01\x00\x00\x00\x02{}", strings.Repeat(" ", 2000)} {
+		if status, text := answer(t, http.MethodPost, url+"/connect/fairlead.v1.Topics/Subscribe", body, "Content-Type", "application/connect+json"); status != http.StatusNotFound {
+			t.Errorf("%.10q: %d %s", body, status, text)
+		}
+	}
+	message := `{"topic":"other","after":"earliest"}`
+	res := request(t, http.MethodPost, url+"/connect/fairlead.v1.Topics/Subscribe", "\x00\x00\x00\x00"+string(rune(len(message)))+message, "Content-Type", "application/connect+json")
+	first := make([]byte, 100)
+	if n, err := io.ReadAtLeast(res.Body, first, 50); err != nil || !strings.Contains(string(first[:n]), `"topic":"demo/prices"`) {
+		t.Errorf("whoever asks for another topic is given %q, %v", first[:n], err)
+	}
+	_ = res.Body.Close()
 	address := strings.Replace(url, "http", "ws", 1) + "/websocket/topics/demo/prices"
 	for i := range 9 {
 		c, _, err := websocket.Dial(t.Context(), address, websocket.DialConfig{})

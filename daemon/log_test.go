@@ -2,9 +2,13 @@ package daemon_test
 
 import (
 	"bufio"
+	"context"
 	"encoding/json"
 	"net"
 	"net/http"
+	"net/http/httptest"
+	"net/http/httptrace"
+	"net/textproto"
 	"strings"
 	"testing"
 
@@ -112,5 +116,49 @@ func TestTheRecordOfASessionSaysWhyItEndedWhoeverServesIt(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+func TestARecordHasItsPlaceHoweverLongThePathIs(t *testing.T) {
+	p := start(t, "upstreams: {gone: {endpoints: [\"http://127.0.0.1:1\"]}}\nroutes: [{path: /**, upstream: gone}]\n", daemon.Options{})
+	answer(t, http.MethodGet, p.http+"/evil"+strings.Repeat("%01", 15_000), "")
+	answer(t, strings.Repeat("M", 20_000), p.http+"/x", "")
+	if err := p.stop(); err != nil {
+		t.Fatal(err)
+	}
+	all := records(t, p, "request", "route", "/**")
+	if len(all) != 2 {
+		t.Fatalf("%d records: %.2000s", len(all), p.log)
+	}
+	if path, method := all[0]["path"].(string), all[1]["method"].(string); !strings.HasPrefix(path, "/evil\x01") || len(path) > 3000 || len(method) > 100 || all[0]["status"] != 502.0 {
+		t.Errorf("%.100q, %.100q: %v", path, method, all[0]["status"])
+	}
+}
+
+func TestAnInterimResponseIsNoAnswer(t *testing.T) {
+	left := make(chan struct{})
+	up := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		w.WriteHeader(http.StatusEarlyHints)
+		<-left
+		<-r.Context().Done()
+	}))
+	defer up.Close()
+	p := start(t, "", daemon.Options{Upstreams: []string{up.URL}})
+	ctx, leave := context.WithCancel(httptrace.WithClientTrace(t.Context(), &httptrace.ClientTrace{Got1xxResponse: func(int, textproto.MIMEHeader) error {
+		close(left)
+		return nil
+	}}))
+	go func() { <-left; leave() }()
+	req, _ := http.NewRequestWithContext(ctx, http.MethodGet, p.http+"/hints", http.NoBody)
+	if res, err := http.DefaultClient.Do(req); err == nil {
+		_ = res.Body.Close()
+		t.Error(res.Status)
+	}
+	eventually(t, "it is logged", func() bool { return len(records(t, p, "request", "path", "/hints")) == 1 })
+	if r := records(t, p, "request", "path", "/hints")[0]; r["status"] != 0.0 || r["reason"] != "cancelled" {
+		t.Errorf("%v", r)
+	}
+	if _, text := answer(t, http.MethodGet, p.admin+"/metrics", ""); strings.Contains(text, `code="103"`) || strings.Contains(text, `fairlead_http_first_byte_seconds_count{method="GET",route="/**"}`) {
+		t.Error("an answer is counted")
 	}
 }
