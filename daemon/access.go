@@ -354,16 +354,16 @@ func (f *flights) none() bool { return len(f.all) == 0 && len(f.held) == 0 }
 
 // routed notes which route the request takes.
 func (f *flights) routed(r *http.Request, route string) {
-	f.note(r, func(one *flight) { one.route = route })
+	f.note(r.Context(), func(one *flight) { one.route = route })
 }
 
 // because notes why the request ended.
 func (f *flights) because(r *http.Request, reason string, err error) {
-	f.note(r, func(one *flight) { one.reason, one.err = reason, err })
+	f.note(r.Context(), func(one *flight) { one.reason, one.err = reason, err })
 }
 
-func (f *flights) note(r *http.Request, set func(*flight)) {
-	if w, ok := r.Context().Value(watchedKey{}).(*watched); ok {
+func (f *flights) note(ctx context.Context, set func(*flight)) {
+	if w, ok := ctx.Value(watchedKey{}).(*watched); ok {
 		f.mu.Lock()
 		defer f.mu.Unlock()
 		set(w.flight)

@@ -1,6 +1,7 @@
 package daemon_test
 
 import (
+	"context"
 	"net/http"
 	"strings"
 	"testing"
@@ -68,5 +69,21 @@ func TestTheMetricsCountTheMessagesOfSessionsByTheirKinds(t *testing.T) {
 		}
 		_ = s.CloseRequest()
 		_ = s.CloseResponse()
+	}
+}
+
+func TestTheRecordOfACallWhoseClientLeftSaysSo(t *testing.T) {
+	p := start(t, "", daemon.Options{})
+	client, base := overH2C(p)
+	defer client.CloseIdleConnections()
+	for i, options := range [][]connect.ClientOption{{connect.WithGRPC()}, {connect.WithGRPCWeb()}, nil} {
+		ctx, leave := context.WithCancel(t.Context())
+		calls, err := fairleadv1connect.NewTopicsClient(client, base, options...).Subscribe(ctx, connect.NewRequest(&fairleadv1.SubscribeRequest{Topic: "demo/prices"}))
+		if err != nil || !calls.Receive() {
+			t.Fatal(calls, err)
+		}
+		leave()
+		_ = calls.Close()
+		eventually(t, "it is logged", func() bool { return len(records(t, p, "request", "reason", "cancelled")) == i+1 })
 	}
 }

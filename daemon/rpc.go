@@ -1,12 +1,14 @@
 package daemon
 
 import (
+	"context"
 	"net/http"
 	"strings"
 	"time"
 
 	"connectrpc.com/connect"
 
+	"github.com/fairlead-edge/fairlead"
 	"github.com/fairlead-edge/fairlead/deliver"
 	"github.com/fairlead-edge/fairlead/interceptor"
 	"github.com/fairlead-edge/fairlead/observe"
@@ -25,12 +27,36 @@ func (d *daemon) newRPC(cfg *Config, readers *deliver.Handler, old *site) *rpc.H
 	interceptors := []connect.Interceptor{interceptor.Recovery(func(procedure string, v any, stack []byte) {
 		d.log.Error("a call panicked", "procedure", procedure, "panic", v, "stack", string(stack))
 	})}
+	interceptors = append(interceptors, leaving{d})
 	if d.counts {
 		interceptors = append([]connect.Interceptor{interceptor.Metrics(d.callObserver())}, interceptors...) // it sees what became of a panic
 	}
 	return rpc.New(rpc.Config{
 		Readers: readers, Heartbeat: time.Duration(cfg.Heartbeat), MaxAge: time.Duration(cfg.Timeouts.Age), Interceptors: interceptors,
 	})
+}
+
+// leaving has the record of a call say that its client has left, as that of other
+// readers does: of Connect, whose status is in the body, nothing else would.
+type leaving struct{ d *daemon }
+
+// WrapUnary is there for connect-go.
+func (leaving) WrapUnary(next connect.UnaryFunc) connect.UnaryFunc { return next }
+
+// WrapStreamingClient is there for connect-go.
+func (leaving) WrapStreamingClient(next connect.StreamingClientFunc) connect.StreamingClientFunc {
+	return next
+}
+
+// WrapStreamingHandler notes why a stream ended.
+func (l leaving) WrapStreamingHandler(next connect.StreamingHandlerFunc) connect.StreamingHandlerFunc {
+	return func(ctx context.Context, conn connect.StreamingHandlerConn) error {
+		err := next(ctx, conn)
+		if err != nil && connect.CodeOf(err) == connect.CodeCanceled {
+			l.d.flights.note(ctx, func(one *flight) { one.reason = string(fairlead.Cancelled) })
+		}
+		return err
+	}
 }
 
 // callObserver returns who counts calls.
