@@ -47,6 +47,7 @@ type Tracing struct {
 	provider *sdk.TracerProvider
 	tracer   trace.Tracer
 	out      *exporter
+	ids      ids
 	count    spanCount
 	budget   budget // of deliveries
 }
@@ -100,7 +101,7 @@ func NewTracing(cfg TracingConfig) (*Tracing, error) {
 		return nil, err
 	}
 	quiet()
-	t := &Tracing{cfg: cfg, out: &exporter{to: to, failed: cfg.Failed, collector: way}}
+	t := &Tracing{cfg: cfg, ids: newIDs(), out: &exporter{to: to, failed: cfg.Failed, collector: way}}
 	t.out.count = &t.count
 	t.out.ctx, t.out.cancel = context.WithCancel(ctx)
 	limits := sdk.NewSpanLimits()
@@ -109,6 +110,7 @@ func NewTracing(cfg TracingConfig) (*Tracing, error) {
 		sdk.WithRawSpanLimits(limits),
 		sdk.WithSampler(sampler{sdk.ParentBased(sdk.TraceIDRatioBased(cfg.Sample))}),
 		sdk.WithResource(about),
+		sdk.WithIDGenerator(t.ids),
 		sdk.WithSpanProcessor(&t.count),
 		sdk.WithBatcher(t.out, sdk.WithMaxQueueSize(sdk.DefaultMaxQueueSize), sdk.WithMaxExportBatchSize(sdk.DefaultMaxExportBatchSize),
 			sdk.WithBatchTimeout(sdk.DefaultScheduleDelay*time.Millisecond), sdk.WithExportTimeout(exportTimeout)),

@@ -130,32 +130,35 @@ func TestAPublishOfManyEventsIsOneSpanThatLinksToTheirTraces(t *testing.T) {
 
 func TestAStrangerHasNothingRecordedByTheContextsOfEvents(t *testing.T) {
 	t.Parallel()
-	unsampled := strings.TrimSuffix(fromClient, "01") + "00"
 	for _, c := range []struct {
-		trust, onSocket bool
-		want            string
-	}{{false, false, unsampled}, {false, true, unsampled}, {true, true, ""}} {
-		tr, stop := tracing(t, observe.TracingConfig{Trust: c.trust, Deliveries: 10})
-		var in observe.Served
-		if !c.onSocket {
-			in = tr.Serve(get("Traceparent", fromClient), false)
-		}
+		cfg  observe.TracingConfig
+		want int // spans of deliveries
+	}{{observe.TracingConfig{}, 0}, {observe.TracingConfig{Trust: true}, 2}, {observe.TracingConfig{Sample: 1}, 2}} {
+		c.cfg.Deliveries = 10
+		tr, stop := tracing(t, c.cfg)
+		in := tr.Serve(get("Traceparent", fromClient), false)
 		events := []fairlead.Event{{Traceparent: in.Own}, {Traceparent: fromClient}}
-		if c.onSocket {
-			events[0].Traceparent = fromClient
-		}
-		done := tr.Publish(in, "a", events)
-		if done != nil {
+		if done := tr.Publish(in, "a", events); done != nil {
 			done(2, "")
 		}
 		for i := range events {
+			if (events[i].Traceparent == fromClient) != (c.want == 0) {
+				t.Errorf("%+v: event %d has %s", c, i, events[i].Traceparent)
+			}
 			tr.Delivered(func(name string) string { return name }, "a", "sse", &events[i])
-			if got := events[i].Traceparent; c.want != "" && got != c.want {
-				t.Errorf("%+v: event %d has %s", c, i, got)
+		}
+		tr.Delivered(func(name string) string { return name }, "a", "sse", &fairlead.Event{Traceparent: "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-00"})
+		if in.Span != nil {
+			in.Span.End(observe.Response{})
+		}
+		delivered := 0
+		for _, span := range stop() {
+			if span.GetName() == "deliver a" {
+				delivered++
 			}
 		}
-		if spans := stop(); (len(spans) == 0) != (c.want != "") {
-			t.Errorf("%+v: %v", c, spans)
+		if delivered != c.want {
+			t.Errorf("%+v: %d", c, delivered)
 		}
 	}
 }
@@ -166,6 +169,7 @@ func TestTheSpansOfOneRequestAndOfDeliveriesAreBounded(t *testing.T) {
 	s := tr.Serve(get(), false)
 	e := []fairlead.Event{{}}
 	for range 200 {
+		e[0].Traceparent = s.Own
 		if done := tr.Publish(s, "a", e); done != nil {
 			done(1, "")
 		}

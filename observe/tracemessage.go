@@ -24,18 +24,14 @@ const maxLinks = 16
 // ends it with the code of a refusal, "" for none.
 //
 // An event that came with a context of its own is linked to; where there is no request,
-// and TracingConfig.Trust says so, the span belongs to that trace. The flag sampled of
-// what a client that is not trusted gives to its events is taken away, unless they are
-// recorded: it would have their deliveries recorded, in its trace.
+// and TracingConfig.Trust says so, the span belongs to that trace.
 func (t *Tracing) Publish(in Served, pattern string, events []fairlead.Event) (done func(stored int, code fairlead.Code)) {
-	trusted := t.cfg.Trust || in.Own != "" && in.Own == in.Client
 	if in.Own != "" && in.Span == nil {
 		for i := range events { // what the publisher said is no less true
 			if events[i].Traceparent == in.Own {
 				events[i].Traceparent = in.Client
 			}
 		}
-		unsample(events, trusted)
 		return nil
 	}
 	var links []trace.Link
@@ -48,7 +44,7 @@ func (t *Tracing) Publish(in Served, pattern string, events []fairlead.Event) (d
 	parent := background
 	if in.Span != nil {
 		if in.Span.publishes.Add(1) > maxPublishes {
-			return nil // its context is that of the call, which is recorded
+			return nil
 		}
 		parent = in.Span.ctx
 	} else if t.cfg.Trust && len(links) > 0 {
@@ -57,7 +53,6 @@ func (t *Tracing) Publish(in Served, pattern string, events []fairlead.Event) (d
 	}
 	_, span := t.tracer.Start(parent, "publish "+pattern, trace.WithSpanKind(trace.SpanKindProducer), trace.WithLinks(links...))
 	if !span.IsRecording() {
-		unsample(events, trusted)
 		return nil
 	}
 	own := parentOf(span.SpanContext())
@@ -78,25 +73,14 @@ func (t *Tracing) Publish(in Served, pattern string, events []fairlead.Event) (d
 	}
 }
 
-// unsample takes the flag sampled from the contexts of events, unless those are trusted.
-func unsample(events []fairlead.Event, trusted bool) {
-	const flags = len("00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-")
-	for i := range events {
-		if at := &events[i].Traceparent; !trusted && spanOf(*at).IsSampled() {
-			*at = (*at)[:flags] + "00" + (*at)[flags+2:]
-		}
-	}
-}
-
 // Delivered makes a span of an event that is given to a reader, unless there were
 // TracingConfig.Deliveries of them in this second. It belongs to the trace of the
-// event's publish, and links to that; pattern finds that of the topic's name.
+// event's publish, and links to that; pattern finds that of the topic's name. Unless
+// TracingConfig.Trust says so, that publish must be one that was recorded here: others
+// cannot have deliveries recorded, in traces of their own.
 func (t *Tracing) Delivered(pattern func(name string) string, name, transport string, e *fairlead.Event) {
-	if !t.budget.take(t.cfg.Deliveries) {
-		return
-	}
 	from := spanOf(e.Traceparent)
-	if !from.IsSampled() {
+	if !from.IsSampled() || !t.cfg.Trust && !t.ids.made(from) || !t.budget.take(t.cfg.Deliveries) {
 		return
 	}
 	topics := pattern(name)
