@@ -117,6 +117,9 @@ func (d *daemon) finished(f flight, w *watched, r *http.Request, complete bool) 
 	}
 	if f.reason == "" && !complete {
 		f.reason = "aborted"
+		if r.Context().Err() != nil && !d.draining() { // which ends requests by its deadline
+			f.reason = string(fairlead.Cancelled)
+		}
 	}
 	d.record(context.WithoutCancel(r.Context()), f, &ended{
 		method: r.Method, path: loggedPath(r.URL.Path), proto: r.Proto, client: proxy.ClientAddr(r, w.trusted),

@@ -3,6 +3,7 @@ package daemon
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"log/slog"
 	"math/rand/v2"
@@ -140,9 +141,24 @@ func (d *daemon) relay(ctx context.Context, client, up io.ReadWriteCloser) error
 	cancel()
 	told.Wait()
 	if _, ordinary := errors.AsType[*websocket.CloseError](err); ordinary || stopped {
-		err = nil // an ordinary end, which Relay tells as an error too
+		return nil // an ordinary end, which Relay tells as an error too
 	}
-	return err
+	return relayBroke(err)
+}
+
+// relayBroke says whose doing the end of a relay was. The client's address is not told.
+func relayBroke(err error) error {
+	from, told := errors.AsType[*websocket.RelayError](err)
+	broken, wrong := errors.AsType[*websocket.ProtocolError](err)
+	switch {
+	case !told || !from.FromClient:
+		return fmt.Errorf("%w: %w", fairlead.Errorf(fairlead.Fault, "the upstream's WebSocket broke"), err)
+	case wrong && broken.Code == websocket.MessageTooBig:
+		return fairlead.Errorf(fairlead.TooLarge, "a message of the client was too large to be passed on")
+	case wrong:
+		return fairlead.Errorf(fairlead.InvalidArgument, "the client broke the WebSocket protocol: %s", broken.Reason)
+	}
+	return fairlead.Errorf(fairlead.Cancelled, "the client left without a close")
 }
 
 // routePath is the path that decides about a request's route: without dot

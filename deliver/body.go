@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"os"
 	"slices"
+	"syscall"
 	"time"
 
 	"github.com/fairlead-edge/fairlead"
@@ -76,6 +77,9 @@ func (h *Handler) readBody(w http.ResponseWriter, r *http.Request) ([]byte, erro
 	}
 	if errors.Is(err, os.ErrDeadlineExceeded) {
 		return nil, fairlead.Errorf(fairlead.RequestTimeout, "the body stopped arriving; nothing was stored")
+	}
+	if r.ProtoMajor > 1 && r.Context().Err() != nil || errors.Is(err, syscall.ECONNRESET) { // else it may have closed its half
+		return nil, fairlead.Errorf(fairlead.Cancelled, "the client left before the body's end; nothing was stored")
 	}
 	return nil, fairlead.Errorf(fairlead.InvalidArgument, "the body ended before its length; nothing was stored")
 }

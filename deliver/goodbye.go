@@ -55,5 +55,9 @@ func (s *socket) broken(out *fanout.Out, err error) {
 		code, reason = broken.Code, broken.Reason
 	}
 	s.h.cfg.Observer.Failed(code)
-	s.finish(out, fairlead.Cancelled, code, reason)
+	why := fairlead.InvalidArgument
+	if code == websocket.MessageTooBig {
+		why = fairlead.TooLarge
+	}
+	s.finish(out, why, code, reason)
 }

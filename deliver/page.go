@@ -50,6 +50,9 @@ func (h *Handler) servePage(w http.ResponseWriter, r *http.Request, q *query) er
 			reason = fairlead.AsError(err).Code
 			return err
 		}
+		if r.Context().Err() != nil { // not for a drain; who has closed its half only is answered
+			reason = fairlead.Cancelled
+		}
 	}
 	if q.failOnGap && len(items) > 0 && items[0].Kind == topic.KindGap {
 		reason = fairlead.OutOfRange

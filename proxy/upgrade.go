@@ -102,8 +102,10 @@ func (x *exchange) switchProtocols(out *http.Request) error {
 	}
 	if err != nil {
 		x.broken = x.key != "" // the rest of the connection was the client's before
-		x.err = fmt.Errorf("proxy: relay %q: %w: %w",
-			protocol, fairlead.Errorf(fairlead.Fault, "the connection broke"), err)
+		if _, told := errors.AsType[*fairlead.Error](err); !told {
+			err = fmt.Errorf("%w: %w", fairlead.Errorf(fairlead.Fault, "the connection broke"), err)
+		}
+		x.err = fmt.Errorf("proxy: relay %q: %w", protocol, err)
 	}
 	return nil
 }

@@ -75,6 +75,23 @@ var (
 	errStalls = errors.New("nothing was taken for too long")
 )
 
+// RelayError is the end of a [Relay] that one of its sides has caused.
+type RelayError struct {
+	FromClient bool  // else it was the upstream
+	Err        error // a [*CloseError], a [*ProtocolError], or the stream's
+}
+
+// Error names the side.
+func (e *RelayError) Error() string {
+	if e.FromClient {
+		return "client: " + e.Err.Error()
+	}
+	return "upstream: " + e.Err.Error()
+}
+
+// Unwrap returns Err.
+func (e *RelayError) Unwrap() error { return e.Err }
+
 // relayChunk is how much of a frame is held at once, in bytes; with the read
 // buffer it makes 32 KiB a direction.
 const relayChunk = 32<<10 - readBuffer
@@ -98,8 +115,8 @@ const relayChunk = 32<<10 - readBuffer
 //   - the end of ctx: 1012 to the client, 1001 to the upstream.
 //
 // The error is never nil and says what ended it: a [*CloseError] for the
-// ordinary end (see [CloseCode]), a [*ProtocolError], the cause of ctx, or the
-// stream's error, after the name of the side.
+// ordinary end (see [CloseCode]), a [*ProtocolError], or the stream's error, each in a
+// [*RelayError], which has the side; or the cause of ctx.
 func Relay(ctx context.Context, client, upstream io.ReadWriteCloser, cfg RelayConfig) error {
 	cfg = cfg.withDefaults()
 	r := &relay{
@@ -202,7 +219,7 @@ func (r *relay) run(from, to *leg) {
 		}
 	}()
 	err := r.pump(from, to)
-	r.end(fmt.Errorf("%s: %w", from.name, err))
+	r.end(&RelayError{FromClient: from == r.client, Err: err})
 	if closed, ok := errors.AsType[*CloseError](err); ok {
 		to.askClose(closePayload(closed.Code, closed.Reason))
 		return
