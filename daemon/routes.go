@@ -141,7 +141,7 @@ func (d *daemon) relay(ctx context.Context, client, up io.ReadWriteCloser) error
 	cancel()
 	told.Wait()
 	if _, ordinary := errors.AsType[*websocket.CloseError](err); ordinary || stopped {
-		return nil // an ordinary end, which Relay tells as an error too
+		return nil //nolint:nilerr // an ordinary end, which Relay tells as an error too
 	}
 	return relayBroke(err)
 }
