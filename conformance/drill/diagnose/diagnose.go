@@ -46,6 +46,9 @@ var rules = []rule{
 		fault: "dead endpoint", section: "dead-endpoint", unless: []string{"descriptor shortage", "DNS change"}, tell: dead,
 		do: "repair the endpoint or take it out of the configuration",
 	}, {
+		fault: "bad answers", section: "bad-answers", unless: []string{"DNS change", "dead endpoint"}, tell: badAnswers,
+		do: "look at the endpoint: it takes requests and fails them",
+	}, {
 		fault: "GOAWAY", section: "goaway", tell: goaway,
 		do: "find what makes the upstream end its connections: a limit of requests or of age, or restarts",
 	}, {

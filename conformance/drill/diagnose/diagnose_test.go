@@ -44,6 +44,8 @@ func TestWhatHappensAtTimesIsNoFault(t *testing.T) {
 	t.Parallel()
 	for what, text := range map[string]string{
 		"nothing at all":                         ``,
+		"a bad answer now and then":              "fairlead_upstream_endpoint_failures_total{pool=\"api\",endpoint=\"http://a\"} 20\nfairlead_upstream_endpoint_requests_total{pool=\"api\",endpoint=\"http://a\"} 50",
+		"a few bad answers":                      "fairlead_upstream_endpoint_failures_total{pool=\"api\",endpoint=\"http://a\"} 4\nfairlead_upstream_endpoint_requests_total{pool=\"api\",endpoint=\"http://a\"} 4",
 		"one stale connection":                   `fairlead_upstream_connections_closed_total{pool="api",reason="stale"} 1`,
 		"GOAWAY after a thousand requests each":  "fairlead_upstream_connections_closed_total{pool=\"api\",reason=\"goaway\"} 5\nfairlead_upstream_requests_total{pool=\"api\"} 5000",
 		"a limit on connections with room to go": "fairlead_connections_refused_total{limit=\"total\"} 5\nprocess_max_fds 1000\nprocess_open_fds 100",
@@ -55,6 +57,15 @@ func TestWhatHappensAtTimesIsNoFault(t *testing.T) {
 		if got := diagnose.Compare(window(t, text, pool)); len(got) > 0 {
 			t.Errorf("%s: %v", what, got)
 		}
+	}
+}
+
+func TestAnEndpointThatAnswersBadlyIsNamed(t *testing.T) {
+	t.Parallel()
+	found := diagnose.Compare(window(t, "fairlead_upstream_endpoint_failures_total{pool=\"api\",endpoint=\"http://a\"} 30\n"+
+		"fairlead_upstream_endpoint_requests_total{pool=\"api\",endpoint=\"http://a\"} 50", pool))
+	if names(found) != "bad answers" || found[0].Evidence != "pool api: of 50 requests to http://a 30 failed or were answered with a status of 500 or more" {
+		t.Errorf("%v", found)
 	}
 }
 

@@ -22,6 +22,9 @@ const (
 	// again only within shortReuse seconds, so that few are: no idle timer of a
 	// server that is meant to be reused is shorter.
 	fewStale, shortReuse = 3, 0.5
+	// fewBad is how many requests to one endpoint must have failed, and mostBad which
+	// share of all there.
+	fewBad, mostBad = 5, 0.5
 	// fewRefused is how many requests must have got no connection in time.
 	fewRefused = 3
 	// fewBursts is how often a captured stream must have brought many events at once
@@ -84,6 +87,21 @@ func dead(w window) string {
 			if out := e.State != "ok" && e.State != "draining"; out || n >= fewDials {
 				return fmt.Sprintf("pool %s: %s is %s (%s); %d connections to it could not be made; %d of %d endpoints are well",
 					is.Name, e.name(), e.State, first(e.Why, "at this moment"), n, well(is), len(is.Endpoints))
+			}
+		}
+	}
+	return ""
+}
+
+// badAnswers tells of an endpoint that is used, and fails what it is sent.
+func badAnswers(w window) string {
+	for _, is := range w.pools {
+		for i := range is.Endpoints {
+			e := &is.Endpoints[i]
+			failed := w.grew("fairlead_upstream_endpoint_failures_total", "pool", is.Name, "endpoint", e.Endpoint)
+			requests := w.grew("fairlead_upstream_endpoint_requests_total", "pool", is.Name, "endpoint", e.Endpoint)
+			if failed >= fewBad && failed > requests*mostBad {
+				return fmt.Sprintf("pool %s: of %.0f requests to %s %.0f failed or were answered with a status of 500 or more", is.Name, requests, e.Endpoint, failed)
 			}
 		}
 	}
