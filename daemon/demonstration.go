@@ -295,6 +295,7 @@ func newCable(to net.Addr) *cable {
 			for _, name := range []string{"Authorization", "Cookie", "Origin", "Referer"} {
 				r.Out.Header.Del(name) // they are of the admin listener's page
 			}
+			r.Out.Header.Del("Accept-Encoding") // or what is slow would not look it
 		},
 		ErrorLog: log.New(io.Discard, "", 0), // a cut is no error here
 		// No answer, as of a network that is not there.

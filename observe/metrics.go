@@ -78,7 +78,7 @@ func New(version string, sources Sources) *Metrics {
 		m.reloads, build, m.coding.responses, m.coding.bytes, m.coding.seconds,
 	}, m.calls.all(), m.connections.all(), m.reading.all(), m.missing.all())
 	m.registry.MustRegister(m.families...)
-	m.summary.MustRegister(m.durations, m.connections.requests, m.coding.bytes, m.reading.events, m.connections.ended, m.closed)
+	m.summary.MustRegister(m.requests, m.durations, m.connections.requests, m.coding.bytes, m.reading.events, m.connections.ended, m.closed)
 	m.registry.MustRegister(&state{sources}, collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	return m
 }

@@ -34,15 +34,17 @@ type Compression struct {
 	After  float64 `json:"after"`
 }
 
-// RouteSummary is how long the requests of a route took, streams left out. Quantiles
-// are in seconds, from buckets.
+// RouteSummary is what became of the requests of a route. Quantiles are in seconds, from
+// buckets, of those that were no streams and no polls.
 type RouteSummary struct {
-	Route  string  `json:"route"`
-	Method string  `json:"method"`
-	Count  uint64  `json:"count"`
-	P50    float64 `json:"p50"`
-	P90    float64 `json:"p90"`
-	P99    float64 `json:"p99"`
+	Route    string  `json:"route"`
+	Method   string  `json:"method"`
+	Requests float64 `json:"requests"` // that are over, streams among them
+	Failed   float64 `json:"failed"`   // of them, with a status of 500 or more
+	Count    uint64  `json:"count"`    // of them, those that the times are of
+	P50      float64 `json:"p50"`
+	P90      float64 `json:"p90"`
+	P99      float64 `json:"p99"`
 }
 
 // Summary gathers what it is of, which is little of what a scrape does, with at most
@@ -59,7 +61,7 @@ func (m *Metrics) Summary(limit int) (Summary, error) {
 		}
 	}
 	s.AllRoutes = len(s.Routes)
-	slices.SortStableFunc(s.Routes, func(a, b RouteSummary) int { return cmp.Compare(b.Count, a.Count) })
+	slices.SortStableFunc(s.Routes, func(a, b RouteSummary) int { return cmp.Compare(b.Requests, a.Requests) })
 	s.Routes = s.Routes[:min(limit, len(s.Routes))]
 	slices.SortFunc(s.Routes, func(a, b RouteSummary) int {
 		return cmp.Or(strings.Compare(a.Route, b.Route), strings.Compare(a.Method, b.Method))
@@ -75,11 +77,14 @@ func (s *Summary) add(family string, one *dto.Metric) {
 	n := one.GetCounter().GetValue()
 	switch family {
 	case "fairlead_http_request_duration_seconds":
-		h := one.GetHistogram()
-		s.Routes = append(s.Routes, RouteSummary{
-			Route: label(one, "route"), Method: label(one, "method"), Count: h.GetSampleCount(),
-			P50: quantile(h, .5), P90: quantile(h, .9), P99: quantile(h, .99),
-		})
+		h, r := one.GetHistogram(), s.route(one)
+		r.Count, r.P50, r.P90, r.P99 = h.GetSampleCount(), quantile(h, .5), quantile(h, .9), quantile(h, .99)
+	case "fairlead_http_requests_total":
+		r := s.route(one)
+		r.Requests += n
+		if label(one, "code") >= "500" {
+			r.Failed += n
+		}
 	case "fairlead_connection_requests_total":
 		switch {
 		case label(one, "listener") == adminListener:
@@ -103,6 +108,17 @@ func (s *Summary) add(family string, one *dto.Metric) {
 	case "fairlead_sessions_closed_total":
 		s.Ended[label(one, "reason")] += n
 	}
+}
+
+// route returns that of a series.
+func (s *Summary) route(one *dto.Metric) *RouteSummary {
+	route, method := label(one, "route"), label(one, "method")
+	i := slices.IndexFunc(s.Routes, func(r RouteSummary) bool { return r.Route == route && r.Method == method })
+	if i < 0 {
+		i = len(s.Routes)
+		s.Routes = append(s.Routes, RouteSummary{Route: route, Method: method})
+	}
+	return &s.Routes[i]
 }
 
 func label(of *dto.Metric, name string) string {

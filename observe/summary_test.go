@@ -24,7 +24,8 @@ func TestTheSummaryIsOfClientsAndOfTheBusiestRoutes(t *testing.T) {
 	}
 	for i, route := range []string{"/c", "/b", "/a"} {
 		for range 3 - i {
-			m.Request(observe.Request{Route: route, Method: http.MethodGet, Status: http.StatusOK})
+			m.Request(observe.Request{Route: route, Method: http.MethodGet, Status: http.StatusBadGateway})
+			m.Request(observe.Request{Route: route, Method: http.MethodGet, Status: http.StatusOK, Stream: true})
 		}
 	}
 	s, err := m.Summary(2)
@@ -36,9 +37,9 @@ func TestTheSummaryIsOfClientsAndOfTheBusiestRoutes(t *testing.T) {
 	}
 	var routes []string
 	for _, r := range s.Routes {
-		routes = append(routes, fmt.Sprint(r.Route, " ", r.Count))
+		routes = append(routes, fmt.Sprint(r.Route, " ", r.Count, " ", r.Failed, " of ", r.Requests))
 	}
-	if got := fmt.Sprint(routes); got != "[/b 2 /c 3]" || s.AllRoutes != 3 {
+	if got := fmt.Sprint(routes); got != "[/b 2 2 of 4 /c 3 3 of 6]" || s.AllRoutes != 3 {
 		t.Errorf("%s of %d", got, s.AllRoutes)
 	}
 }

@@ -77,6 +77,14 @@ at('drain').onclick = () => confirmed({
   ok: 'Drain',
 }, () => post('drain'));
 
+// said tells what came of a button, for a while.
+let saying;
+function said(text) {
+  at('said').textContent = text;
+  clearTimeout(saying);
+  saying = setTimeout(() => { at('said').textContent = ''; }, 15000);
+}
+
 at('shed').onclick = () => {
   const topic = el('input', { value: '**', id: 'shed-topic', required: true });
   const part = el('input', { type: 'number', min: 1, max: 100, value: 50, id: 'shed-share', required: true });
@@ -85,7 +93,14 @@ at('shed').onclick = () => {
     text: 'They are told to come back in a moment, from the cursor they have: nothing is lost, and a balancer in front may send them to another server.',
     ok: 'Send away',
     fields: [el('label', {}, 'Topics, as a pattern', topic), el('label', {}, 'Share, in percent', part)],
-  }, () => post(`shed?topic=${encodeURIComponent(topic.value)}&share=${Number(part.value) / 100}`));
+  }, async () => {
+    const share = Number(part.value);
+    if (!(share >= 1 && share <= 100)) throw new Error('The share is a number from 1 to 100.');
+    const response = await post(`shed?topic=${encodeURIComponent(topic.value)}&share=${share / 100}`);
+    const { sent } = await response.json();
+    if (!sent) throw new Error('No reader reads such a topic.');
+    said(`Readers that were told to come back: ${sent}.`);
+  });
 };
 
 async function askToken() {
@@ -110,6 +125,17 @@ function selecting() {
   return !marked.isCollapsed && at('main').contains(marked.anchorNode);
 }
 
+// lost shows since when what is shown is old.
+let seen;
+let left = false; // by a drain that was seen
+function lost(why) {
+  at('main').classList.add('old');
+  at('drain').disabled = at('shed').disabled = true;
+  const since = seen ? ` since ${seen.toLocaleTimeString()}` : '';
+  state('lost', left ? `drained: the server has gone${since}; trying again` : `no connection${since}: ${why.message}; trying again`);
+}
+
+document.querySelector('.skip').onclick = event => { event.preventDefault(); at('main').focus(); };
 for (const [id, view] of Object.entries(views)) at('views').append(el('a', { href: `#${id}` }, view.name));
 addEventListener('hashchange', () => { draw(); at('main').focus(); });
 draw();
@@ -119,9 +145,13 @@ follow({
     note(s);
     if (s.demo && !at('demonstration')) at('views').append(el('a', { href: 'console/demonstration.html', id: 'demonstration' }, 'Demonstration'));
     if (!selecting()) draw();
+    [seen, left] = [new Date(), s.draining];
+    at('main').classList.remove('old');
+    at('shed').disabled = false;
+    at('drain').disabled = s.draining;
     state(s.draining ? 'draining' : 'live', s.draining ? `draining · ${s.version}` : `live · ${s.version}`);
   },
   broken(why) { state('lost', `this page fails to show what came: ${why.message}`); },
-  lost(why) { state('lost', `no connection: ${why.message}; trying again`); },
+  lost,
   forbidden: askToken,
 });

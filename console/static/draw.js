@@ -70,7 +70,7 @@ export function table(name, columns, rows, { none = 'None.', note = '', more }) 
   const order = orders.get(name) ?? { column: 0, down: false };
   const filter = filters.get(name) ?? '';
   let shown = rows;
-  if (filter) shown = shown.filter(row => columns.some(c => String(c.of(row) ?? '').toLowerCase().includes(filter.toLowerCase())));
+  if (filter) shown = shown.filter(row => columns.some(c => `${c.of(row) ?? ''} ${c.show?.(row) ?? ''}`.toLowerCase().includes(filter.toLowerCase())));
   if (orders.has(name)) {
     const { of } = columns[order.column];
     shown = [...shown].sort((a, b) => {
@@ -97,6 +97,6 @@ export function table(name, columns, rows, { none = 'None.', note = '', more }) 
     el('div', { class: 'head' }, el('h2', {}, `${name} `, el('span', { class: 'soft' }, shown.length === rows.length ? number(rows.length) : `${number(shown.length)} of ${number(rows.length)}`)),
       note ? el('p', { class: 'note' }, note) : null, find),
     body.length
-      ? el('div', { class: 'table', tabindex: '0', role: 'region', 'aria-label': `${name}, table` }, el('table', {}, el('caption', {}, name), el('thead', {}, el('tr', {}, ...head)), el('tbody', {}, ...body)))
+      ? el('div', { class: 'table', tabindex: '0', role: 'region', 'aria-label': `${name}, table`, 'data-key': `${name} table` }, el('table', {}, el('caption', {}, name), el('thead', {}, el('tr', {}, ...head)), el('tbody', {}, ...body)))
       : el('p', { class: 'none' }, rows.length ? 'No row matches the filter.' : none));
 }

@@ -44,7 +44,7 @@ function overview(s) {
   const out = s.pools.flatMap(p => p.endpoints).filter(e => e.state !== 'ok').length;
   return [
     el('div', { class: 'cards' },
-      card('Connections', number(last('connections')), '', 'connections'),
+      card('Connections', number(last('connections')), 'those of this page among them', 'connections'),
       card('Sessions', number(s.sessions_total), `${number(s.topics_total)} topics`, 'sessions'),
       card('Events a second', ...counted(s.events, () => [number(last('events a second')), '']), 'events a second'),
       card('In flight', number(last('in flight')), 'requests, streams', 'in flight'),
@@ -87,7 +87,7 @@ function connections(s, more) {
       { name: 'Sent again', num: true, of: x => x.path?.retransmits },
       { name: 'For', num: true, of: x => since(s, x.since), show: x => seconds(since(s, x.since)) },
       { name: 'Notice', of: x => x.notice ?? '', wrap: true, is: x => (x.notice ? 'warn' : '') },
-    ], s.clients, { none: 'No connection.', note: `${listed(s.clients, s.clients_total, 'The newest')} Those of readers on the fan-out engine are above.`, more }),
+    ], s.clients, { none: 'No connection.', note: `${listed(s.clients, s.clients_total, 'The newest')} Most of those of readers are above only.`, more }),
     table('Captured streams', [
       { name: 'Stream', of: x => x.stream },
       { name: 'State', of: x => x.state, is: x => (x.fault ? 'bad' : '') },
@@ -143,12 +143,13 @@ function routes(s, more) {
   return [table('Routes', [
     { name: 'Route', of: x => x.route },
     { name: 'Method', of: x => x.method },
-    { name: 'Requests', num: true, of: x => x.count, show: x => number(x.count) },
-    { name: 'p50', num: true, of: x => x.p50, show: x => seconds(x.p50) },
-    { name: 'p90', num: true, of: x => x.p90, show: x => seconds(x.p90) },
-    { name: 'p99', num: true, of: x => x.p99, show: x => seconds(x.p99) },
-    { name: 'In flight', num: true, of: x => s.in_flight[x.route] ?? 0 },
-  ], s.routes, { none: 'No request is over yet.', note: `${listed(s.routes, s.routes_total, 'The most used')} Streams and long polls left out of the times, which are of buckets.`, more })];
+    { name: 'Requests', num: true, of: x => x.requests, show: x => number(x.requests) },
+    { name: '5xx', num: true, of: x => x.failed, show: x => number(x.failed), is: x => (x.failed ? 'bad' : '') },
+    { name: 'Timed', num: true, of: x => x.count, show: x => number(x.count) },
+    { name: 'p50', num: true, of: x => x.p50, show: x => (x.count ? seconds(x.p50) : '–') },
+    { name: 'p90', num: true, of: x => x.p90, show: x => (x.count ? seconds(x.p90) : '–') },
+    { name: 'p99', num: true, of: x => x.p99, show: x => (x.count ? seconds(x.p99) : '–') },
+  ], s.routes, { none: 'No request is over yet.', note: `${listed(s.routes, s.routes_total, 'The most used')} The times are of what is no stream and no poll, and from buckets. In flight: ${Object.entries(s.in_flight).map(([route, n]) => `${route} ${number(n)}`).join(', ') || 'nothing'}.`, more })];
 }
 
 export const views = {
