@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"net/http"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/fairlead-edge/fairlead"
@@ -157,6 +158,9 @@ func (d *daemon) capturedStreams(limit int) (list []capturedStatus, total int) {
 	for _, i := range store.Streams(limit) {
 		list = append(list, capturedStatus{i.Hash, i.State, i.Fault, i.Events, i.Bytes, i.Readers, i.Age.Seconds()})
 	}
+	slices.SortFunc(list, func(a, b capturedStatus) int {
+		return cmp.Or(cmp.Compare(a.Age, b.Age), strings.Compare(a.Stream, b.Stream))
+	})
 	s := store.Stats()
 	return list, max(s.Live+s.Finished, len(list)) // streams end meanwhile
 }
