@@ -27,10 +27,13 @@ type vector struct {
 	scale *scale
 	names []string // of labels
 	order []int    // of names, by which a scrape sorts them
-	of    sync.Map // of *cells, by their values: [maxLabels]string
+	of    sync.Map // of *cells, by their values: [maxLabels]string; as many as the labels have, which are bounded
 }
 
 func newVector(s *scale, name, help string, names ...string) *vector {
+	if len(names) > maxLabels {
+		panic("observe: " + name + " has more labels than a vector can have")
+	}
 	v := &vector{desc: prometheus.NewDesc(name, help, names, nil), scale: s, names: names}
 	for i := range names {
 		v.order = append(v.order, i)

@@ -6,7 +6,7 @@ import { note, views } from './views.js';
 const at = id => document.getElementById(id);
 let snapshot;
 
-const current = () => (views[location.hash.slice(1)] ? location.hash.slice(1) : 'overview');
+const current = () => (Object.hasOwn(views, location.hash.slice(1)) ? location.hash.slice(1) : 'overview');
 
 function draw() {
   for (const link of at('views').children) {
